@@ -1,0 +1,51 @@
+/*
+ * zr_base.h - the few words every floor shares: time, bounds, checks.
+ *
+ * Time is int64_t nanoseconds of the monotonic clock and always an argument: only time/zr_clock.c reads a clock.
+ */
+#ifndef ZR_BASE_H
+#define ZR_BASE_H
+
+#include <stdalign.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef int64_t zr_ns_t;
+
+#define ZR_NEVER INT64_MAX
+#define ZR_US(n) ((zr_ns_t)(n) * 1000)
+#define ZR_MS(n) ((zr_ns_t)(n) * 1000000)
+#define ZR_SEC(n) ((zr_ns_t)(n) * 1000000000)
+
+#define ZR_CACHELINE 64
+#define ZR_LANES 64       /* lanes of a relay: workers 0..61, 62 kept, agent 63 */
+#define ZR_LANE_AGENT 63u
+#define ZR_LANE_ANY 255u  /* not known yet: learned from the first valid datagram */
+#define ZR_TRACKS_MAX 16u /* tracks of one stream */
+
+#define ZR_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define ZR_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define ZR_LEN(array) (sizeof(array) / sizeof((array)[0]))
+#define ZR_NODISCARD __attribute__((warn_unused_result))
+/* The object that holds `member` at `ptr`. */
+#define ZR_CONTAINER(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+
+/* Prints "file:line: condition" to stderr and aborts: a broken invariant must not travel on (crash-only). */
+_Noreturn void zr_check_failed(const char *file, int line, const char *condition);
+
+/* Cheap checks are always on; costly ones only with ZR_DEBUG=1. */
+#define ZR_CHECK(condition) ((condition) ? (void)0 : zr_check_failed(__FILE__, __LINE__, #condition))
+#ifdef ZR_DEBUG
+#define ZR_DEBUG_CHECK(condition) ZR_CHECK(condition)
+#else
+#define ZR_DEBUG_CHECK(condition) ((void)sizeof(condition))
+#endif
+
+/* Rounds `n` up to a multiple of `to`, a power of two. */
+static inline size_t zr_round_up(size_t n, size_t to)
+{
+    return (n + to - 1) & ~(to - 1);
+}
+
+#endif

@@ -1,0 +1,72 @@
+#include "mem/zr_batch.h"
+
+#include "base/zr_err.h"
+
+static size_t entries_bytes(uint32_t cap)
+{
+    return zr_round_up(cap * sizeof(zr_tx), ZR_CACHELINE);
+}
+
+size_t zr_batch_bytes(uint32_t cap, uint32_t arena_cap)
+{
+    return entries_bytes(cap) + zr_round_up(arena_cap, ZR_CACHELINE);
+}
+
+int zr_batch_init(zr_batch *batch, void *mem, uint32_t cap, uint32_t arena_cap)
+{
+    if (cap == 0 || (uintptr_t)mem % alignof(zr_tx) != 0)
+        return ZR_E_inval;
+    *batch = (zr_batch){
+        .tx = mem,
+        .arena = (uint8_t *)mem + entries_bytes(cap),
+        .cap = cap,
+        .arena_cap = arena_cap,
+    };
+    return ZR_OK;
+}
+
+bool zr_batch_fits(const zr_batch *batch, size_t len)
+{
+    return batch->count < batch->cap && len <= UINT16_MAX && len <= batch->arena_cap - batch->arena_len;
+}
+
+uint8_t *zr_batch_reserve(zr_batch *batch, size_t len)
+{
+    return zr_batch_fits(batch, len) ? batch->arena + batch->arena_len : NULL;
+}
+
+void zr_batch_commit(zr_batch *batch, const zr_addr *to, uint16_t sock, size_t len)
+{
+    ZR_CHECK(zr_batch_fits(batch, len));
+    batch->tx[batch->count++] = (zr_tx){
+        .to = *to,
+        .sock = sock,
+        .len = (uint16_t)len,
+        .data = batch->arena + batch->arena_len,
+    };
+    /* Not rounded up: the entries of a run must touch, the kernel cuts one buffer into datagrams. */
+    batch->arena_len += (uint32_t)len;
+}
+
+int zr_batch_hold(zr_batch *batch, const zr_addr *to, uint16_t sock, const zr_slice *slice)
+{
+    if (batch->count == batch->cap)
+        return ZR_E_full;
+    zr_pkt_hold(slice->pkt);
+    batch->tx[batch->count++] = (zr_tx){
+        .to = *to,
+        .sock = sock,
+        .len = slice->len,
+        .data = zr_slice_data(slice),
+        .held = slice->pkt,
+    };
+    return ZR_OK;
+}
+
+void zr_batch_reset(zr_batch *batch)
+{
+    for (uint32_t i = 0; i < batch->count; i++)
+        zr_pkt_drop(batch->tx[i].held);
+    batch->count = 0;
+    batch->arena_len = 0;
+}

@@ -1,0 +1,46 @@
+/*
+ * zr_batch.h - datagrams on their way out, the one shape that engines fill and sockets, GSO or the simulator empty.
+ *
+ * An entry's bytes lie either in the batch's own arena (link datagrams: written, later sealed, there) or in a held
+ * packet (RTP to subscribers: never copied). Engines append all that one destination gets in a row; equal sizes in a
+ * row are a run, and a run is one UDP_SEGMENT message. Arena entries of a run are contiguous.
+ */
+#ifndef ZR_BATCH_H
+#define ZR_BATCH_H
+
+#include "base/zr_addr.h"
+#include "mem/zr_pool.h"
+
+/* Which socket an entry leaves by. */
+enum { ZR_SOCK_LINK = 0, ZR_SOCK_EGRESS = 1, ZR_SOCK_INGRESS = 2 /* + ingress slot */ };
+
+typedef struct zr_tx {
+    zr_addr to;
+    uint16_t sock;
+    uint16_t len;
+    const uint8_t *data;
+    zr_pkt *held; /* NULL when data lies in the arena */
+} zr_tx;
+
+typedef struct zr_batch {
+    zr_tx *tx;
+    uint8_t *arena;
+    uint32_t count, cap;
+    uint32_t arena_len, arena_cap;
+} zr_batch;
+
+size_t zr_batch_bytes(uint32_t cap, uint32_t arena_cap);
+int zr_batch_init(zr_batch *batch, void *mem, uint32_t cap, uint32_t arena_cap);
+
+/* Room for one entry of up to `len` arena bytes? */
+bool zr_batch_fits(const zr_batch *batch, size_t len);
+/* Where to write the next arena entry, or NULL when `len` bytes or the entry do not fit. Valid until commit. */
+uint8_t *zr_batch_reserve(zr_batch *batch, size_t len);
+/* Appends what was written at the last reserve. len <= what was reserved. */
+void zr_batch_commit(zr_batch *batch, const zr_addr *to, uint16_t sock, size_t len);
+/* Appends a view of a packet and holds it until reset; ZR_E_full when there is no entry left. */
+int zr_batch_hold(zr_batch *batch, const zr_addr *to, uint16_t sock, const zr_slice *slice);
+/* Empties the batch and drops what it held. */
+void zr_batch_reset(zr_batch *batch);
+
+#endif
