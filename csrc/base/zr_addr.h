@@ -9,10 +9,10 @@
 #include <string.h>
 
 typedef struct zr_addr {
-    uint8_t ip[16];  /* IPv4 in the first 4, the rest zero */
-    uint16_t port;   /* host order */
-    uint8_t family;  /* 0 none, 4, 6 */
-    uint8_t pad;     /* zero, so that addresses compare as bytes */
+    uint8_t ip[16]; /* IPv4 in the first 4, the rest zero */
+    uint16_t port;  /* host order */
+    uint8_t family; /* 0 none, 4, 6 */
+    uint8_t pad;    /* zero, so that addresses compare as bytes */
 } zr_addr;
 
 _Static_assert(sizeof(zr_addr) == 20, "zr_addr travels in command records");

@@ -13,21 +13,21 @@
 
 typedef int64_t zr_ns_t;
 
-#define ZR_NEVER INT64_MAX
-#define ZR_US(n) ((zr_ns_t)(n) * 1000)
-#define ZR_MS(n) ((zr_ns_t)(n) * 1000000)
-#define ZR_SEC(n) ((zr_ns_t)(n) * 1000000000)
+#define ZR_NEVER  INT64_MAX
+#define ZR_US(n)  ((zr_ns_t)(n)*1000)
+#define ZR_MS(n)  ((zr_ns_t)(n)*1000000)
+#define ZR_SEC(n) ((zr_ns_t)(n)*1000000000)
 
-#define ZR_CACHELINE 64
-#define ZR_LANES 64       /* lanes of a relay: workers 0..61, 62 kept, agent 63 */
+#define ZR_CACHELINE  64
+#define ZR_LANES      64 /* lanes of a relay: workers 0..61, 62 kept, agent 63 */
 #define ZR_LANE_AGENT 63u
-#define ZR_LANE_ANY 255u  /* not known yet: learned from the first valid datagram */
-#define ZR_TRACKS_MAX 16u /* tracks of one stream */
+#define ZR_LANE_ANY   255u /* not known yet: learned from the first valid datagram */
+#define ZR_TRACKS_MAX 16u  /* tracks of one stream */
 
-#define ZR_MIN(a, b) ((a) < (b) ? (a) : (b))
-#define ZR_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define ZR_MIN(a, b)  ((a) < (b) ? (a) : (b))
+#define ZR_MAX(a, b)  ((a) > (b) ? (a) : (b))
 #define ZR_LEN(array) (sizeof(array) / sizeof((array)[0]))
-#define ZR_NODISCARD __attribute__((warn_unused_result))
+#define ZR_NODISCARD  __attribute__((warn_unused_result))
 /* The object that holds `member` at `ptr`. */
 #define ZR_CONTAINER(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 

@@ -16,89 +16,90 @@
 #include "stat/zr_drop.h"
 
 /* id, kind (c = counter, g = gauge), unit, help.  Append only: the position is the ABI. */
-#define ZR_STAT_LIST(X)                                                                  \
-    X(rx_link, c, "datagrams", "taken from the lane's link socket")                      \
-    X(rx_link_bytes, c, "bytes", "taken from the lane's link socket")                    \
-    X(link_accepted, c, "datagrams", "passed the envelope and every segment check")      \
-    X(link_empty, c, "datagrams", "accepted heartbeats: an empty plaintext")             \
-    X(link_hello, c, "datagrams", "accepted hellos and answers (agent)")                 \
-    X(rx_media, c, "packets", "RTP, RTCP and media messages received")                   \
-    X(rx_media_bytes, c, "bytes", "RTP, RTCP and media messages received")               \
-    X(media_accepted, c, "packets", "given to a stream, or RTCP consumed here")          \
-    X(fan_due, c, "packets", "(accepted packet, subscriber) pairs")                      \
-    X(fan_sent, c, "packets", "pairs queued for a socket or a child's conversation")     \
-    X(tx_due, c, "datagrams", "handed to a socket")                                      \
-    X(tx_sent, c, "datagrams", "taken by the kernel")                                    \
-    X(tx_bytes, c, "bytes", "taken by the kernel")                                       \
-    X(tx_runs, c, "messages", "sendmmsg messages; one run each")                         \
-    X(tx_gso_runs, c, "messages", "of these, with UDP_SEGMENT")                          \
-    X(tx_gso_off, c, "events", "destinations where UDP_SEGMENT was refused")             \
-    X(sys_recvmmsg, c, "calls", "recvmmsg calls")                                        \
-    X(sys_sendmmsg, c, "calls", "sendmmsg calls")                                        \
-    X(sys_epoll, c, "calls", "epoll_wait calls")                                         \
-    X(tx_short, c, "calls", "sendmmsg took fewer messages than it was given")            \
-    X(pool_in_use, g, "packets", "packets out of the pool")                              \
-    X(pool_in_use_max, g, "packets", "most packets ever out of the pool")                \
-    X(pool_exhausted, c, "takes", "takes refused by an empty pool")                      \
-    X(kcp_segs_sent, c, "segments", "PUSH segments sent, retransmissions included")      \
-    X(kcp_retrans_timeout, c, "segments", "sent again by timeout")                       \
-    X(kcp_retrans_fast, c, "segments", "sent again after later acknowledgements")        \
-    X(kcp_segs_received, c, "segments", "PUSH segments received")                        \
-    X(kcp_duplicates, c, "segments", "PUSH segments received again")                     \
-    X(kcp_acks_sent, c, "segments", "ACK segments sent")                                 \
-    X(kcp_window_drops, c, "segments", "PUSH segments beyond the receive window")        \
-    X(kcp_blocks_in_use, g, "blocks", "window blocks of 64 slots out of their pool")     \
-    X(kcp_blocks_exhausted, c, "takes", "block takes refused")                           \
-    X(kcp_conv_unknown, c, "segments", "segments of a conversation that is not open")    \
-    X(cache_entries, g, "packets", "packets held by the replay caches")                  \
-    X(cache_evicted, c, "packets", "taken from the least recently used stream's cache")  \
-    X(nack_asked, c, "packets", "RTP sequence numbers asked for by NACK")                \
-    X(nack_served, c, "packets", "of these, sent again from the replay cache")           \
-    X(cache_replayed, c, "packets", "sent to joiners from the replay cache")             \
-    X(keyframe_asked, c, "requests", "PLI, FIR and keyframe requests from below")        \
-    X(keyframe_sent, c, "requests", "of these, sent upstream")                           \
-    X(rtcp_reports, c, "packets", "receiver reports consumed")                           \
-    X(commands, c, "records", "commands executed")                                       \
-    X(commands_failed, c, "records", "of these, refused")                                \
-    X(events, c, "records", "events written")                                            \
-    X(events_lost, c, "records", "events lost to a full event ring")                     \
-    X(turns, c, "turns", "turns of the loop")                                            \
-    X(busy_ns, c, "nanoseconds", "time spent in turns that did work")                    \
-    X(turn_ns_max, g, "nanoseconds", "longest turn since start")                         \
-    X(streams, g, "streams", "streams open here")                                        \
-    X(subs, g, "subscribers", "subscribers here, children included")                     \
-    X(convs, g, "conversations", "conversations open here")                              \
-    X(link_late, c, "segments", "segments of an already delivered or given-up message")  \
-    X(heartbeats_sent, c, "datagrams", "empty datagrams sent to keep a path alive")      \
+#define ZR_STAT_LIST(X)                                                                                                \
+    X(rx_link, c, "datagrams", "taken from the lane's link socket")                                                    \
+    X(rx_link_bytes, c, "bytes", "taken from the lane's link socket")                                                  \
+    X(link_accepted, c, "datagrams", "passed the envelope and every segment check")                                    \
+    X(link_empty, c, "datagrams", "accepted heartbeats: an empty plaintext")                                           \
+    X(link_hello, c, "datagrams", "accepted hellos and answers (agent)")                                               \
+    X(rx_media, c, "packets", "RTP, RTCP and media messages received")                                                 \
+    X(rx_media_bytes, c, "bytes", "RTP, RTCP and media messages received")                                             \
+    X(media_accepted, c, "packets", "given to a stream, or RTCP consumed here")                                        \
+    X(fan_due, c, "packets", "(accepted packet, subscriber) pairs")                                                    \
+    X(fan_sent, c, "packets", "pairs queued for a socket or a child's conversation")                                   \
+    X(tx_due, c, "datagrams", "handed to a socket")                                                                    \
+    X(tx_sent, c, "datagrams", "taken by the kernel")                                                                  \
+    X(tx_bytes, c, "bytes", "taken by the kernel")                                                                     \
+    X(tx_runs, c, "messages", "sendmmsg messages; one run each")                                                       \
+    X(tx_gso_runs, c, "messages", "of these, with UDP_SEGMENT")                                                        \
+    X(tx_gso_off, c, "events", "destinations where UDP_SEGMENT was refused")                                           \
+    X(sys_recvmmsg, c, "calls", "recvmmsg calls")                                                                      \
+    X(sys_sendmmsg, c, "calls", "sendmmsg calls")                                                                      \
+    X(sys_epoll, c, "calls", "epoll_wait calls")                                                                       \
+    X(tx_short, c, "calls", "sendmmsg took fewer messages than it was given")                                          \
+    X(pool_in_use, g, "packets", "packets out of the pool")                                                            \
+    X(pool_in_use_max, g, "packets", "most packets ever out of the pool")                                              \
+    X(pool_exhausted, c, "takes", "takes refused by an empty pool")                                                    \
+    X(kcp_segs_sent, c, "segments", "PUSH segments sent, retransmissions included")                                    \
+    X(kcp_retrans_timeout, c, "segments", "sent again by timeout")                                                     \
+    X(kcp_retrans_fast, c, "segments", "sent again after later acknowledgements")                                      \
+    X(kcp_segs_received, c, "segments", "PUSH segments received")                                                      \
+    X(kcp_duplicates, c, "segments", "PUSH segments received again")                                                   \
+    X(kcp_acks_sent, c, "segments", "ACK segments sent")                                                               \
+    X(kcp_window_drops, c, "segments", "PUSH segments beyond the receive window")                                      \
+    X(kcp_blocks_in_use, g, "blocks", "window blocks of 64 slots out of their pool")                                   \
+    X(kcp_blocks_exhausted, c, "takes", "block takes refused")                                                         \
+    X(kcp_conv_unknown, c, "segments", "segments of a conversation that is not open")                                  \
+    X(cache_entries, g, "packets", "packets held by the replay caches")                                                \
+    X(cache_evicted, c, "packets", "taken from the least recently used stream's cache")                                \
+    X(nack_asked, c, "packets", "RTP sequence numbers asked for by NACK")                                              \
+    X(nack_served, c, "packets", "of these, sent again from the replay cache")                                         \
+    X(cache_replayed, c, "packets", "sent to joiners from the replay cache")                                           \
+    X(keyframe_asked, c, "requests", "PLI, FIR and keyframe requests from below")                                      \
+    X(keyframe_sent, c, "requests", "of these, sent upstream")                                                         \
+    X(rtcp_reports, c, "packets", "receiver reports consumed")                                                         \
+    X(commands, c, "records", "commands executed")                                                                     \
+    X(commands_failed, c, "records", "of these, refused")                                                              \
+    X(events, c, "records", "events written")                                                                          \
+    X(events_lost, c, "records", "events lost to a full event ring")                                                   \
+    X(turns, c, "turns", "turns of the loop")                                                                          \
+    X(busy_ns, c, "nanoseconds", "time spent in turns that did work")                                                  \
+    X(turn_ns_max, g, "nanoseconds", "longest turn since start")                                                       \
+    X(streams, g, "streams", "streams open here")                                                                      \
+    X(subs, g, "subscribers", "subscribers here, children included")                                                   \
+    X(convs, g, "conversations", "conversations open here")                                                            \
+    X(link_late, c, "segments", "segments of an already delivered or given-up message")                                \
+    X(heartbeats_sent, c, "datagrams", "empty datagrams sent to keep a path alive")                                    \
     X(wakes, c, "calls", "eventfd writes to the other side")
 
 enum zr_stat_id {
 #define X(id, kind, unit, help) ZR_STAT_##id,
     ZR_STAT_LIST(X)
 #undef X
-    ZR_STAT_COUNT
+        ZR_STAT_COUNT
 };
 
 /* id, unit, help: log-linear histograms, 8 buckets an octave (<= 12.5 % wide), HDR style. */
-#define ZR_HIST_LIST(X)                                                                        \
-    X(turn_ns, "nanoseconds", "length of a turn that did work")                                \
-    X(hop_delay_us, "microseconds", "delay of the last hop, from hop time and its minimum")    \
-    X(age_us, "microseconds", "age of a packet since it entered the mesh, when accepted here") \
-    X(rx_batch, "datagrams", "datagrams per recvmmsg")                                         \
+#define ZR_HIST_LIST(X)                                                                                                \
+    X(turn_ns, "nanoseconds", "length of a turn that did work")                                                        \
+    X(hop_delay_us, "microseconds", "delay of the last hop, from hop time and its minimum")                            \
+    X(age_us, "microseconds", "age of a packet since it entered the mesh, when accepted here")                         \
+    X(rx_batch, "datagrams", "datagrams per recvmmsg")                                                                 \
     X(tx_run, "datagrams", "datagrams per message of sendmmsg")
 
 enum zr_hist_id {
 #define X(id, unit, help) ZR_HIST_##id,
     ZR_HIST_LIST(X)
 #undef X
-    ZR_HIST_COUNT
+        ZR_HIST_COUNT
 };
 
 #define ZR_HIST_BUCKETS 320 /* values below 2^42; above: the last bucket too */
 
 typedef struct zr_stream_row { /* per stream, by slot; written by the worker */
     _Atomic uint64_t epoch, packets, bytes, last_ns, first_ns, next_number;
-    _Atomic uint64_t fan_sent, nack_asked, nack_served, keyframes, stalls, drops; /* stall: gap >= 200 ms; drops: all media drops */
+    _Atomic uint64_t fan_sent, nack_asked, nack_served, keyframes, stalls,
+        drops;                                          /* stall: gap >= 200 ms; drops: all media drops */
     _Atomic uint64_t duplicates, oversize, state, gaps; /* state: 0 free, 1 open */
 } zr_stream_row;
 
@@ -156,8 +157,12 @@ uint64_t zr_hist_floor(uint32_t bucket);
 int64_t zr_ledger_off(const zr_stat_page *page, enum zr_ledger ledger);
 
 /* The lists, for the binding and the docs. */
-typedef struct zr_stat_info { const char *name, *kind, *unit, *help; } zr_stat_info;
-typedef struct zr_drop_info { const char *name, *ledger, *word, *help; } zr_drop_info;
+typedef struct zr_stat_info {
+    const char *name, *kind, *unit, *help;
+} zr_stat_info;
+typedef struct zr_drop_info {
+    const char *name, *ledger, *word, *help;
+} zr_drop_info;
 extern const zr_stat_info zr_stat_infos[ZR_STAT_COUNT];
 extern const zr_drop_info zr_drop_infos[ZR_DROP_COUNT];
 extern const zr_stat_info zr_hist_infos[ZR_HIST_COUNT]; /* kind = "h" */

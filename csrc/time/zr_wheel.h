@@ -1,7 +1,8 @@
 /*
  * zr_wheel.h - a hierarchical timing wheel (Varghese & Lauck, 1987), tickless: 4 levels of 64 slots, tick 2^19 ns.
  *
- *   level 0: 0.52 ms a slot, 34 ms a turn | 1: 34 ms, 2.1 s | 2: 2.1 s, 137 s | 3: 137 s, 2.4 h (longer ones wait there)
+ *   level 0: 0.52 ms a slot, 34 ms a turn | 1: 34 ms, 2.1 s | 2: 2.1 s, 137 s | 3: 137 s, 2.4 h (longer ones wait
+ * there)
  *
  * A timer never fires early and at most one tick late. Arm, cancel: O(1). A bitmap per level finds the next slot.
  * Timers are embedded in their owners; `kind` tells whose it is.
@@ -14,8 +15,8 @@
 
 #include "base/zr_base.h"
 
-#define ZR_WHEEL_LEVELS 4
-#define ZR_WHEEL_SLOTS 64
+#define ZR_WHEEL_LEVELS     4
+#define ZR_WHEEL_SLOTS      64
 #define ZR_WHEEL_TICK_SHIFT 19
 
 typedef struct zr_timer {
@@ -27,8 +28,8 @@ typedef struct zr_timer {
 } zr_timer;
 
 typedef struct zr_wheel {
-    uint64_t tick;                    /* the last tick that was advanced over */
-    uint64_t used[ZR_WHEEL_LEVELS];   /* bit per occupied slot */
+    uint64_t tick;                                   /* the last tick that was advanced over */
+    uint64_t used[ZR_WHEEL_LEVELS];                  /* bit per occupied slot */
     zr_timer slots[ZR_WHEEL_LEVELS][ZR_WHEEL_SLOTS]; /* list heads */
     zr_timer expired;
     uint32_t count;

@@ -27,28 +27,28 @@ typedef struct zr_test {
 void zr_test_register(zr_test *test);
 _Noreturn void zr_test_fail(const char *file, int line, const char *what);
 
-#define ZR_TEST(sentence)                                                           \
-    static void sentence(void);                                                     \
-    static zr_test zr_test_of_##sentence = { #sentence, __FILE__, sentence, NULL }; \
-    __attribute__((constructor)) static void zr_register_##sentence(void)           \
-    {                                                                               \
-        zr_test_register(&zr_test_of_##sentence);                                   \
-    }                                                                               \
+#define ZR_TEST(sentence)                                                                                              \
+    static void sentence(void);                                                                                        \
+    static zr_test zr_test_of_##sentence = { #sentence, __FILE__, sentence, NULL };                                    \
+    __attribute__((constructor)) static void zr_register_##sentence(void)                                              \
+    {                                                                                                                  \
+        zr_test_register(&zr_test_of_##sentence);                                                                      \
+    }                                                                                                                  \
     static void sentence(void)
 
-#define CHECK(condition)                                    \
-    do {                                                    \
-        if (!(condition))                                   \
-            zr_test_fail(__FILE__, __LINE__, #condition);   \
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        if (!(condition))                                                                                              \
+            zr_test_fail(__FILE__, __LINE__, #condition);                                                              \
     } while (0)
 
-#define CHECK_EQ(got, want)                                                                              \
-    do {                                                                                                 \
-        long long got_ = (long long)(got), want_ = (long long)(want);                                    \
-        if (got_ != want_) {                                                                             \
-            fprintf(stderr, "  %s is %lld, not %lld\n", #got, got_, want_);                              \
-            zr_test_fail(__FILE__, __LINE__, #got " == " #want);                                         \
-        }                                                                                                \
+#define CHECK_EQ(got, want)                                                                                            \
+    do {                                                                                                               \
+        long long got_ = (long long)(got), want_ = (long long)(want);                                                  \
+        if (got_ != want_) {                                                                                           \
+            fprintf(stderr, "  %s is %lld, not %lld\n", #got, got_, want_);                                            \
+            zr_test_fail(__FILE__, __LINE__, #got " == " #want);                                                       \
+        }                                                                                                              \
     } while (0)
 
 /* Memory of at least `bytes`, aligned to a cache line; freed by the caller. */

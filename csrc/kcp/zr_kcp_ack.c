@@ -1,0 +1,96 @@
+#include "kcp/zr_kcp_priv.h"
+
+void zr_kcp_acks_init(zr_kcp_acks *acks, uint32_t max)
+{
+    acks->count = acks->next = 0;
+    acks->max = ZR_MIN(max, ZR_KCP_ACKS_INLINE + ZR_KCP_ACK_BLOCKS * (uint32_t)ZR_KCP_ACKS_BLOCK);
+    for (uint32_t i = 0; i < ZR_KCP_ACK_BLOCKS; i++)
+        acks->block[i] = ZR_KCP_NONE;
+}
+
+void zr_kcp_acks_clear(zr_kcp_acks *acks, zr_kcp_blocks *blocks)
+{
+    for (uint32_t i = 0; i < ZR_KCP_ACK_BLOCKS && acks->block[i] != ZR_KCP_NONE; i++) {
+        zr_kcp_block_give(blocks, acks->block[i]);
+        acks->block[i] = ZR_KCP_NONE;
+    }
+    acks->count = acks->next = 0;
+}
+
+zr_kcp_ack *zr_kcp_acks_at(const zr_kcp_acks *acks, const zr_kcp_blocks *blocks, uint32_t i)
+{
+    if (i < ZR_KCP_ACKS_INLINE)
+        return (zr_kcp_ack *)&acks->first[i];
+    i -= ZR_KCP_ACKS_INLINE;
+    return (zr_kcp_ack *)zr_kcp_block_mem(blocks, acks->block[i / ZR_KCP_ACKS_BLOCK]) + i % ZR_KCP_ACKS_BLOCK;
+}
+
+bool zr_kcp_acks_add(zr_kcp_acks *acks, zr_kcp_blocks *blocks, uint32_t sn, uint32_t ts)
+{
+    if (acks->count == acks->max)
+        return false;
+    if (acks->count >= ZR_KCP_ACKS_INLINE) {
+        uint16_t *block = &acks->block[(acks->count - ZR_KCP_ACKS_INLINE) / ZR_KCP_ACKS_BLOCK];
+        if (*block == ZR_KCP_NONE)
+            *block = (uint16_t)zr_kcp_block_take(blocks);
+        if (*block == ZR_KCP_NONE)
+            return false;
+    }
+    *zr_kcp_acks_at(acks, blocks, acks->count++) = (zr_kcp_ack){ sn, ts };
+    return true;
+}
+
+/* Looks back over the last few only: enough against a repeated segment, and a flood of others is bounded by `max`. */
+bool zr_kcp_acks_recent(const zr_kcp_acks *acks, const zr_kcp_blocks *blocks, uint32_t sn)
+{
+    uint32_t from = acks->count - ZR_MIN(acks->count - acks->next, 16u);
+
+    for (uint32_t i = from; i < acks->count; i++)
+        if (zr_kcp_acks_at(acks, blocks, i)->sn == sn)
+            return true;
+    return false;
+}
+
+/* Over the holes that single ACKs have left, to the first segment still in flight. */
+static void shrink(zr_kcp *kcp)
+{
+    kcp->snd_una = zr_kcp_slot_next(kcp->blocks, &kcp->snd, kcp->snd_una, kcp->snd_nxt);
+}
+
+void zr_kcp_on_una(zr_kcp *kcp, uint32_t una)
+{
+    if (zr_seq_before(kcp->snd_nxt, una))
+        una = kcp->snd_nxt; /* only without hardening: zr_kcp_judge refuses it */
+    for (uint32_t sn = zr_kcp_slot_next(kcp->blocks, &kcp->snd, kcp->snd_una, una); zr_seq_before(sn, una);
+         sn = zr_kcp_slot_next(kcp->blocks, &kcp->snd, sn + 1, una))
+        zr_kcp_snd_drop(kcp, sn);
+    shrink(kcp);
+}
+
+/* Hardened, a sample counts only from a segment that was in flight when the datagram came, and only when it is sane. */
+static bool rtt_counts(const zr_kcp *kcp, uint32_t sn, int32_t rtt)
+{
+    if (!kcp->conf.harden)
+        return rtt >= 0;
+    return rtt >= 0 && rtt <= ZR_KCP_RTT_SANE && !zr_seq_before(sn, kcp->in.una);
+}
+
+void zr_kcp_on_ack(zr_kcp *kcp, uint32_t sn, uint32_t ts, uint32_t ms)
+{
+    int32_t rtt = zr_seq_diff(ms, ts);
+
+    if (rtt_counts(kcp, sn, rtt))
+        zr_kcp_on_rtt(kcp, rtt);
+    if (!zr_seq_before(sn, kcp->snd_una) && zr_seq_before(sn, kcp->snd_nxt) &&
+        zr_kcp_slot_at(kcp->blocks, &kcp->snd, sn) != NULL) {
+        zr_kcp_snd_drop(kcp, sn);
+        shrink(kcp);
+    }
+    /* Which ACK of the datagram counts for fast resend; the conservative rule also wants its ts to be later. */
+    if (!kcp->in.acked ||
+        (zr_seq_before(kcp->in.ack_sn, sn) && (!kcp->conf.conservative || zr_seq_before(kcp->in.ack_ts, ts)))) {
+        kcp->in.ack_sn = sn;
+        kcp->in.ack_ts = ts;
+    }
+    kcp->in.acked = true;
+}

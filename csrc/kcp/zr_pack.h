@@ -1,0 +1,45 @@
+/*
+ * zr_pack.h - segments of any conversations to one destination become datagrams in a batch.
+ *
+ *   greedy (stock KCP peers)            next segment does not fit into mtu -> close the datagram, open another
+ *   runs   (our relays)                 a PUSH of more than ZR_PACK_LARGE stands alone, so that full-size packets form
+ *                                       equal-size runs for UDP_SEGMENT; small PUSHes, ACKs, WASK and WINS share
+ *                                       datagrams, which follow after the large ones
+ *
+ * An envelope of `env.head` bytes in front and `env.tail` behind is left for the owner: the packer calls nobody, it
+ * records where each closed datagram lies; zr_lane writes headers, counters and (later) seals.
+ */
+#ifndef ZR_PACK_H
+#define ZR_PACK_H
+
+#include "kcp/zr_seg.h"
+#include "mem/zr_batch.h"
+
+#define ZR_PACK_LARGE 400u
+
+typedef struct zr_pack {
+    zr_batch *batch;
+    zr_addr to;
+    uint16_t sock;
+    uint16_t mtu;       /* KCP bytes in a datagram, envelope excluded */
+    uint8_t head, tail; /* envelope bytes in front and behind; 0 for stock peers */
+    bool runs;
+    uint16_t small_len;  /* KCP bytes gathered in `small` */
+    uint8_t small[1500]; /* runs: the shared datagram being gathered */
+    uint8_t *open;       /* greedy: the datagram being filled in the arena, or NULL */
+    uint32_t open_len;
+    uint32_t first; /* batch->count when the packer began: the owner seals entries first..count-1 */
+} zr_pack;
+
+void zr_pack_begin(zr_pack *pack, zr_batch *batch, const zr_addr *to, uint16_t sock, uint16_t mtu, uint8_t head,
+                   uint8_t tail, bool runs);
+/*
+ * Appends one segment: header from `seg` (its len = head_len + body_len), then `head_len` bytes, then `body_len`.
+ * ZR_E_full when the batch has no room: nothing was appended, finish, send the batch and go on from this segment.
+ */
+int zr_pack_put(zr_pack *pack, const zr_seg *seg, const uint8_t *head, size_t head_len, const uint8_t *body,
+                size_t body_len);
+/* Closes what is open. Room for it was kept by zr_pack_put, so it cannot fail. */
+void zr_pack_finish(zr_pack *pack);
+
+#endif
