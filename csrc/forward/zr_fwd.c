@@ -1,0 +1,220 @@
+#include "forward/zr_fwd_priv.h"
+
+static bool conf_ok(const zr_fwd_conf *conf)
+{
+    return conf->pkts_max >= 16 && conf->pkts_max <= 1u << 22 && conf->streams_max >= 1 &&
+           conf->streams_max <= 1u << 16 && conf->subs_max >= 1 && conf->subs_max <= 1u << 18 &&
+           conf->ingress_max >= 1 && conf->ingress_max <= UINT16_MAX - ZR_SOCK_INGRESS &&
+           conf->cache_max <= conf->pkts_max / 2 && conf->cache_age_max > 0 && conf->lane.convs_max < ZR_FWD_CHILD &&
+           zr_lane_bytes(&conf->lane) > 0;
+}
+
+zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max)
+{
+    uint32_t pkts = ZR_MIN(ZR_MAX(streams_max * 64, 4096u), 65536u);
+    uint32_t convs = ZR_MIN(streams_max * 4 + 64, 65536u);
+
+    return (zr_fwd_conf){
+        .lane = { .lane = lane,
+                  .epoch = 1,
+                  .sessions_max = 64,
+                  .convs_max = convs,
+                  .peer_lanes_max = 256,
+                  .blocks_max = ZR_MIN(convs * 4 + 64, 65534u),
+                  .window = 1024 },
+        .pkts_max = pkts,
+        .streams_max = streams_max,
+        .subs_max = ZR_MAX(streams_max * 4, 64u),
+        .ingress_max = ZR_MIN(streams_max, 60000u),
+        .cache_max = pkts / 2,
+        .cache_age_max = ZR_SEC(2),
+        .rtcp_ssrc = 0x7A72u << 16 | lane,
+    };
+}
+
+/* Lays the parts out one behind the other; with `fwd` NULL only adds them up. */
+static size_t lay_out(zr_fwd *fwd, const zr_fwd_conf *conf, void **pool, void **lane, void **items, void **cache,
+                      void **subs, void **pulls)
+{
+    size_t at = zr_round_up(sizeof(zr_fwd), ZR_CACHELINE);
+    unsigned char *base = (unsigned char *)fwd;
+
+#define PART(to, bytes)                                   \
+    do {                                                  \
+        if (base != NULL)                                 \
+            *(to) = (void *)(base + at);                  \
+        at += zr_round_up((bytes), ZR_CACHELINE);         \
+    } while (0)
+    PART(pool, zr_pool_bytes(conf->pkts_max));
+    PART(lane, zr_lane_bytes(&conf->lane));
+    PART(items, zr_items_bytes(conf->pkts_max));
+    PART(cache, zr_cache_bytes(conf->cache_max, conf->streams_max));
+    PART(subs, zr_subs_bytes(conf->subs_max));
+    PART(pulls, zr_pulls_bytes(conf->lane.convs_max));
+    if (base != NULL)
+        fwd->streams = (void *)(base + at);
+    at += zr_round_up(conf->streams_max * sizeof(zr_stream), ZR_CACHELINE);
+    if (base != NULL)
+        fwd->ingresses = (void *)(base + at);
+    at += zr_round_up(conf->ingress_max * sizeof(zr_ingress), ZR_CACHELINE);
+#undef PART
+    return at;
+}
+
+size_t zr_fwd_bytes(const zr_fwd_conf *conf)
+{
+    return conf_ok(conf) ? lay_out(NULL, conf, NULL, NULL, NULL, NULL, NULL, NULL) : 0;
+}
+
+zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_chan *chan, zr_ns_t now)
+{
+    zr_fwd *fwd = mem;
+    void *pool, *lane, *items, *cache, *subs, *pulls;
+    zr_spsc *commands = zr_chan_commands(chan), *events = zr_chan_events(chan);
+
+    if (!conf_ok(conf) || page->streams_max < conf->streams_max || commands->slot_bytes < sizeof(zr_cmd) ||
+        events->slot_bytes < sizeof(zr_cmd))
+        return NULL;
+    *fwd = (zr_fwd){ .conf = *conf, .page = page, .commands = commands, .events = events, .release_at = ZR_NEVER };
+    (void)lay_out(fwd, conf, &pool, &lane, &items, &cache, &subs, &pulls);
+    if (zr_pool_init(&fwd->pool, pool, conf->pkts_max) != ZR_OK)
+        return NULL;
+    fwd->lane = zr_lane_init(lane, &conf->lane, &fwd->pool, page, now);
+    if (fwd->lane == NULL)
+        return NULL;
+    zr_items_init(&fwd->items, items, conf->pkts_max);
+    zr_cache_init(&fwd->cache, cache, conf->cache_max, conf->streams_max, conf->cache_age_max);
+    zr_subs_init(&fwd->subs, subs, conf->subs_max);
+    zr_pulls_init(&fwd->pulls, pulls, conf->lane.convs_max);
+    for (uint32_t i = 0; i < conf->streams_max; i++)
+        zr_stream_init(&fwd->streams[i], i, &page->streams[i]);
+    for (uint32_t i = 0; i < conf->ingress_max; i++)
+        zr_ingress_init(&fwd->ingresses[i], i);
+    zr_list_init(&fwd->turning);
+    zr_list_init(&fwd->leaving);
+    zr_list_init(&fwd->pli);
+    zr_list_init(&fwd->joining);
+    zr_list_init(&fwd->asking);
+    zr_list_init(&fwd->locking);
+    return fwd;
+}
+
+void zr_fwd_fini(zr_fwd *fwd)
+{
+    zr_fwd_all_gone(fwd);
+    zr_lane_fini(fwd->lane);
+}
+
+zr_pool *zr_fwd_pool(zr_fwd *fwd)
+{
+    return &fwd->pool;
+}
+
+int zr_fwd_ingress_closed(zr_fwd *fwd)
+{
+    for (uint32_t i = 0; fwd->closing_count > 0 && i < fwd->conf.ingress_max; i++)
+        if (fwd->ingresses[i].closing) {
+            fwd->ingresses[i].closing = false;
+            fwd->closing_count--;
+            return (int)i;
+        }
+    return ZR_E_again;
+}
+
+bool zr_fwd_stopping(const zr_fwd *fwd)
+{
+    return fwd->stopping;
+}
+
+int zr_fwd_link_input(zr_fwd *fwd, zr_pkt *pkt, const zr_addr *from, zr_ns_t now)
+{
+    zr_lane_msg msg;
+    uint32_t session, conv;
+    int rc;
+
+    zr_stat_add(fwd->page, ZR_STAT_rx_link, 1);
+    zr_stat_add(fwd->page, ZR_STAT_rx_link_bytes, pkt->len);
+    rc = zr_lane_input(fwd->lane, pkt, from, now);
+    while (zr_lane_recv(fwd->lane, &msg) == ZR_OK)
+        zr_fwd_message(fwd, &msg, now);
+    if (zr_lane_unknown(fwd->lane, &session, &conv))
+        zr_fwd_event(fwd, &(zr_cmd){ .op = ZR_EVT_conv_unknown, .a = session, .b = conv });
+    return rc;
+}
+
+void zr_fwd_on_deadline(zr_fwd *fwd, zr_ns_t now)
+{
+    if (now >= zr_lane_deadline(fwd->lane))
+        zr_lane_on_deadline(fwd->lane, now);
+    if (now >= fwd->release_at)
+        zr_fwd_release_locks(fwd, now);
+}
+
+zr_ns_t zr_fwd_deadline(const zr_fwd *fwd)
+{
+    zr_ns_t lane = zr_lane_deadline(fwd->lane);
+
+    /* Work is left over from this turn: the next one is due at once. */
+    if (!zr_list_empty(&fwd->turning) || !zr_list_empty(&fwd->leaving) || !zr_list_empty(&fwd->pli) ||
+        !zr_list_empty(&fwd->joining) || !zr_list_empty(&fwd->asking))
+        return 0;
+    return ZR_MIN(lane, fwd->release_at);
+}
+
+bool zr_fwd_events_waiting(zr_fwd *fwd)
+{
+    bool waiting = fwd->event_waiting;
+
+    fwd->event_waiting = false;
+    return waiting;
+}
+
+bool zr_fwd_check(const zr_fwd *fwd)
+{
+    uint32_t open = 0, queued = 0;
+
+    for (uint32_t i = 0; i < fwd->conf.streams_max; i++) {
+        const zr_stream *stream = &fwd->streams[i];
+        open += stream->open;
+        queued += stream->turn.count + stream->out.count;
+        if (zr_list_linked(&stream->turning) != (stream->turn.count > 0) ||
+            zr_list_linked(&stream->leaving) != (stream->out.count > 0))
+            return false;
+        if (!stream->open && (stream->turn.count > 0 || stream->out.count > 0 || !zr_list_empty(&stream->players) ||
+                              !zr_list_empty(&stream->children) || !zr_list_empty(&stream->pulls)))
+            return false;
+    }
+    for (uint32_t i = 0; i < fwd->conf.subs_max; i++)
+        if (zr_subs_get(&fwd->subs, i) != NULL)
+            queued += fwd->subs.all[i].asked.count;
+    return open == fwd->stream_count && queued == fwd->items.in_use && zr_subs_check(&fwd->subs) &&
+           zr_cache_check(&fwd->cache) && zr_pool_check(&fwd->pool) && zr_lane_check(fwd->lane);
+}
+
+void zr_fwd_event(zr_fwd *fwd, const zr_cmd *event)
+{
+    zr_cmd *slot = zr_spsc_claim(fwd->events);
+
+    if (slot == NULL) {
+        zr_stat_add(fwd->page, ZR_STAT_events_lost, 1);
+        return;
+    }
+    *slot = *event;
+    zr_spsc_commit(fwd->events);
+    zr_stat_add(fwd->page, ZR_STAT_events, 1);
+    fwd->event_waiting = true;
+}
+
+zr_stream *zr_fwd_stream(zr_fwd *fwd, uint32_t slot)
+{
+    return slot < fwd->conf.streams_max && fwd->streams[slot].open ? &fwd->streams[slot] : NULL;
+}
+
+int zr_fwd_drop(zr_fwd *fwd, zr_stream *stream, zr_pkt *pkt, enum zr_drop_id drop)
+{
+    zr_drop_add(fwd->page, drop);
+    if (stream != NULL)
+        zr_stream_count_drop(stream, drop);
+    zr_pkt_drop(pkt);
+    return ZR_E_dropped;
+}

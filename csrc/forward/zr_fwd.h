@@ -1,0 +1,61 @@
+/*
+ * zr_fwd.h - the data plane of one worker, without sockets: streams, subscribers, replay cache, RTP edge, its lane.
+ *
+ *   zr_fwd_link_input     datagrams of other relays' lanes       zr_fwd_commands   what the control plane wants
+ *   zr_fwd_ingress_input  publishers' RTP and RTCP               zr_fwd_on_deadline
+ *   zr_fwd_egress_input   subscribers' RTCP                      zr_fwd_fan_out, then zr_fwd_output until 0
+ *
+ * A turn: commands -> inputs -> on_deadline -> fan_out -> output* (worker/zr_worker.c, and tests/sim on a virtual
+ * clock, drive exactly this). Packets accepted in a turn wait in their stream's turn queue; fan_out gives children
+ * their messages and marks streams with subscribers; output walks marked streams, subscriber by subscriber, so that
+ * what a turn holds for one destination lies in a row: a run.
+ *
+ * Every packet ends in exactly one counter of its ledger (stat/zr_drop.h). Counts rx_link, rx_media itself.
+ */
+#ifndef ZR_FWD_H
+#define ZR_FWD_H
+
+#include "forward/zr_cmd.h"
+#include "forward/zr_lane.h"
+#include "ring/zr_chan.h"
+
+typedef struct zr_fwd_conf {
+    zr_lane_conf lane;
+    uint32_t pkts_max;     /* packet pool */
+    uint32_t streams_max, subs_max, ingress_max;
+    uint32_t cache_max;    /* cached packets in all, <= pkts_max / 2 */
+    zr_ns_t cache_age_max; /* 2 s */
+    uint32_t rtcp_ssrc;    /* our SSRC in PLI */
+} zr_fwd_conf;
+
+typedef struct zr_fwd zr_fwd;
+
+/* Sensible sizes for a relay of `streams_max` streams; the lane number is set by the caller. */
+zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max);
+size_t zr_fwd_bytes(const zr_fwd_conf *conf);
+/* In `mem` (aligned to ZR_CACHELINE, zeroed). `page` and `chan` are shared with the control plane. NULL: out of range. */
+zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_chan *chan, zr_ns_t now);
+void zr_fwd_fini(zr_fwd *fwd);
+
+zr_pool *zr_fwd_pool(zr_fwd *fwd);
+/* Executes up to `budget` commands; returns how many. */
+int zr_fwd_commands(zr_fwd *fwd, int budget, zr_ns_t now);
+/* Ingress sockets to close since the last call: a slot, or ZR_E_again (the worker owns the descriptors). */
+int zr_fwd_ingress_closed(zr_fwd *fwd);
+bool zr_fwd_stopping(const zr_fwd *fwd);
+
+/* Each consumes `pkt`; ZR_OK or ZR_E_dropped, counted. */
+int zr_fwd_link_input(zr_fwd *fwd, zr_pkt *pkt, const zr_addr *from, zr_ns_t now);
+int zr_fwd_ingress_input(zr_fwd *fwd, uint32_t slot, zr_pkt *pkt, const zr_addr *from, zr_ns_t now);
+int zr_fwd_egress_input(zr_fwd *fwd, zr_pkt *pkt, const zr_addr *from, zr_ns_t now);
+
+void zr_fwd_on_deadline(zr_fwd *fwd, zr_ns_t now);
+zr_ns_t zr_fwd_deadline(const zr_fwd *fwd);
+int zr_fwd_fan_out(zr_fwd *fwd, zr_ns_t now);
+/* 0: done; ZR_E_full: the batch is full, send it, reset it, call again. */
+int zr_fwd_output(zr_fwd *fwd, zr_batch *batch, zr_ns_t now);
+/* Events waiting for the control plane since the last call? The worker then wakes the agent. */
+bool zr_fwd_events_waiting(zr_fwd *fwd);
+bool zr_fwd_check(const zr_fwd *fwd);
+
+#endif

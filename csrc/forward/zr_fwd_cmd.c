@@ -1,0 +1,338 @@
+/* Commands. The control plane is trusted to mean well, not to be right: every field is looked at before it is used. */
+#include "forward/zr_fwd_priv.h"
+
+#include "coll/zr_seq.h"
+#include "wire/zr_rtp.h"
+
+#define OUR_ERR(rc) ((rc) < 0 ? (uint32_t)-(rc) : 0u)
+
+/* Canonical, so that addresses may be compared as bytes. */
+static bool addr_ok(const zr_addr *addr)
+{
+    static const uint8_t zero[12];
+
+    if (addr->port == 0 || addr->pad != 0)
+        return false;
+    return addr->family == 6 || (addr->family == 4 && memcmp(addr->ip + 4, zero, sizeof zero) == 0);
+}
+
+static int cmd_nop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    (void)fwd, (void)cmd, (void)value, (void)now;
+    return ZR_OK;
+}
+
+static int cmd_session_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    zr_session_conf conf = { .index = cmd->b, .peer_index = cmd->c, .agent = cmd->addr };
+
+    (void)value;
+    if (cmd->a >= fwd->conf.lane.sessions_max || cmd->b >= 1u << 26 || cmd->c >= 1u << 26 || cmd->d > 62 ||
+        cmd->x > UINT32_MAX || cmd->y < 100 || cmd->y > 1468 || !addr_ok(&cmd->addr))
+        return ZR_E_inval;
+    conf.lanes = (uint8_t)cmd->d;
+    conf.rate_mhz = (uint32_t)cmd->x;
+    conf.mtu = (uint16_t)cmd->y;
+    return zr_lane_session_add(fwd->lane, cmd->a, &conf, now);
+}
+
+static int cmd_session_drop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    (void)value, (void)now;
+    if (cmd->a >= fwd->conf.lane.sessions_max || !zr_lane_session_open(fwd->lane, cmd->a))
+        return ZR_E_missing;
+    zr_fwd_session_gone(fwd, cmd->a);
+    return ZR_OK;
+}
+
+static int cmd_stream_open(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    (void)value, (void)now;
+    if (cmd->a >= fwd->conf.streams_max || cmd->b > 1 || cmd->y > UINT32_MAX)
+        return ZR_E_inval;
+    if (fwd->streams[cmd->a].open)
+        return ZR_E_exists;
+    zr_stream_open(&fwd->streams[cmd->a], cmd->b != 0, cmd->x, (uint32_t)cmd->y);
+    fwd->stream_count++;
+    zr_stat_set(fwd->page, ZR_STAT_streams, fwd->stream_count);
+    return ZR_OK;
+}
+
+static int cmd_stream_track(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    zr_stream *stream = zr_fwd_stream(fwd, cmd->a);
+    zr_track_conf conf = { .kind = (uint8_t)cmd->c,
+                           .codec = (uint8_t)(cmd->c >> 8),
+                           .payload_type = (uint8_t)(cmd->c >> 16),
+                           .clock_rate = cmd->d,
+                           .ssrc = (uint32_t)cmd->x };
+
+    (void)value, (void)now;
+    if (stream == NULL)
+        return ZR_E_missing;
+    if (cmd->c >> 24 != 0 || cmd->x > UINT32_MAX)
+        return ZR_E_inval;
+    return zr_stream_set_track(stream, cmd->b, &conf);
+}
+
+static int cmd_stream_epoch(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    zr_stream *stream = zr_fwd_stream(fwd, cmd->a);
+
+    (void)value, (void)now;
+    if (stream == NULL)
+        return ZR_E_missing;
+    if (cmd->b > 1 || cmd->y > UINT32_MAX || cmd->x <= stream->epoch)
+        return ZR_E_inval;
+    zr_fwd_stream_cleared(fwd, stream);
+    zr_stream_restart(stream, cmd->b != 0, cmd->x, (uint32_t)cmd->y);
+    return ZR_OK;
+}
+
+static int cmd_stream_close(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    zr_stream *stream = zr_fwd_stream(fwd, cmd->a);
+
+    (void)value, (void)now;
+    if (stream == NULL)
+        return ZR_E_missing;
+    zr_fwd_stream_gone(fwd, stream);
+    return ZR_OK;
+}
+
+static int cmd_ingress_bind(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    zr_stream *stream = zr_fwd_stream(fwd, cmd->b);
+
+    (void)value, (void)now;
+    if (stream == NULL)
+        return ZR_E_missing;
+    if (cmd->a >= fwd->conf.ingress_max || cmd->c > 1 || !stream->local)
+        return ZR_E_inval;
+    return zr_ingress_bind(&fwd->ingresses[cmd->a], stream, cmd->c != 0);
+}
+
+static int cmd_ingress_source(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    (void)value, (void)now;
+    if (cmd->a >= fwd->conf.ingress_max || !addr_ok(&cmd->addr))
+        return ZR_E_inval;
+    return zr_ingress_add_source(&fwd->ingresses[cmd->a], &cmd->addr);
+}
+
+static int cmd_ingress_close(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    (void)value, (void)now;
+    if (cmd->a >= fwd->conf.ingress_max)
+        return ZR_E_inval;
+    zr_fwd_ingress_gone(fwd, &fwd->ingresses[cmd->a]);
+    return ZR_OK;
+}
+
+/* A subscriber of either kind in a free slot of an open stream. */
+static int add_sub(zr_fwd *fwd, const zr_cmd *cmd, bool child, zr_sub **sub)
+{
+    zr_stream *stream = zr_fwd_stream(fwd, cmd->b);
+
+    if (stream == NULL)
+        return ZR_E_missing;
+    if (cmd->a >= fwd->subs.max)
+        return ZR_E_inval;
+    *sub = zr_subs_add(&fwd->subs, cmd->a, stream, child);
+    if (*sub == NULL)
+        return ZR_E_exists;
+    zr_stat_set(fwd->page, ZR_STAT_subs, fwd->subs.count);
+    return ZR_OK;
+}
+
+static int cmd_sub_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    zr_sub *sub;
+    int rc;
+
+    (void)value;
+    if (cmd->c > UINT16_MAX || cmd->d > UINT16_MAX || (cmd->addr.family != 0 && !addr_ok(&cmd->addr)))
+        return ZR_E_inval;
+    if ((rc = add_sub(fwd, cmd, false, &sub)) != ZR_OK)
+        return rc;
+    sub->tracks = (uint16_t)cmd->c;
+    sub->spatial = (uint8_t)cmd->d;
+    sub->temporal = (uint8_t)(cmd->d >> 8);
+    if (cmd->addr.family != 0 && (rc = zr_subs_set_addr(&fwd->subs, sub, ZR_TRACK_DEFAULT, &cmd->addr)) != ZR_OK) {
+        zr_fwd_sub_gone(fwd, sub);
+        return rc;
+    }
+    if (zr_cache_key(&fwd->cache, cmd->b, &sub->replay_number, now))
+        zr_list_append(&fwd->joining, &sub->joining);
+    return ZR_OK;
+}
+
+static int cmd_sub_addr(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    zr_sub *sub = zr_subs_get(&fwd->subs, cmd->a);
+
+    (void)value, (void)now;
+    if (sub == NULL)
+        return ZR_E_missing;
+    if (sub->child || cmd->b >= ZR_TRACKS_MAX || !addr_ok(&cmd->addr))
+        return ZR_E_inval;
+    if (sub->due > 0)
+        return ZR_E_again; /* its passes are under way; the caller's turn sends everything before the next command */
+    return zr_subs_set_addr(&fwd->subs, sub, (uint8_t)cmd->b, &cmd->addr);
+}
+
+static int cmd_sub_drop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    zr_sub *sub = zr_subs_get(&fwd->subs, cmd->a);
+
+    (void)value, (void)now;
+    if (sub == NULL)
+        return ZR_E_missing;
+    zr_fwd_sub_gone(fwd, sub);
+    return ZR_OK;
+}
+
+/* What the cache has for a new child; returns the first number it will see. */
+static uint32_t replay_child(zr_fwd *fwd, zr_sub *sub, uint64_t from, zr_ns_t now)
+{
+    zr_stream *stream = sub->stream;
+    uint32_t first = (uint32_t)stream->next, start = (uint32_t)from;
+
+    if (from == 0 && !zr_cache_key(&fwd->cache, stream->slot, &start, now))
+        return first;
+    for (const zr_item *item = zr_cache_first(&fwd->cache, stream->slot, now); item != NULL; item = item->next) {
+        if (zr_seq_before(item->media.number, start))
+            continue;
+        if (zr_seq_before(item->media.number, first))
+            first = item->media.number;
+        zr_stat_add(fwd->page, ZR_STAT_cache_replayed, zr_fwd_to_child(fwd, sub, item, ZR_MEDIA_REPLAYED, now));
+    }
+    return first;
+}
+
+static int cmd_child_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    uint64_t lane = cmd->x & 0xFF, want = cmd->x >> 8;
+    zr_sub *sub;
+    int rc;
+
+    if (want > 1 || (lane > 61 && lane != ZR_LANE_ANY) || cmd->y > (uint64_t)UINT32_MAX + 1 || cmd->d == 0)
+        return ZR_E_inval;
+    if (cmd->c >= fwd->conf.lane.sessions_max || !zr_lane_session_open(fwd->lane, cmd->c))
+        return ZR_E_missing;
+    if ((rc = add_sub(fwd, cmd, true, &sub)) != ZR_OK)
+        return rc;
+    rc = zr_lane_conv_open(fwd->lane, cmd->c, cmd->d, (uint8_t)lane, ZR_CONV_MEDIA, ZR_FWD_CHILD | cmd->a, now);
+    if (rc < 0) {
+        zr_subs_remove(&fwd->subs, sub);
+        zr_stat_set(fwd->page, ZR_STAT_subs, fwd->subs.count);
+        return rc;
+    }
+    sub->conv = (uint32_t)rc;
+    sub->warm = want == 1;
+    *value = replay_child(fwd, sub, cmd->y, now);
+    return ZR_OK;
+}
+
+static int cmd_child_want(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    zr_sub *sub = zr_subs_get(&fwd->subs, cmd->a);
+
+    (void)value, (void)now;
+    if (sub == NULL || !sub->child)
+        return ZR_E_missing;
+    if (cmd->b > 1)
+        return ZR_E_inval;
+    sub->warm = cmd->b == 1;
+    return ZR_OK;
+}
+
+static int cmd_pull_start(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    zr_stream *stream = zr_fwd_stream(fwd, cmd->a);
+    zr_pull *pull;
+    int rc;
+
+    (void)value;
+    if (stream == NULL || cmd->b >= fwd->conf.lane.sessions_max || !zr_lane_session_open(fwd->lane, cmd->b))
+        return ZR_E_missing;
+    if (stream->local || cmd->c == 0 || (cmd->d > 61 && cmd->d != ZR_LANE_ANY))
+        return ZR_E_inval;
+    if ((pull = zr_pulls_take(&fwd->pulls, stream)) == NULL)
+        return ZR_E_nomem;
+    rc = zr_lane_conv_open(fwd->lane, cmd->b, cmd->c, (uint8_t)cmd->d, ZR_CONV_MEDIA, pull->slot, now);
+    if (rc < 0) {
+        zr_pulls_give(&fwd->pulls, pull);
+        return rc;
+    }
+    pull->conv = (uint32_t)rc;
+    zr_list_append(&stream->pulls, &pull->in_stream);
+    return ZR_OK;
+}
+
+static int cmd_pull_stop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    int conv;
+    uint32_t user;
+
+    (void)value, (void)now;
+    if (cmd->a >= fwd->conf.lane.sessions_max || !zr_lane_session_open(fwd->lane, cmd->a))
+        return ZR_E_missing;
+    conv = zr_lane_conv_find(fwd->lane, cmd->a, cmd->b);
+    user = conv < 0 ? ZR_FWD_CHILD : zr_lane_conv_user(fwd->lane, (uint32_t)conv);
+    if ((user & ZR_FWD_CHILD) != 0)
+        return ZR_E_missing;
+    zr_fwd_pull_gone(fwd, &fwd->pulls.all[user]);
+    return ZR_OK;
+}
+
+static int cmd_keyframe(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    zr_stream *stream = zr_fwd_stream(fwd, cmd->a);
+
+    (void)value;
+    if (stream == NULL || cmd->b >= stream->track_count || !stream->tracks[cmd->b].used)
+        return ZR_E_missing;
+    zr_fwd_want_key(fwd, stream, cmd->b, now);
+    return ZR_OK;
+}
+
+static int cmd_reset(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    (void)cmd, (void)value, (void)now;
+    zr_fwd_all_gone(fwd);
+    return ZR_OK;
+}
+
+static int cmd_stop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    (void)cmd, (void)value, (void)now;
+    fwd->stopping = true;
+    return ZR_OK;
+}
+
+static int (*const handlers[ZR_CMD_COUNT])(zr_fwd *, const zr_cmd *, uint64_t *, zr_ns_t) = {
+#define X(op, a, b, c, d, x, y, addr, help) cmd_##op,
+    ZR_CMD_LIST(X)
+#undef X
+};
+
+int zr_fwd_commands(zr_fwd *fwd, int budget, zr_ns_t now)
+{
+    int count = 0;
+
+    for (const zr_cmd *record; count < budget && (record = zr_spsc_peek(fwd->commands)) != NULL; count++) {
+        zr_cmd cmd = *record; /* the other side may write to its slots whenever it likes */
+        uint64_t value = 0;
+        int rc;
+
+        zr_spsc_release(fwd->commands);
+        rc = cmd.op < ZR_CMD_COUNT ? handlers[cmd.op](fwd, &cmd, &value, now) : ZR_E_inval;
+        zr_stat_add(fwd->page, ZR_STAT_commands, 1);
+        if (rc < 0)
+            zr_stat_add(fwd->page, ZR_STAT_commands_failed, 1);
+        if (cmd.seq != 0)
+            zr_fwd_event(fwd, &(zr_cmd){ .op = ZR_EVT_done, .seq = cmd.seq, .a = OUR_ERR(rc), .x = value });
+    }
+    return count;
+}

@@ -1,0 +1,96 @@
+/* What goes when a subscriber, a pull, a stream or a session goes: nothing stays behind, whatever the turn was doing. */
+#include "forward/zr_fwd_priv.h"
+
+void zr_fwd_sub_gone(zr_fwd *fwd, zr_sub *sub)
+{
+    zr_stream *stream = sub->stream;
+
+    zr_stat_bump(&fwd->page->drop[ZR_DROP_gone], sub->due);
+    if (stream->serving == sub)
+        stream->serving = sub->in_stream.next == &stream->players
+                              ? NULL
+                              : ZR_CONTAINER(sub->in_stream.next, zr_sub, in_stream);
+    if (sub->child)
+        zr_lane_conv_close(fwd->lane, sub->conv);
+    zr_list_remove(&sub->joining);
+    zr_list_remove(&sub->asking);
+    zr_itemq_clear(&sub->asked, &fwd->items);
+    zr_subs_remove(&fwd->subs, sub);
+    zr_stat_set(fwd->page, ZR_STAT_subs, fwd->subs.count);
+}
+
+void zr_fwd_pull_gone(zr_fwd *fwd, zr_pull *pull)
+{
+    zr_lane_conv_close(fwd->lane, pull->conv);
+    zr_pulls_give(&fwd->pulls, pull);
+}
+
+void zr_fwd_stream_cleared(zr_fwd *fwd, zr_stream *stream)
+{
+    while (!zr_list_empty(&stream->children))
+        zr_fwd_sub_gone(fwd, ZR_LIST_FIRST(&stream->children, zr_sub, in_stream));
+    while (!zr_list_empty(&stream->pulls))
+        zr_fwd_pull_gone(fwd, ZR_LIST_FIRST(&stream->pulls, zr_pull, in_stream));
+    ZR_LIST_EACH (sub, &stream->players, zr_sub, in_stream) {
+        zr_stat_bump(&fwd->page->drop[ZR_DROP_gone], sub->due);
+        sub->due = 0;
+        sub->at = NULL;
+        zr_list_remove(&sub->joining);
+        zr_list_remove(&sub->asking);
+        zr_itemq_clear(&sub->asked, &fwd->items);
+    }
+    stream->serving = NULL;
+    stream->pli = 0;
+    zr_itemq_clear(&stream->turn, &fwd->items);
+    zr_itemq_clear(&stream->out, &fwd->items);
+    zr_list_remove(&stream->turning);
+    zr_list_remove(&stream->leaving);
+    zr_list_remove(&stream->asking);
+    zr_cache_clear(&fwd->cache, stream->slot);
+    if (stream->ingress != ZR_INGRESS_NONE)
+        zr_ingress_forget(&fwd->ingresses[stream->ingress]);
+}
+
+void zr_fwd_stream_gone(zr_fwd *fwd, zr_stream *stream)
+{
+    while (!zr_list_empty(&stream->players))
+        zr_fwd_sub_gone(fwd, ZR_LIST_FIRST(&stream->players, zr_sub, in_stream));
+    zr_fwd_stream_cleared(fwd, stream);
+    if (stream->ingress != ZR_INGRESS_NONE)
+        zr_ingress_unbind(&fwd->ingresses[stream->ingress]);
+    zr_stream_close(stream);
+    fwd->stream_count--;
+    zr_stat_set(fwd->page, ZR_STAT_streams, fwd->stream_count);
+}
+
+void zr_fwd_session_gone(zr_fwd *fwd, uint32_t session)
+{
+    /* Each round closes the first conversation, so the walk starts anew. */
+    for (int conv; (conv = zr_lane_conv_next(fwd->lane, session, -1)) >= 0;) {
+        uint32_t user = zr_lane_conv_user(fwd->lane, (uint32_t)conv);
+        if ((user & ZR_FWD_CHILD) != 0)
+            zr_fwd_sub_gone(fwd, &fwd->subs.all[user & ~ZR_FWD_CHILD]);
+        else
+            zr_fwd_pull_gone(fwd, &fwd->pulls.all[user]);
+    }
+    (void)zr_lane_session_drop(fwd->lane, session);
+}
+
+void zr_fwd_ingress_gone(zr_fwd *fwd, zr_ingress *ingress)
+{
+    zr_ingress_unbind(ingress);
+    fwd->closing_count += !ingress->closing;
+    ingress->closing = true;
+}
+
+void zr_fwd_all_gone(zr_fwd *fwd)
+{
+    for (uint32_t i = 0; i < fwd->conf.streams_max; i++)
+        if (fwd->streams[i].open)
+            zr_fwd_stream_gone(fwd, &fwd->streams[i]);
+    for (uint32_t i = 0; i < fwd->conf.lane.sessions_max; i++)
+        if (zr_lane_session_open(fwd->lane, i))
+            zr_fwd_session_gone(fwd, i);
+    for (uint32_t i = 0; i < fwd->conf.ingress_max; i++)
+        zr_fwd_ingress_gone(fwd, &fwd->ingresses[i]); /* bound or not: the worker closes those that are open */
+}

@@ -1,0 +1,250 @@
+#include <string.h>
+
+#include "base/zr_err.h"
+#include "forward/zr_lane_priv.h"
+
+enum part { PART_SESSIONS, PART_CONVS, PART_PEERS, PART_BY_INDEX, PART_BY_CONV, PART_BLOCKS, PARTS };
+
+/* Where each part begins behind the lane itself; returns the end. */
+static size_t lay_out(const zr_lane_conf *conf, size_t at[PARTS])
+{
+    const size_t bytes[PARTS] = {
+        [PART_SESSIONS] = conf->sessions_max * sizeof(zr_lane_session),
+        [PART_CONVS] = conf->convs_max * sizeof(zr_lane_conv),
+        [PART_PEERS] = conf->peer_lanes_max * sizeof(zr_lane_peer),
+        [PART_BY_INDEX] = zr_map_bytes(conf->sessions_max),
+        [PART_BY_CONV] = zr_map_bytes(conf->convs_max),
+        [PART_BLOCKS] = zr_kcp_blocks_bytes(conf->blocks_max),
+    };
+    size_t end = zr_round_up(sizeof(zr_lane), ZR_CACHELINE);
+
+    for (int i = 0; i < PARTS; i++) {
+        at[i] = end;
+        end += zr_round_up(bytes[i], ZR_CACHELINE);
+    }
+    return end;
+}
+
+size_t zr_lane_bytes(const zr_lane_conf *conf)
+{
+    size_t at[PARTS];
+    return lay_out(conf, at);
+}
+
+static bool in_range(const zr_lane_conf *conf)
+{
+    return (conf->lane < ZR_LANES - 2 || conf->lane == ZR_LANE_AGENT) && conf->sessions_max > 0 &&
+           conf->sessions_max <= ZR_LANE_INDEX_MAX && conf->convs_max > 0 && conf->convs_max <= INT32_MAX &&
+           conf->peer_lanes_max > 0 && conf->blocks_max > 0 && conf->blocks_max <= 65534 && conf->window > 0 &&
+           conf->window <= ZR_KCP_WND_MAX;
+}
+
+static void init_slots(zr_lane *lane)
+{
+    for (uint32_t i = 0; i < lane->conf.sessions_max; i++)
+        lane->sessions[i] = (zr_lane_session){ .slot = i };
+    for (uint32_t i = 0; i < lane->conf.convs_max; i++) {
+        zr_lane_conv *conv = &lane->convs[i];
+        conv->session = NULL;
+        conv->peer = NULL;
+        zr_list_init(&conv->node);
+        zr_list_init(&conv->due);
+        zr_list_init(&conv->ready);
+        zr_timer_init(&conv->timer, ZR_LANE_TIMER_CONV, i);
+        zr_list_append(&lane->convs_free, &conv->node);
+    }
+    for (uint32_t i = 0; i < lane->conf.peer_lanes_max; i++) {
+        zr_lane_peer *peer = &lane->peers[i];
+        peer->session = NULL;
+        zr_list_init(&peer->node);
+        zr_list_init(&peer->due);
+        zr_list_init(&peer->convs_due);
+        zr_timer_init(&peer->timer, ZR_LANE_TIMER_BEAT, i);
+        zr_list_append(&lane->peers_free, &peer->node);
+    }
+}
+
+zr_lane *zr_lane_init(void *mem, const zr_lane_conf *conf, zr_pool *pool, zr_stat_page *page, zr_ns_t now)
+{
+    size_t at[PARTS];
+    uint8_t *base = mem;
+    zr_lane *lane = mem;
+
+    if (!in_range(conf))
+        return NULL;
+    lay_out(conf, at);
+    memset(lane, 0, sizeof *lane);
+    lane->conf = *conf;
+    lane->pool = pool;
+    lane->page = page;
+    lane->sessions = (void *)(base + at[PART_SESSIONS]);
+    lane->convs = (void *)(base + at[PART_CONVS]);
+    lane->peers = (void *)(base + at[PART_PEERS]);
+    zr_list_init(&lane->convs_free);
+    zr_list_init(&lane->peers_free);
+    zr_list_init(&lane->due);
+    zr_list_init(&lane->ready);
+    lane->unknown.rest = now;
+    zr_wheel_init(&lane->wheel, now);
+    init_slots(lane);
+    if (zr_map_init(&lane->by_index, base + at[PART_BY_INDEX], conf->sessions_max) != ZR_OK ||
+        zr_map_init(&lane->by_conv, base + at[PART_BY_CONV], conf->convs_max) != ZR_OK ||
+        zr_kcp_blocks_init(&lane->blocks, base + at[PART_BLOCKS], conf->blocks_max) != ZR_OK)
+        return NULL;
+    zr_lane_gauge(lane); /* the page may still show a predecessor's */
+    return lane;
+}
+
+void zr_lane_fini(zr_lane *lane)
+{
+    for (uint32_t slot = 0; slot < lane->conf.sessions_max; slot++)
+        (void)zr_lane_session_drop(lane, slot);
+}
+
+zr_lane_session *zr_lane_session_at(const zr_lane *lane, uint32_t slot)
+{
+    return slot < lane->conf.sessions_max && lane->sessions[slot].open ? &lane->sessions[slot] : NULL;
+}
+
+int zr_lane_session_add(zr_lane *lane, uint32_t slot, const zr_session_conf *conf, zr_ns_t now)
+{
+    (void)now;
+    if (slot >= lane->conf.sessions_max || conf->index > ZR_LANE_INDEX_MAX || conf->peer_index > ZR_LANE_INDEX_MAX ||
+        conf->lanes > ZR_LANES - 2 || conf->mtu < ZR_LANE_MTU_MIN || conf->mtu > ZR_LANE_MTU_MAX ||
+        conf->agent.family == 0 || conf->agent.port == 0 || conf->agent.port + conf->lanes > UINT16_MAX)
+        return ZR_E_inval;
+    zr_lane_session *session = &lane->sessions[slot];
+    if (session->open || zr_map_get(&lane->by_index, conf->index) != ZR_MAP_NONE)
+        return ZR_E_exists;
+    *session = (zr_lane_session){ .open = true, .slot = slot, .conf = *conf };
+    session->beat_every = conf->rate_mhz == 0 ? ZR_NEVER : ZR_SEC(1000) / conf->rate_mhz;
+    zr_list_init(&session->convs);
+    zr_list_init(&session->peers);
+    return zr_map_put(&lane->by_index, conf->index, slot);
+}
+
+static void give_peer(zr_lane *lane, zr_lane_peer *peer)
+{
+    zr_timer_cancel(&lane->wheel, &peer->timer);
+    zr_list_remove(&peer->due);
+    zr_lane_move(&lane->peers_free, &peer->node);
+    peer->session = NULL;
+}
+
+int zr_lane_session_drop(zr_lane *lane, uint32_t slot)
+{
+    zr_lane_session *session = zr_lane_session_at(lane, slot);
+
+    if (session == NULL)
+        return ZR_E_missing;
+    while (!zr_list_empty(&session->convs)) {
+        zr_lane_conv *conv = ZR_LIST_FIRST(&session->convs, zr_lane_conv, node);
+        zr_lane_conv_close(lane, (uint32_t)(conv - lane->convs));
+    }
+    while (!zr_list_empty(&session->peers))
+        give_peer(lane, ZR_LIST_FIRST(&session->peers, zr_lane_peer, node));
+    zr_map_del(&lane->by_index, session->conf.index);
+    if (lane->unknown.session == slot)
+        lane->unknown.waiting = false;
+    session->open = false;
+    return ZR_OK;
+}
+
+bool zr_lane_session_open(const zr_lane *lane, uint32_t slot)
+{
+    return zr_lane_session_at(lane, slot) != NULL;
+}
+
+zr_ns_t zr_lane_session_heard(const zr_lane *lane, uint32_t slot)
+{
+    const zr_lane_session *session = zr_lane_session_at(lane, slot);
+    return session == NULL ? 0 : session->heard;
+}
+
+zr_lane_peer *zr_lane_peer_get(zr_lane *lane, zr_lane_session *session, uint8_t number)
+{
+    if (session->peer[number] != NULL)
+        return session->peer[number];
+    if (zr_list_empty(&lane->peers_free))
+        return NULL;
+    zr_lane_peer *peer = ZR_LIST_FIRST(&lane->peers_free, zr_lane_peer, node);
+    peer->session = session;
+    peer->number = number;
+    peer->heard = peer->beat = false;
+    peer->epoch = 0;
+    peer->convs = 0;
+    peer->addr = number == ZR_LANE_AGENT ? session->conf.agent : zr_addr_shifted(&session->conf.agent, 1 + number);
+    peer->last_tx = 0;
+    zr_lane_move(&session->peers, &peer->node);
+    session->peer[number] = peer;
+    return peer;
+}
+
+zr_ns_t zr_lane_deadline(const zr_lane *lane)
+{
+    /* Whoever asks before output has nothing to wait for. */
+    return zr_list_empty(&lane->due) ? zr_wheel_deadline(&lane->wheel) : 0;
+}
+
+void zr_lane_on_deadline(zr_lane *lane, zr_ns_t now)
+{
+    zr_timer *timer;
+
+    zr_wheel_advance(&lane->wheel, now);
+    while ((timer = zr_wheel_expired(&lane->wheel)) != NULL) {
+        if (timer->kind == ZR_LANE_TIMER_BEAT) {
+            zr_lane_on_beat(lane, &lane->peers[timer->ref], now);
+        } else {
+            zr_lane_conv *conv = &lane->convs[timer->ref];
+            zr_kcp_on_deadline(&conv->kcp, now);
+            zr_lane_conv_touch(lane, conv);
+        }
+    }
+}
+
+static uint32_t length(const zr_list *list)
+{
+    uint32_t n = 0;
+    for (const zr_list *node = list->next; node != list; node = node->next)
+        n++;
+    return n;
+}
+
+static bool check_conv(const zr_lane *lane, uint32_t handle)
+{
+    const zr_lane_conv *conv = &lane->convs[handle];
+
+    if (conv->session == NULL)
+        return !zr_list_linked(&conv->due) && !zr_list_linked(&conv->ready) && !zr_timer_armed(&conv->timer);
+    return conv->session->open && !conv->applied && zr_kcp_check(&conv->kcp) &&
+           zr_map_get(&lane->by_conv, zr_lane_conv_key(conv->session->slot, conv->id)) == handle &&
+           (conv->peer == NULL || conv->peer->session == conv->session) &&
+           (!zr_list_linked(&conv->due) || zr_list_linked(&conv->peer->due));
+}
+
+bool zr_lane_check(const zr_lane *lane)
+{
+    uint32_t sessions = 0, convs = 0, peers = 0, bound = 0, served = 0;
+
+    for (uint32_t i = 0; i < lane->conf.sessions_max; i++) {
+        const zr_lane_session *session = &lane->sessions[i];
+        if (!session->open)
+            continue;
+        if (zr_map_get(&lane->by_index, session->conf.index) != i)
+            return false;
+        sessions++;
+        convs += length(&session->convs);
+        peers += length(&session->peers);
+    }
+    for (uint32_t i = 0; i < lane->conf.convs_max; i++) {
+        if (!check_conv(lane, i))
+            return false;
+        bound += lane->convs[i].session != NULL && lane->convs[i].peer != NULL;
+    }
+    for (uint32_t i = 0; i < lane->conf.peer_lanes_max; i++)
+        served += lane->peers[i].session != NULL ? lane->peers[i].convs : 0;
+    return sessions == lane->by_index.count && convs == lane->convs_open && convs == lane->by_conv.count &&
+           bound == served && convs + length(&lane->convs_free) == lane->conf.convs_max &&
+           peers + length(&lane->peers_free) == lane->conf.peer_lanes_max && zr_map_check(&lane->by_index) &&
+           zr_map_check(&lane->by_conv) && zr_wheel_check(&lane->wheel) && zr_kcp_blocks_check(&lane->blocks);
+}

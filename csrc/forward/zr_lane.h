@@ -1,0 +1,108 @@
+/*
+ * zr_lane.h - the data side of sessions: one lane's end of every session with every peer. Sans-IO.
+ *
+ *   datagram -> zr_lane_input -> envelope, index, source, replay window -> every segment judged, then applied by conv
+ *            -> zr_lane_recv: one complete message at a time, at once
+ *   zr_lane_send(conv) -> KCP -> zr_lane_output: segments of all conversations to one peer lane share datagrams
+ *
+ * A worker's lane carries media conversations, the agent's (lane 63) conversation 0 of each session. A session is known
+ * by its slot, picked by the control plane; a conversation by a handle. Peer lanes (address, replay window, heartbeat)
+ * come from a pool when first used and stay as long as their session. Order within a turn:
+ *
+ *     input* -> recv until ZR_E_again -> on_deadline -> send* -> output until it returns 0
+ *
+ * Drops are counted in `page`, ledger link; the caller counts rx_link for what it passes in.
+ */
+#ifndef ZR_LANE_H
+#define ZR_LANE_H
+
+#include "base/zr_addr.h"
+#include "coll/zr_map.h"
+#include "coll/zr_win.h"
+#include "kcp/zr_kcp.h"
+#include "mem/zr_batch.h"
+#include "stat/zr_stat.h"
+#include "time/zr_wheel.h"
+#include "wire/zr_env.h"
+
+typedef struct zr_lane_conf {
+    uint8_t lane;          /* 0..61, or 63: the agent */
+    uint16_t epoch;        /* of this lane */
+    uint32_t sessions_max; /* slots 0..sessions_max-1 */
+    uint32_t convs_max;
+    uint32_t peer_lanes_max; /* (session, peer lane) pairs in use at once */
+    uint32_t blocks_max;     /* KCP window blocks */
+    uint32_t window;         /* segments per conversation, <= 8192 */
+} zr_lane_conf;
+
+typedef struct zr_session_conf {
+    uint32_t index, peer_index; /* 26 bits: ours and the peer's */
+    zr_addr agent;              /* the peer's agent; its lane i is at port + 1 + i */
+    uint8_t lanes;              /* its workers */
+    uint16_t mtu;               /* KCP mtu */
+    uint32_t rate_mhz;          /* heartbeats per 1000 s on a peer lane with open conversations; 0: none */
+} zr_session_conf;
+
+typedef struct zr_lane zr_lane;
+
+enum zr_conv_kind { ZR_CONV_CONTROL, ZR_CONV_MEDIA };
+
+typedef struct zr_lane_msg {
+    uint32_t conv; /* handle */
+    uint32_t user; /* what zr_lane_conv_open was given */
+    uint32_t session;
+    uint32_t srtt_us;
+    zr_slice views[2]; /* 1, or 2 for a message of two segments; references pass to the caller */
+    int view_count;    /* 0: a control message waits, take it with zr_lane_recv_bytes(conv) */
+} zr_lane_msg;
+
+size_t zr_lane_bytes(const zr_lane_conf *conf);
+/* Builds a lane in `mem`, aligned to ZR_CACHELINE; pool and page outlive it. NULL when conf is out of range. */
+zr_lane *zr_lane_init(void *mem, const zr_lane_conf *conf, zr_pool *pool, zr_stat_page *page, zr_ns_t now);
+void zr_lane_fini(zr_lane *lane);
+
+/* ZR_OK; ZR_E_exists, ZR_E_inval. */
+int zr_lane_session_add(zr_lane *lane, uint32_t slot, const zr_session_conf *conf, zr_ns_t now);
+/* Closes its conversations too: walk them with zr_lane_conv_next first to learn their users. ZR_E_missing. */
+int zr_lane_session_drop(zr_lane *lane, uint32_t slot);
+bool zr_lane_session_open(const zr_lane *lane, uint32_t slot);
+/* When anything valid of this session was last heard on this lane; 0: never. */
+zr_ns_t zr_lane_session_heard(const zr_lane *lane, uint32_t slot);
+
+/*
+ * Opens conversation `conv` to `peer_lane`; returns its handle, or ZR_E_missing (no session), ZR_E_inval, ZR_E_exists,
+ * ZR_E_nomem. ZR_LANE_ANY: nothing is sent until the first datagram that carries the conversation shows its sender's
+ * lane. A lane once known stays: segments from another lane of the peer's are taken, but answered to the known one.
+ */
+int zr_lane_conv_open(zr_lane *lane, uint32_t session, uint32_t conv, uint8_t peer_lane, enum zr_conv_kind kind,
+                      uint32_t user, zr_ns_t now);
+/* Handle of an open conversation or ZR_E_missing. */
+int zr_lane_conv_find(const zr_lane *lane, uint32_t session, uint32_t conv);
+/* The first conversation of a session, or the one behind `after` (a handle); ZR_E_missing at the end. */
+int zr_lane_conv_next(const zr_lane *lane, uint32_t session, int after);
+uint32_t zr_lane_conv_user(const zr_lane *lane, uint32_t conv);
+void zr_lane_conv_close(zr_lane *lane, uint32_t conv);
+
+/* One datagram. Consumes `pkt`. ZR_OK, or ZR_E_dropped after counting exactly one link drop. */
+int zr_lane_input(zr_lane *lane, zr_pkt *pkt, const zr_addr *from, zr_ns_t now);
+/* The next complete message; ZR_E_again when there is none. Control messages have no bound of two segments, so they are
+ * only announced here (view_count 0): once, and again after each zr_lane_recv_bytes while more wait. */
+int zr_lane_recv(zr_lane *lane, zr_lane_msg *msg);
+/* Copies the next message of a control conversation; its length, ZR_E_again when there is none, ZR_E_oversize (not
+ * taken) when `size` is too small, ZR_E_missing when the conversation is not open. */
+int zr_lane_recv_bytes(zr_lane *lane, uint32_t conv, uint8_t *to, size_t size);
+/* A segment for a conversation that is not open was dropped: who and which; true at most once per 100 ms. */
+bool zr_lane_unknown(zr_lane *lane, uint32_t *session, uint32_t *conv);
+
+/* As zr_kcp_send / zr_kcp_send_bytes; ZR_E_missing when the conversation is not open. */
+int zr_lane_send(zr_lane *lane, uint32_t conv, const uint8_t *head, size_t head_len, const zr_slice *body, zr_ns_t now);
+int zr_lane_send_bytes(zr_lane *lane, uint32_t conv, const uint8_t *data, size_t len, zr_ns_t now);
+
+/* When on_deadline must be called; 0 while output is owed. */
+zr_ns_t zr_lane_deadline(const zr_lane *lane);
+void zr_lane_on_deadline(zr_lane *lane, zr_ns_t now);
+/* Appends due datagrams, one peer lane after the other. 0: all done; ZR_E_full: send the batch and call again. */
+int zr_lane_output(zr_lane *lane, zr_batch *batch, zr_ns_t now);
+bool zr_lane_check(const zr_lane *lane);
+
+#endif

@@ -1,0 +1,239 @@
+#include "base/zr_err.h"
+#include "forward/zr_lane_priv.h"
+
+#define MEDIA_FRAGMENTS 2u /* an RTP packet of up to 1 500 bytes is one or two segments */
+
+zr_lane_conv *zr_lane_conv_at(const zr_lane *lane, uint32_t handle)
+{
+    return handle < lane->conf.convs_max && lane->convs[handle].session != NULL ? &lane->convs[handle] : NULL;
+}
+
+/* A conversation that nobody can be answered on yet keeps what it has until its peer lane is learned. */
+void zr_lane_conv_touch(zr_lane *lane, zr_lane_conv *conv)
+{
+    if (conv->peer == NULL)
+        return;
+    if (!zr_list_linked(&conv->due))
+        zr_list_append(&conv->peer->convs_due, &conv->due);
+    if (!zr_list_linked(&conv->peer->due))
+        zr_list_append(&lane->due, &conv->peer->due);
+}
+
+void zr_lane_conv_bind(zr_lane *lane, zr_lane_conv *conv, zr_lane_peer *peer, zr_ns_t now)
+{
+    conv->peer = peer;
+    if (peer->convs++ == 0 && peer->session->beat_every != ZR_NEVER)
+        zr_timer_arm(&lane->wheel, &peer->timer, now + peer->session->beat_every);
+    zr_lane_conv_touch(lane, conv);
+}
+
+static void fold(zr_lane *lane, zr_lane_conv *conv)
+{
+    const zr_kcp_counts *counted = zr_kcp_counted(&conv->kcp);
+
+#define FOLD(name)                                                                                                     \
+    if (counted->name != conv->folded.name)                                                                            \
+    zr_stat_add(lane->page, ZR_STAT_kcp_##name, counted->name - conv->folded.name)
+    FOLD(segs_sent);
+    FOLD(retrans_timeout);
+    FOLD(retrans_fast);
+    FOLD(segs_received);
+    FOLD(duplicates);
+    FOLD(acks_sent);
+    FOLD(window_drops);
+#undef FOLD
+    conv->folded = *counted;
+}
+
+void zr_lane_conv_settle(zr_lane *lane, zr_lane_conv *conv)
+{
+    zr_ns_t deadline = zr_kcp_deadline(&conv->kcp);
+
+    fold(lane, conv);
+    if (deadline == ZR_NEVER)
+        zr_timer_cancel(&lane->wheel, &conv->timer);
+    else if (!zr_timer_armed(&conv->timer) || conv->timer.deadline != deadline)
+        zr_timer_arm(&lane->wheel, &conv->timer, deadline);
+}
+
+static bool may_open(const zr_lane_session *session, uint32_t conv, uint8_t peer_lane, enum zr_conv_kind kind)
+{
+    if (kind != ZR_CONV_CONTROL && (kind != ZR_CONV_MEDIA || conv == 0))
+        return false;
+    return peer_lane < session->conf.lanes || peer_lane == ZR_LANE_AGENT || peer_lane == ZR_LANE_ANY;
+}
+
+int zr_lane_conv_open(zr_lane *lane, uint32_t slot, uint32_t id, uint8_t peer_lane, enum zr_conv_kind kind,
+                      uint32_t user, zr_ns_t now)
+{
+    zr_lane_session *session = zr_lane_session_at(lane, slot);
+    zr_lane_peer *peer = NULL;
+
+    if (session == NULL)
+        return ZR_E_missing;
+    if (!may_open(session, id, peer_lane, kind))
+        return ZR_E_inval;
+    if (zr_lane_conv_find(lane, slot, id) >= 0)
+        return ZR_E_exists;
+    if (zr_list_empty(&lane->convs_free))
+        return ZR_E_nomem;
+    if (peer_lane != ZR_LANE_ANY && (peer = zr_lane_peer_get(lane, session, peer_lane)) == NULL)
+        return ZR_E_nomem;
+
+    zr_lane_conv *conv = ZR_LIST_FIRST(&lane->convs_free, zr_lane_conv, node);
+    uint32_t handle = (uint32_t)(conv - lane->convs);
+    zr_kcp_conf conf = zr_kcp_conf_turbo(id);
+    conf.mtu = session->conf.mtu;
+    conf.snd_wnd = conf.rcv_wnd = lane->conf.window;
+    conf.fragments_max = kind == ZR_CONV_MEDIA ? MEDIA_FRAGMENTS : ZR_KCP_FRAGMENTS_MAX;
+    int rc = zr_kcp_init(&conv->kcp, &conf, &lane->blocks, lane->pool, now);
+    if (rc < 0)
+        return rc;
+    rc = zr_map_put(&lane->by_conv, zr_lane_conv_key(slot, id), handle);
+    ZR_CHECK(rc == ZR_OK); /* it was not there, and the map has room for every handle */
+    conv->session = session;
+    conv->peer = NULL;
+    conv->id = id;
+    conv->user = user;
+    conv->kind = kind;
+    conv->applied = false;
+    conv->folded = (zr_kcp_counts){ 0 };
+    zr_lane_move(&session->convs, &conv->node);
+    if (peer != NULL)
+        zr_lane_conv_bind(lane, conv, peer, now);
+    zr_stat_set(lane->page, ZR_STAT_convs, ++lane->convs_open);
+    return (int)handle;
+}
+
+int zr_lane_conv_find(const zr_lane *lane, uint32_t session, uint32_t conv)
+{
+    uint32_t handle = zr_map_get(&lane->by_conv, zr_lane_conv_key(session, conv));
+    return handle == ZR_MAP_NONE ? ZR_E_missing : (int)handle;
+}
+
+int zr_lane_conv_next(const zr_lane *lane, uint32_t slot, int after)
+{
+    const zr_lane_session *session = zr_lane_session_at(lane, slot);
+    const zr_list *node;
+
+    if (session == NULL)
+        return ZR_E_missing;
+    if (after < 0) {
+        node = session->convs.next;
+    } else {
+        const zr_lane_conv *conv = zr_lane_conv_at(lane, (uint32_t)after);
+        if (conv == NULL || conv->session != session)
+            return ZR_E_missing;
+        node = conv->node.next;
+    }
+    if (node == &session->convs)
+        return ZR_E_missing;
+    return (int)(ZR_CONTAINER(node, const zr_lane_conv, node) - lane->convs);
+}
+
+uint32_t zr_lane_conv_user(const zr_lane *lane, uint32_t handle)
+{
+    const zr_lane_conv *conv = zr_lane_conv_at(lane, handle);
+    return conv == NULL ? 0 : conv->user;
+}
+
+void zr_lane_conv_close(zr_lane *lane, uint32_t handle)
+{
+    zr_lane_conv *conv = zr_lane_conv_at(lane, handle);
+
+    if (conv == NULL)
+        return;
+    fold(lane, conv);
+    zr_kcp_fini(&conv->kcp);
+    zr_timer_cancel(&lane->wheel, &conv->timer);
+    zr_list_remove(&conv->due);
+    zr_list_remove(&conv->ready);
+    if (conv->peer != NULL && --conv->peer->convs == 0) {
+        zr_timer_cancel(&lane->wheel, &conv->peer->timer);
+        conv->peer->beat = false;
+    }
+    zr_map_del(&lane->by_conv, zr_lane_conv_key(conv->session->slot, conv->id));
+    conv->session = NULL;
+    conv->peer = NULL;
+    zr_lane_move(&lane->convs_free, &conv->node);
+    zr_stat_set(lane->page, ZR_STAT_convs, --lane->convs_open);
+    zr_lane_gauge(lane);
+}
+
+/* Views of the next message, 0 of a control message that waits to be copied; ZR_E_again: none. */
+static int next_message(zr_lane_conv *conv, zr_slice views[2])
+{
+    if (conv->kind == ZR_CONV_CONTROL)
+        return zr_kcp_recv(&conv->kcp, NULL, 0) == ZR_E_full ? 0 : ZR_E_again;
+    int count = zr_kcp_recv(&conv->kcp, views, 2);
+    return count > 0 ? count : ZR_E_again;
+}
+
+int zr_lane_recv(zr_lane *lane, zr_lane_msg *msg)
+{
+    while (!zr_list_empty(&lane->ready)) {
+        zr_lane_conv *conv = ZR_LIST_FIRST(&lane->ready, zr_lane_conv, ready);
+        int count = next_message(conv, msg->views);
+        if (count <= 0) /* a control conversation comes back when its message was taken and more wait */
+            zr_list_remove(&conv->ready);
+        if (count < 0)
+            continue;
+        if (count > 0)
+            zr_lane_conv_touch(lane, conv); /* a shut window may have opened */
+        msg->conv = (uint32_t)(conv - lane->convs);
+        msg->user = conv->user;
+        msg->session = conv->session->slot;
+        msg->srtt_us = zr_kcp_srtt_ms(&conv->kcp) * 1000;
+        msg->view_count = count;
+        return ZR_OK;
+    }
+    return ZR_E_again;
+}
+
+int zr_lane_recv_bytes(zr_lane *lane, uint32_t handle, uint8_t *to, size_t size)
+{
+    zr_lane_conv *conv = zr_lane_conv_at(lane, handle);
+
+    if (conv == NULL)
+        return ZR_E_missing;
+    int rc = zr_kcp_recv_bytes(&conv->kcp, to, size);
+    if (rc < 0)
+        return rc;
+    zr_lane_conv_touch(lane, conv);
+    if (!zr_list_linked(&conv->ready))
+        zr_list_append(&lane->ready, &conv->ready);
+    return rc;
+}
+
+bool zr_lane_unknown(zr_lane *lane, uint32_t *session, uint32_t *conv)
+{
+    bool waiting = lane->unknown.waiting;
+
+    *session = lane->unknown.session;
+    *conv = lane->unknown.conv;
+    lane->unknown.waiting = false;
+    return waiting;
+}
+
+int zr_lane_send(zr_lane *lane, uint32_t handle, const uint8_t *head, size_t head_len, const zr_slice *body,
+                 zr_ns_t now)
+{
+    zr_lane_conv *conv = zr_lane_conv_at(lane, handle);
+
+    if (conv == NULL)
+        return ZR_E_missing;
+    int rc = zr_kcp_send(&conv->kcp, head, head_len, body, now);
+    zr_lane_conv_touch(lane, conv);
+    return rc;
+}
+
+int zr_lane_send_bytes(zr_lane *lane, uint32_t handle, const uint8_t *data, size_t len, zr_ns_t now)
+{
+    zr_lane_conv *conv = zr_lane_conv_at(lane, handle);
+
+    if (conv == NULL)
+        return ZR_E_missing;
+    int rc = zr_kcp_send_bytes(&conv->kcp, data, len, now);
+    zr_lane_conv_touch(lane, conv);
+    return rc;
+}

@@ -1,0 +1,102 @@
+#include <string.h>
+
+#include "base/zr_err.h"
+#include "forward/zr_lane_priv.h"
+
+void zr_lane_gauge(zr_lane *lane)
+{
+    zr_stat_set(lane->page, ZR_STAT_convs, lane->convs_open);
+    zr_stat_set(lane->page, ZR_STAT_kcp_blocks_in_use, lane->blocks.in_use);
+    zr_stat_add(lane->page, ZR_STAT_kcp_blocks_exhausted, lane->blocks.exhausted - lane->exhausted_told);
+    lane->exhausted_told = lane->blocks.exhausted;
+}
+
+/* The timer is not moved by every datagram: when it fires it looks how long the peer lane really was quiet. */
+void zr_lane_on_beat(zr_lane *lane, zr_lane_peer *peer, zr_ns_t now)
+{
+    zr_ns_t at = peer->last_tx + peer->session->beat_every;
+
+    if (at > now) {
+        zr_timer_arm(&lane->wheel, &peer->timer, at);
+        return;
+    }
+    peer->beat = true;
+    if (!zr_list_linked(&peer->due))
+        zr_list_append(&lane->due, &peer->due);
+}
+
+static void write_envelopes(const zr_lane *lane, zr_lane_peer *peer, zr_batch *batch, uint32_t first)
+{
+    zr_lane_session *session = peer->session;
+    zr_env env = {
+        .type = ZR_ENV_DATA,
+        .lane = lane->conf.lane,
+        .epoch = lane->conf.epoch,
+        .receiver = session->conf.peer_index << 6 | peer->number,
+    };
+
+    for (uint32_t i = first; i < batch->count; i++) {
+        const zr_tx *tx = &batch->tx[i];
+        uint8_t *data = batch->arena + (tx->data - batch->arena);
+        env.counter = session->counter++;
+        zr_env_put(data, &env);
+        memset(data + tx->len - ZR_ENV_TAG, 0, ZR_ENV_TAG);
+    }
+}
+
+/* All due segments of one peer lane, whatever their conversation, through one packer. */
+static int output_segments(zr_lane *lane, zr_lane_peer *peer, zr_batch *batch, zr_ns_t now)
+{
+    zr_pack pack;
+    int rc = ZR_OK;
+
+    zr_pack_begin(&pack, batch, &peer->addr, ZR_SOCK_LINK, peer->session->conf.mtu, ZR_ENV_HEAD, ZR_ENV_TAG, true);
+    while (!zr_list_empty(&peer->convs_due)) {
+        zr_lane_conv *conv = ZR_LIST_FIRST(&peer->convs_due, zr_lane_conv, due);
+        if (zr_kcp_due(&conv->kcp, now) && (rc = zr_kcp_output(&conv->kcp, &pack, now)) < 0)
+            break; /* it stays first in line */
+        zr_list_remove(&conv->due);
+        zr_lane_conv_settle(lane, conv);
+    }
+    zr_pack_finish(&pack);
+    return rc;
+}
+
+static int output_beat(zr_lane *lane, const zr_lane_peer *peer, zr_batch *batch)
+{
+    if (zr_batch_reserve(batch, ZR_ENV_HEAD + ZR_ENV_TAG) == NULL)
+        return ZR_E_full;
+    zr_batch_commit(batch, &peer->addr, ZR_SOCK_LINK, ZR_ENV_HEAD + ZR_ENV_TAG);
+    zr_stat_add(lane->page, ZR_STAT_heartbeats_sent, 1);
+    return ZR_OK;
+}
+
+static int output_peer(zr_lane *lane, zr_lane_peer *peer, zr_batch *batch, zr_ns_t now)
+{
+    uint32_t first = batch->count;
+    int rc = output_segments(lane, peer, batch, now);
+
+    if (rc == ZR_OK && batch->count == first && peer->beat)
+        rc = output_beat(lane, peer, batch);
+    write_envelopes(lane, peer, batch, first);
+    if (batch->count > first) {
+        peer->last_tx = now;
+        peer->beat = false;
+    }
+    if (rc < 0)
+        return rc;
+    zr_list_remove(&peer->due);
+    if (peer->convs > 0 && !zr_timer_armed(&peer->timer) && peer->session->beat_every != ZR_NEVER)
+        zr_timer_arm(&lane->wheel, &peer->timer, peer->last_tx + peer->session->beat_every);
+    return ZR_OK;
+}
+
+int zr_lane_output(zr_lane *lane, zr_batch *batch, zr_ns_t now)
+{
+    int rc = ZR_OK;
+
+    while (rc == ZR_OK && !zr_list_empty(&lane->due))
+        rc = output_peer(lane, ZR_LIST_FIRST(&lane->due, zr_lane_peer, due), batch, now);
+    zr_lane_gauge(lane);
+    return rc;
+}

@@ -1,0 +1,90 @@
+/*
+ * zr_stream.h - a stream: its tracks, its numbers, the packets of this turn.
+ *
+ * A local stream gives the media numbers; a pulled one lets each number in once, whoever brings it. Numbers are kept
+ * unwrapped: the 64-bit number nearest to the highest one seen.
+ */
+#ifndef ZR_STREAM_H
+#define ZR_STREAM_H
+
+#include "base/zr_addr.h"
+#include "base/zr_err.h"
+#include "coll/zr_win.h"
+#include "forward/zr_item.h"
+#include "forward/zr_list.h"
+#include "stat/zr_stat.h"
+
+#define ZR_STALL ZR_MS(200)
+#define ZR_INGRESS_NONE UINT32_MAX
+
+struct zr_sub;
+
+enum zr_track_kind { ZR_TRACK_AUDIO, ZR_TRACK_VIDEO, ZR_TRACK_DATA, ZR_TRACK_KINDS };
+
+typedef struct zr_track_conf {
+    uint8_t kind, codec, payload_type;
+    uint32_t clock_rate;
+    uint32_t ssrc; /* 0: whatever comes */
+} zr_track_conf;
+
+typedef struct zr_track {
+    zr_track_conf conf;
+    bool used;
+    bool heard;  /* ssrc is known, and at the origin source */
+    bool locked; /* learned source, not yet silent for 2 s */
+    bool keyed;  /* key_timestamp is that of a key frame */
+    uint32_t ssrc, key_timestamp;
+    zr_addr source, rtcp; /* origin: where RTP and RTCP of this track come from; rtcp.family 0: not heard */
+    zr_ns_t heard_ns;
+    zr_ns_t asked_ns; /* last key frame request that went upstream; 0: never */
+} zr_track;
+
+typedef struct zr_stream {
+    bool open, local, live;
+    uint8_t track_count; /* highest index + 1 */
+    uint16_t pli;        /* bit per track: a PLI is to be sent to the publisher */
+    uint32_t slot, ingress;
+    uint64_t epoch;
+    uint64_t next; /* local: the next number; pulled: one above the highest seen. Unwrapped */
+    uint64_t ordinal;
+    zr_ns_t last_ns; /* of RTP */
+    zr_itemq turn;   /* accepted, not yet fanned out */
+    zr_itemq out;    /* fanned out, RTP subscribers not yet all served */
+    zr_list turning, leaving, asking; /* in zr_fwd's lists: turn, out, pli not empty */
+    zr_list players, children;        /* zr_sub */
+    zr_list pulls;                    /* zr_pull */
+    struct zr_sub *serving;           /* the RTP subscriber whose turn it is in `out`; NULL: all served */
+    zr_stream_row *row;
+    zr_win window;
+    zr_track tracks[ZR_TRACKS_MAX];
+} zr_stream;
+
+/* Once, over zeroed memory. */
+void zr_stream_init(zr_stream *stream, uint32_t slot, zr_stream_row *row);
+/* Opens a closed one; its row starts at zero. */
+void zr_stream_open(zr_stream *stream, bool local, uint64_t epoch, uint32_t number);
+/* Another epoch: numbers, window and tracks start anew; subscribers and queues are the caller's. */
+void zr_stream_restart(zr_stream *stream, bool local, uint64_t epoch, uint32_t number);
+void zr_stream_close(zr_stream *stream);
+
+/* ZR_OK or ZR_E_inval. The same again changes nothing. */
+int zr_stream_set_track(zr_stream *stream, uint32_t track, const zr_track_conf *conf);
+/* The track of an RTP packet; ZR_E_missing with *drop track (payload type) or source (declared SSRC). */
+int zr_stream_match(const zr_stream *stream, uint8_t payload_type, uint32_t ssrc, enum zr_drop_id *drop);
+/* The track whose SSRC this is; ZR_E_missing. */
+int zr_stream_by_ssrc(const zr_stream *stream, uint32_t ssrc);
+
+/* Local: the number of the next packet. */
+uint32_t zr_stream_take_number(zr_stream *stream);
+/* Pulled: is this number new? ZR_OK, or ZR_E_dropped with *drop late or duplicate. Changes nothing. */
+int zr_stream_look(const zr_stream *stream, uint32_t number, enum zr_drop_id *drop);
+/* Pulled: it is taken. */
+void zr_stream_mark(zr_stream *stream, uint32_t number);
+/* Marks at the origin: key frames begin once per RTP timestamp, and every packet of one has drop class 3. */
+void zr_stream_classify(zr_track *track, zr_item *item);
+
+/* Row: an accepted packet, a dropped one. */
+void zr_stream_count(zr_stream *stream, const zr_item *item, zr_ns_t now);
+void zr_stream_count_drop(zr_stream *stream, enum zr_drop_id drop);
+
+#endif

@@ -1,0 +1,217 @@
+/* Two or three forwarders, joined by their datagrams: parent a, second parent c, child b. */
+#include "fwd_rig.h"
+
+#include "zr_test.h"
+
+typedef struct wire {
+    rig *from, *to;
+    zr_addr source;
+} wire;
+
+static void carry(const zr_tx *tx, void *context)
+{
+    wire *w = context;
+    zr_pkt *pkt;
+
+    if (tx->sock != ZR_SOCK_LINK)
+        return;
+    pkt = zr_pool_copy(zr_fwd_pool(w->to->fwd), tx->data, tx->len);
+    CHECK(pkt != NULL);
+    zr_fwd_link_input(w->to->fwd, pkt, &w->source, w->to->now);
+}
+
+/* Relay at host `mine`: session 0 with the relay at host `theirs`. */
+static void know(rig *r, uint32_t session, uint8_t mine, uint8_t theirs)
+{
+    DO(r, .op = ZR_CMD_session_add, .a = session, .b = mine * 16u + theirs, .c = theirs * 16u + mine, .d = 1, .y = 1420,
+       .addr = rig_addr(theirs, 7000));
+}
+
+/* Both ends of one pull: parent p (host ph) sends stream 0 to child b (host 2) on conversation `conv`. */
+static uint32_t join(rig *p, uint8_t ph, rig *b, uint32_t session, uint32_t conv, uint64_t want, uint64_t from)
+{
+    uint64_t first = 0;
+
+    know(p, 0, ph, 2);
+    know(b, session, 2, ph);
+    DO(b, .op = ZR_CMD_pull_start, .a = 0, .b = session, .c = conv, .d = 0);
+    CHECK_EQ(rig_do(p, (zr_cmd){ .op = ZR_CMD_child_add, .a = 9, .d = conv, .x = want << 8, .y = from }, &first), 0);
+    return (uint32_t)first;
+}
+
+static void turn(rig *p, uint8_t ph, rig *b)
+{
+    wire w = { .from = p, .to = b, .source = rig_addr(ph, 7001) };
+    rig_turn(p, carry, &w);
+}
+
+static void open_pair(rig *a, rig *b, uint32_t number)
+{
+    rig_open(a, 0, 64);
+    rig_open(b, 0, 64);
+    rig_publish(a, number);
+    rig_stream(b, false, 0);
+    DO(b, .op = ZR_CMD_sub_add, .a = 0, .c = 0xFFFF, .d = 0xFFFF, .addr = rig_addr(4, 6000));
+}
+
+ZR_TEST(a_child_relay_gets_the_cache_then_every_packet_also_over_the_wrap)
+{
+    rig a, b;
+    open_pair(&a, &b, UINT32_MAX - 4);
+    rig_media(&a, false, 0, 0, false);
+    rig_media(&a, false, 1, 1, true);
+    rig_media(&a, false, 2, 2, false);
+    CHECK_EQ(join(&a, 1, &b, 0, 5, 0, 0), UINT32_MAX - 3);
+    for (uint16_t i = 3; i < 12; i++)
+        rig_media(&a, i % 2, i, i, false);
+    turn(&a, 1, &b);
+    CHECK_EQ(rig_turn(&b, NULL, NULL), 11);
+    CHECK_EQ(b.page->streams[0].packets, 11);
+    CHECK_EQ(b.page->streams[0].next_number, 7);
+    CHECK_EQ(rig_stat(&a, ZR_STAT_fan_due), 11);
+    rig_balanced(&a);
+    rig_close(&a);
+    rig_close(&b);
+}
+
+ZR_TEST(a_child_that_resumes_gets_what_follows_its_last_number)
+{
+    rig a, b;
+    open_pair(&a, &b, 0);
+    for (uint16_t i = 0; i < 6; i++)
+        rig_media(&a, false, i, i, i == 0);
+    CHECK_EQ(join(&a, 1, &b, 0, 5, 0, 4), 4); /* has seen 0..3 */
+    turn(&a, 1, &b);
+    CHECK_EQ(b.page->streams[0].packets, 2);
+    rig_close(&a);
+    rig_close(&b);
+}
+
+ZR_TEST(two_parents_deliver_each_number_once)
+{
+    rig a, b, c;
+    open_pair(&a, &b, 100);
+    rig_open(&c, 0, 64);
+    rig_publish(&c, 100);
+    join(&a, 1, &b, 0, 5, 0, 0);
+    join(&c, 3, &b, 1, 6, 0, 0);
+    for (uint16_t i = 0; i < 10; i++) {
+        rig_media(&a, false, i, i, false);
+        rig_media(&c, false, i, i, false);
+    }
+    turn(&a, 1, &b);
+    turn(&c, 3, &b);
+    CHECK_EQ(rig_turn(&b, NULL, NULL), 10);
+    CHECK_EQ(rig_drops(&b, ZR_DROP_duplicate), 10);
+    CHECK_EQ(b.page->streams[0].duplicates, 10);
+    DO(&b, .op = ZR_CMD_session_drop, .a = 1);
+    rig_media(&a, false, 10, 10, false);
+    turn(&a, 1, &b);
+    CHECK_EQ(rig_turn(&b, NULL, NULL), 1);
+    rig_close(&a);
+    rig_close(&b);
+    rig_close(&c);
+}
+
+ZR_TEST(a_packet_of_1500_bytes_crosses_as_two_segments)
+{
+    rig a, b;
+    uint8_t data[1500] = { 0 };
+    open_pair(&a, &b, 0);
+    join(&a, 1, &b, 0, 5, 0, 0);
+    rig_rtp(data, false, 1, 1, true);
+    CHECK_EQ(rig_bytes(&a, data, sizeof data, rig_addr(1, 5000)), ZR_OK);
+    turn(&a, 1, &b);
+    CHECK_EQ(b.page->streams[0].bytes, 1500);
+    CHECK_EQ(rig_turn(&b, NULL, NULL), 1);
+    rig_close(&a);
+    rig_close(&b);
+}
+
+ZR_TEST(a_warm_child_gets_audio_and_key_frames_until_it_wants_all)
+{
+    rig a, b;
+    open_pair(&a, &b, 0);
+    join(&a, 1, &b, 0, 5, 1, 0);
+    rig_media(&a, false, 0, 0, true);
+    rig_media(&a, false, 1, 0, false); /* of the key frame */
+    rig_media(&a, false, 2, 1, false);
+    rig_media(&a, true, 0, 1, false);
+    turn(&a, 1, &b);
+    CHECK_EQ(b.page->streams[0].packets, 3);
+    CHECK_EQ(rig_drops(&a, ZR_DROP_filtered), 1);
+    DO(&a, .op = ZR_CMD_child_want, .a = 9);
+    rig_media(&a, false, 3, 2, false);
+    turn(&a, 1, &b);
+    CHECK_EQ(b.page->streams[0].packets, 4);
+    rig_close(&a);
+    rig_close(&b);
+}
+
+ZR_TEST(a_hostile_media_message_is_dropped_by_its_word)
+{
+    static const struct {
+        zr_media media;
+        uint8_t first;
+        uint16_t len; /* behind the media header */
+        int drop;     /* -1: accepted */
+    } rows[] = {
+        { { .number = 20000 }, 0x80, 100, -1 },
+        { { .number = 20000 }, 0x80, 100, ZR_DROP_duplicate },
+        { { .number = 20000 - 8193 }, 0x80, 100, ZR_DROP_late },
+        { { .number = 20001, .track = 2 }, 0x80, 100, ZR_DROP_track },
+        { { .number = 20001, .track = 255 }, 0x80, 100, ZR_DROP_track },
+        { { .number = 20001, .hops = 9 }, 0x80, 100, ZR_DROP_ttl },
+        { { .number = 20001, .hops = 8, .cls = 15 }, 0x80, 100, -1 },
+        { { .number = 20002 }, 0x80, 11, ZR_DROP_rtp_short },
+        { { .number = 20002 }, 0x00, 100, ZR_DROP_rtp_version },
+        { { .number = 20002 }, 0x8F, 20, ZR_DROP_rtp_csrc },
+        { { .number = 20002 }, 0x90, 14, ZR_DROP_rtp_ext },
+        { { .number = 20002, .flags = ZR_MEDIA_RTCP }, 0x80, 100, ZR_DROP_rtcp_bad },
+        { { .number = 20002 }, 0x80, 1501, ZR_DROP_oversize },
+        { { .number = 20002 }, 0x80, 100, -1 },
+    };
+    rig b;
+    zr_pull *pull;
+
+    rig_open(&b, 0, 64);
+    rig_stream(&b, false, 0);
+    know(&b, 0, 2, 1);
+    DO(&b, .op = ZR_CMD_pull_start, .a = 0, .b = 0, .c = 5, .d = 0);
+    pull = ZR_LIST_FIRST(&b.fwd->streams[0].pulls, zr_pull, in_stream);
+    for (unsigned i = 0; i < ZR_LEN(rows); i++) {
+        uint64_t before = rig_stat(&b, ZR_STAT_media_accepted);
+        uint64_t dropped = rows[i].drop < 0 ? 0 : rig_drops(&b, (enum zr_drop_id)rows[i].drop);
+        zr_pkt *pkt = zr_pool_take(zr_fwd_pool(b.fwd));
+        zr_lane_msg msg = { .user = pull->slot, .view_count = 1 };
+        memset(pkt->buf + pkt->off, 0xFF, 1700);
+        zr_media_put(pkt->buf + pkt->off, &rows[i].media);
+        pkt->buf[pkt->off + ZR_MEDIA_HEAD] = rows[i].first;
+        pkt->len = (uint16_t)(ZR_MEDIA_HEAD + rows[i].len);
+        msg.views[0] = (zr_slice){ .pkt = pkt, .off = pkt->off, .len = pkt->len };
+        zr_fwd_message(b.fwd, &msg, b.now);
+        CHECK_EQ(rig_stat(&b, ZR_STAT_media_accepted) - before, rows[i].drop < 0);
+        if (rows[i].drop >= 0)
+            CHECK_EQ(rig_drops(&b, (enum zr_drop_id)rows[i].drop), dropped + 1);
+    }
+    rig_turn(&b, NULL, NULL);
+    rig_close(&b);
+}
+
+ZR_TEST(a_key_frame_wanted_of_a_pulled_stream_becomes_one_event)
+{
+    rig b;
+    int events = 0;
+
+    rig_open(&b, 0, 64);
+    rig_stream(&b, false, 0);
+    for (int i = 0; i < 3; i++) {
+        *(zr_cmd *)zr_spsc_claim(zr_chan_commands(b.chan)) = (zr_cmd){ .op = ZR_CMD_keyframe };
+        zr_spsc_commit(zr_chan_commands(b.chan));
+    }
+    CHECK_EQ(zr_fwd_commands(b.fwd, 64, b.now), 3);
+    for (zr_cmd event; (event = rig_event(&b)).op != ZR_EVT_COUNT;)
+        events += event.op == ZR_EVT_keyframe;
+    CHECK_EQ(events, 1);
+    rig_close(&b);
+}

@@ -1,0 +1,84 @@
+#include "forward/zr_stream.h"
+
+#include "forward/zr_pull.h"
+#include "wire/zr_rtp.h"
+#include "zr_test.h"
+
+static zr_stream stream;
+static zr_stream_row row;
+
+static void fresh(uint32_t number)
+{
+    memset(&stream, 0, sizeof stream);
+    zr_stream_init(&stream, 0, &row);
+    zr_stream_open(&stream, false, 1, number);
+}
+
+ZR_TEST(a_media_number_is_let_in_once_over_the_wrap)
+{
+    static const struct {
+        uint32_t number;
+        int drop; /* -1: new */
+    } rows[] = {
+        { UINT32_MAX - 1, -1 }, { 1, -1 },       { UINT32_MAX, -1 },     { UINT32_MAX, ZR_DROP_duplicate },
+        { 0, -1 },              { 1, ZR_DROP_duplicate }, { 65537, -1 }, { 2, ZR_DROP_late },
+        { 65536, -1 },
+    };
+    static const uint32_t starts[] = { 0, UINT32_MAX - 1, 5 };
+
+    for (unsigned s = 0; s < ZR_LEN(starts); s++) {
+        fresh(starts[s]);
+        for (unsigned i = 0; i < ZR_LEN(rows); i++) {
+            enum zr_drop_id drop = ZR_DROP_stream;
+            int rc = zr_stream_look(&stream, rows[i].number, &drop);
+            CHECK_EQ(rc == ZR_OK ? -1 : (int)drop, rows[i].drop);
+            if (rc == ZR_OK)
+                zr_stream_mark(&stream, rows[i].number);
+        }
+        CHECK_EQ((uint32_t)stream.next, 65538);
+    }
+}
+
+ZR_TEST(tracks_are_matched_by_payload_type_and_declared_ssrc)
+{
+    zr_track_conf conf = { .kind = ZR_TRACK_VIDEO, .codec = ZR_CODEC_vp8, .payload_type = 96, .ssrc = 5 };
+    enum zr_drop_id drop;
+
+    fresh(0);
+    CHECK_EQ(zr_stream_set_track(&stream, 3, &conf), ZR_OK);
+    CHECK_EQ(zr_stream_match(&stream, 96, 5, &drop), 3);
+    CHECK(zr_stream_match(&stream, 96, 6, &drop) < 0);
+    CHECK_EQ(drop, ZR_DROP_source);
+    CHECK(zr_stream_match(&stream, 97, 5, &drop) < 0);
+    CHECK_EQ(drop, ZR_DROP_track);
+    CHECK_EQ(zr_stream_set_track(&stream, ZR_TRACKS_MAX, &conf), ZR_E_inval);
+}
+
+ZR_TEST(a_gap_of_200_ms_in_a_live_stream_is_a_stall)
+{
+    zr_item item = { .ssrc = 1 };
+
+    fresh(0);
+    stream.tracks[0] = (zr_track){ .used = true, .conf.kind = ZR_TRACK_VIDEO };
+    zr_stream_count(&stream, &item, ZR_SEC(1));
+    zr_stream_count(&stream, &item, ZR_SEC(1) + ZR_MS(199));
+    CHECK_EQ(row.stalls, 0);
+    zr_stream_count(&stream, &item, ZR_SEC(1) + ZR_MS(399));
+    CHECK_EQ(row.stalls, 1);
+    CHECK_EQ(row.first_ns, ZR_SEC(1));
+}
+
+ZR_TEST(hop_delay_is_measured_against_the_best_of_ten_seconds)
+{
+    zr_hop hop = { .known = false };
+    uint32_t offset = UINT32_MAX - 500; /* the other clock, its difference about to wrap */
+
+#define AT(ms, us) zr_hop_delay_us(&hop, (uint32_t)((ms) * 1000u) - offset - (us), 0, ZR_MS(ms))
+    CHECK_EQ(AT(6000u, 1000u), 0);
+    CHECK_EQ(AT(6001u, 1700u), 700);
+    CHECK_EQ(AT(6002u, 400u), 0);
+    CHECK_EQ(AT(12000u, 600u), 200); /* the bucket before still counts */
+    CHECK_EQ(AT(18000u, 900u), 300); /* 400 is forgotten, 600 is not */
+#undef AT
+    CHECK_EQ(zr_hop_delay_us(&hop, (uint32_t)(18000u * 1000u) - offset - 900u, 1000, ZR_MS(18000)), 800);
+}
