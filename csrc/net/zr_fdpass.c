@@ -1,0 +1,58 @@
+#include "net/zr_fdpass.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/zr_err.h"
+
+#define FDS_MAX 253 /* the kernel's SCM_MAX_FD: whatever is sent arrives, and can be closed */
+
+/* How many descriptors came; the first one is kept in *fd, the others are closed. */
+static int take_fds(struct msghdr *msg, int *fd)
+{
+    int count = 0;
+
+    *fd = -1;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c != NULL; c = CMSG_NXTHDR(msg, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t here = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < here; i++, count++) {
+            int got;
+            memcpy(&got, CMSG_DATA(c) + i * sizeof(int), sizeof got);
+            if (count == 0)
+                *fd = got;
+            else
+                close(got);
+        }
+    }
+    return count;
+}
+
+int zr_fdpass_recv(int sock, zr_fdpass *message)
+{
+    alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(FDS_MAX * sizeof(int))];
+    struct iovec iov = { .iov_base = message, .iov_len = sizeof *message };
+    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
+    ssize_t len;
+
+    do
+        len = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    while (len < 0 && errno == EINTR);
+    if (len < 0)
+        return errno == EAGAIN ? ZR_E_again : errno == ECONNRESET ? ZR_E_closed : ZR_E_os;
+
+    int fd, count = take_fds(&msg, &fd);
+    if (len == 0 && count == 0)
+        return ZR_E_closed;
+    bool good = len == sizeof *message && (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0 && count == 1 &&
+                message->magic == ZR_FDPASS_MAGIC && message->op == ZR_FDPASS_INGRESS;
+    if (!good) {
+        if (fd >= 0)
+            close(fd);
+        return ZR_E_malformed;
+    }
+    return fd;
+}

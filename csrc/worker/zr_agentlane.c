@@ -1,0 +1,279 @@
+#include "worker/zr_agentlane.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/zr_err.h"
+#include "worker/zr_ingest.h"
+
+#define SOURCES       1024u /* token buckets; sources that collide share one */
+#define CALLS_MAX     4     /* recvmmsg per zr_agentlane_receive */
+#define BATCH_ENTRIES 256u
+#define ARENA_BYTES   (BATCH_ENTRIES * 1536u)
+#define LANE_WINDOW   256u
+#define CONTROL_CONV  0u
+
+struct zr_agentlane {
+    zr_agentlane_conf conf;
+    zr_stat_page *page;
+    zr_lane *lane;
+    zr_udp_rx *rx;
+    zr_udp_tx *tx;
+    zr_udp_sock sock; /* what the last flush was given */
+    zr_pool pool;
+    zr_batch batch;
+    zr_hello hellos[ZR_HELLO_QUEUE]; /* a ring: first .. first + count */
+    uint32_t first, count;
+    zr_ns_t next_due[SOURCES]; /* when a source's bucket would be full again */
+};
+
+enum part { PART_POOL, PART_LANE, PART_RX, PART_TX, PART_BATCH, PARTS };
+
+static zr_lane_conf lane_conf(const zr_agentlane_conf *conf)
+{
+    return (zr_lane_conf){
+        .lane = ZR_LANE_AGENT,
+        .sessions_max = conf->sessions_max,
+        .convs_max = conf->sessions_max,
+        .peer_lanes_max = conf->sessions_max,
+        .blocks_max = ZR_MIN(2 * conf->sessions_max + 64, 65534u),
+        .window = LANE_WINDOW,
+    };
+}
+
+static size_t lay_out(const zr_agentlane_conf *conf, size_t at[PARTS])
+{
+    const zr_lane_conf lane = lane_conf(conf);
+    const size_t bytes[PARTS] = {
+        [PART_POOL] = zr_pool_bytes(conf->pkts_max),
+        [PART_LANE] = zr_lane_bytes(&lane),
+        [PART_RX] = zr_udp_rx_bytes(conf->batch, ZR_UDP_AREA_BYTES),
+        [PART_TX] = zr_udp_tx_bytes(BATCH_ENTRIES),
+        [PART_BATCH] = zr_batch_bytes(BATCH_ENTRIES, ARENA_BYTES),
+    };
+    size_t end = zr_round_up(sizeof(zr_agentlane), ZR_CACHELINE);
+
+    for (int i = 0; i < PARTS; i++) {
+        at[i] = end;
+        end += zr_round_up(bytes[i], ZR_CACHELINE);
+    }
+    return end;
+}
+
+zr_agentlane_conf zr_agentlane_conf_default(uint32_t sessions_max)
+{
+    return (zr_agentlane_conf){ .sessions_max = sessions_max, .pkts_max = 4096, .batch = 16, .gso = true };
+}
+
+size_t zr_agentlane_bytes(const zr_agentlane_conf *conf)
+{
+    size_t at[PARTS];
+    return lay_out(conf, at);
+}
+
+zr_agentlane *zr_agentlane_init(void *mem, const zr_agentlane_conf *conf, zr_stat_page *page, zr_ns_t now)
+{
+    const zr_lane_conf lane = lane_conf(conf);
+    size_t at[PARTS];
+    uint8_t *base = mem;
+    zr_agentlane *a = mem;
+
+    if ((uintptr_t)mem % ZR_CACHELINE != 0 || conf->batch == 0)
+        return NULL;
+    lay_out(conf, at);
+    *a = (zr_agentlane){ .conf = *conf, .page = page, .sock = { .fd = -1 } };
+    if (zr_pool_init(&a->pool, base + at[PART_POOL], conf->pkts_max) < 0 ||
+        zr_batch_init(&a->batch, base + at[PART_BATCH], BATCH_ENTRIES, ARENA_BYTES) < 0)
+        return NULL;
+    a->lane = zr_lane_init(base + at[PART_LANE], &lane, &a->pool, page, now);
+    a->rx = zr_udp_rx_init(base + at[PART_RX], conf->batch, ZR_UDP_AREA_BYTES, conf->calls);
+    a->tx = zr_udp_tx_init(base + at[PART_TX], BATCH_ENTRIES, conf->gso, conf->calls);
+    if (a->lane == NULL || a->rx == NULL || a->tx == NULL)
+        return NULL;
+    atomic_store_explicit(&page->started_ns, (uint64_t)now, memory_order_relaxed);
+    atomic_store_explicit(&page->heartbeat_ns, (uint64_t)now, memory_order_relaxed);
+    atomic_store_explicit(&page->pid, (uint64_t)getpid(), memory_order_release);
+    return a;
+}
+
+void zr_agentlane_fini(zr_agentlane *a)
+{
+    zr_hello hello;
+
+    while (zr_agentlane_hello(a, &hello) == ZR_OK)
+        zr_pkt_drop(hello.pkt);
+    zr_batch_reset(&a->batch);
+    zr_lane_fini(a->lane);
+}
+
+/* On loopback a source is an address with its port: several relays of one machine share the IP. */
+static zr_ns_t *bucket_of(zr_agentlane *a, const zr_addr *from)
+{
+    static const zr_addr loopback6 = { .ip = { [15] = 1 }, .family = 6 };
+    bool loopback = (from->family == 4 && from->ip[0] == 127) || zr_addr_same_ip(from, &loopback6);
+    zr_addr source = *from;
+
+    if (!loopback)
+        source.port = 0;
+    return &a->next_due[zr_addr_hash(&source) % SOURCES];
+}
+
+/* A token bucket kept as one time (GCRA): it is full again at *due, and each hello moves that by one interval. */
+static bool within_rate(zr_agentlane *a, const zr_addr *from, zr_ns_t now)
+{
+    zr_ns_t *due = bucket_of(a, from);
+    zr_ns_t from_now = ZR_MAX(*due, now);
+
+    if (from_now - now > (ZR_HELLO_BURST - 1) * ZR_HELLO_EVERY)
+        return false;
+    *due = from_now + ZR_HELLO_EVERY;
+    return true;
+}
+
+static int hello_input(zr_agentlane *a, zr_pkt *pkt, const zr_addr *from, zr_ns_t now)
+{
+    if (pkt->len < ZR_HELLO_MIN || pkt->len > ZR_HELLO_MAX) {
+        zr_drop_add(a->page, ZR_DROP_length);
+    } else if (a->count == ZR_HELLO_QUEUE || !within_rate(a, from, now)) {
+        zr_drop_add(a->page, ZR_DROP_ratelimit);
+    } else {
+        zr_stat_add(a->page, ZR_STAT_link_accepted, 1);
+        zr_stat_add(a->page, ZR_STAT_link_hello, 1);
+        a->hellos[(a->first + a->count++) % ZR_HELLO_QUEUE] = (zr_hello){ .from = *from, .pkt = pkt };
+        return ZR_OK;
+    }
+    zr_pkt_drop(pkt);
+    return ZR_E_dropped;
+}
+
+int zr_agentlane_input(zr_agentlane *a, const uint8_t *data, size_t len, bool truncated, const zr_addr *from,
+                       zr_ns_t now)
+{
+    enum zr_env_type type;
+    enum zr_drop_id why;
+
+    if (truncated || len > ZR_PKT_ROOM)
+        return zr_ingest_link_lost(a->page, len, ZR_DROP_link_oversize);
+    zr_pkt *pkt = zr_pool_copy(&a->pool, data, len);
+    if (pkt == NULL)
+        return zr_ingest_link_lost(a->page, len, ZR_DROP_link_pool);
+    zr_stat_add(a->page, ZR_STAT_rx_link, 1);
+    zr_stat_add(a->page, ZR_STAT_rx_link_bytes, len);
+    if (zr_env_classify(data, len, &type, &why) == ZR_OK && (type == ZR_ENV_HELLO || type == ZR_ENV_ANSWER))
+        return hello_input(a, pkt, from, now);
+    return zr_lane_input(a->lane, pkt, from, now);
+}
+
+int zr_agentlane_receive(zr_agentlane *a, int fd, zr_ns_t now)
+{
+    int count = 0, messages = (int)a->conf.batch;
+
+    for (int i = 0; i < CALLS_MAX && messages == (int)a->conf.batch; i++) {
+        zr_udp_dgram dgram;
+        messages = zr_udp_recv(a->rx, fd, a->page);
+        while (zr_udp_next(a->rx, &dgram)) {
+            (void)zr_agentlane_input(a, dgram.data, dgram.len, dgram.truncated, &dgram.from, now);
+            count++;
+        }
+    }
+    return count;
+}
+
+int zr_agentlane_hello(zr_agentlane *a, zr_hello *hello)
+{
+    if (a->count == 0)
+        return ZR_E_again;
+    *hello = a->hellos[a->first];
+    a->first = (a->first + 1) % ZR_HELLO_QUEUE;
+    a->count--;
+    return ZR_OK;
+}
+
+int zr_agentlane_message(zr_agentlane *a, uint32_t *session, uint8_t to[ZR_MESSAGE_MAX])
+{
+    zr_lane_msg msg;
+    int rc = zr_lane_recv(a->lane, &msg);
+
+    if (rc < 0)
+        return rc;
+    *session = msg.session;
+    return zr_lane_recv_bytes(a->lane, msg.conv, to, ZR_MESSAGE_MAX);
+}
+
+int zr_agentlane_refuse(zr_agentlane *a, enum zr_drop_id why)
+{
+    if ((unsigned)why >= ZR_DROP_COUNT || strcmp(zr_drop_infos[why].ledger, "link") != 0)
+        return ZR_E_inval;
+    zr_stat_add(a->page, ZR_STAT_link_accepted, UINT64_MAX); /* one less: counters wrap */
+    zr_drop_add(a->page, why);
+    return ZR_OK;
+}
+
+int zr_agentlane_session_add(zr_agentlane *a, uint32_t slot, const zr_session_conf *conf, zr_ns_t now)
+{
+    int rc = zr_lane_session_add(a->lane, slot, conf, now);
+
+    if (rc < 0)
+        return rc;
+    rc = zr_lane_conv_open(a->lane, slot, CONTROL_CONV, ZR_LANE_AGENT, ZR_CONV_CONTROL, slot, now);
+    if (rc < 0)
+        (void)zr_lane_session_drop(a->lane, slot);
+    return ZR_MIN(rc, ZR_OK);
+}
+
+int zr_agentlane_session_drop(zr_agentlane *a, uint32_t slot)
+{
+    return zr_lane_session_drop(a->lane, slot);
+}
+
+int zr_agentlane_send(zr_agentlane *a, uint32_t slot, const uint8_t *data, size_t len, zr_ns_t now)
+{
+    int conv = zr_lane_conv_find(a->lane, slot, CONTROL_CONV);
+    return conv < 0 ? conv : zr_lane_send_bytes(a->lane, (uint32_t)conv, data, len, now);
+}
+
+zr_ns_t zr_agentlane_heard(const zr_agentlane *a, uint32_t slot)
+{
+    return zr_lane_session_heard(a->lane, slot);
+}
+
+zr_ns_t zr_agentlane_deadline(const zr_agentlane *a)
+{
+    return zr_lane_deadline(a->lane);
+}
+
+int zr_agentlane_output(zr_agentlane *a, zr_ns_t now)
+{
+    zr_lane_on_deadline(a->lane, now);
+    zr_stat_set(a->page, ZR_STAT_pool_in_use, a->pool.in_use);
+    zr_stat_set(a->page, ZR_STAT_pool_in_use_max, a->pool.in_use_max);
+    zr_stat_set(a->page, ZR_STAT_pool_exhausted, a->pool.exhausted);
+    atomic_store_explicit(&a->page->heartbeat_ns, (uint64_t)now, memory_order_relaxed);
+    return zr_lane_output(a->lane, &a->batch, now);
+}
+
+zr_batch *zr_agentlane_batch(zr_agentlane *a)
+{
+    return &a->batch;
+}
+
+void zr_agentlane_flush(zr_agentlane *a, int fd, zr_ns_t now)
+{
+    int rc;
+
+    if (a->sock.fd != fd) {
+        rc = zr_udp_sock_of(&a->sock, fd);
+        ZR_CHECK(rc == ZR_OK);
+    }
+    do {
+        rc = zr_agentlane_output(a, now);
+        ZR_CHECK(rc == ZR_OK || a->batch.count > 0);
+        zr_udp_send(a->tx, &a->sock, 1, &a->batch, a->page);
+        zr_batch_reset(&a->batch);
+    } while (rc == ZR_E_full);
+}
+
+bool zr_agentlane_check(const zr_agentlane *a)
+{
+    return zr_lane_check(a->lane) && zr_pool_check(&a->pool);
+}

@@ -1,0 +1,270 @@
+#include "worker/zr_worker.h"
+
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/zr_err.h"
+#include "net/zr_fdpass.h"
+#include "worker/zr_ingest.h"
+#include "worker/zr_worker_priv.h"
+
+#define ENTRY_BYTES 1536u /* of the batch's arena, per entry: a full-size link datagram */
+
+enum part { PART_FWD, PART_RX, PART_TX, PART_BATCH, PART_SOCKS, PARTS };
+
+static uint32_t batch_entries(const zr_worker_conf *conf)
+{
+    return conf->batch * 16;
+}
+
+static size_t lay_out(const zr_worker_conf *conf, size_t at[PARTS])
+{
+    const size_t bytes[PARTS] = {
+        [PART_FWD] = zr_fwd_bytes(&conf->fwd),
+        [PART_RX] = zr_udp_rx_bytes(conf->batch, conf->area_bytes),
+        [PART_TX] = zr_udp_tx_bytes(batch_entries(conf)),
+        [PART_BATCH] = zr_batch_bytes(batch_entries(conf), batch_entries(conf) * ENTRY_BYTES),
+        [PART_SOCKS] = (ZR_SOCK_INGRESS + conf->fwd.ingress_max) * sizeof(zr_udp_sock),
+    };
+    size_t end = zr_round_up(sizeof(zr_worker), ZR_CACHELINE);
+
+    for (int i = 0; i < PARTS; i++) {
+        at[i] = end;
+        end += zr_round_up(bytes[i], ZR_CACHELINE);
+    }
+    return end;
+}
+
+zr_worker_conf zr_worker_conf_default(uint8_t lane, uint32_t streams_max)
+{
+    return (zr_worker_conf){
+        .fwd = zr_fwd_conf_default(lane, streams_max),
+        .fds = { .link = -1, .egress = -1, .fdpass = -1, .wake = -1, .agent_wake = -1 },
+        .batch = 64,
+        .area_bytes = ZR_UDP_AREA_BYTES,
+        .gso = true,
+    };
+}
+
+size_t zr_worker_bytes(const zr_worker_conf *conf)
+{
+    size_t at[PARTS];
+    return lay_out(conf, at);
+}
+
+static bool open_signal(zr_worker *w)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, w->conf.stop_signal);
+    w->signal = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    return w->signal >= 0;
+}
+
+static bool watch(zr_worker *w, int fd, uint32_t tag)
+{
+    return fd < 0 || zr_idle_watch(&w->idle, fd, tag) == ZR_OK;
+}
+
+static bool open_sockets(zr_worker *w, zr_ns_t now)
+{
+    const zr_worker_fds *fds = &w->conf.fds;
+
+    if (zr_idle_open(&w->idle, w->conf.spin, now) != ZR_OK)
+        return false;
+    if (fds->link >= 0 && zr_udp_sock_of(&w->socks[ZR_SOCK_LINK], fds->link) != ZR_OK)
+        return false;
+    if (fds->egress >= 0 && zr_udp_sock_of(&w->socks[ZR_SOCK_EGRESS], fds->egress) != ZR_OK)
+        return false;
+    if (w->conf.stop_signal != 0 && !open_signal(w))
+        return false;
+    return watch(w, fds->link, ZR_SOCK_LINK) && watch(w, fds->egress, ZR_SOCK_EGRESS) &&
+           watch(w, fds->wake, TAG_WAKE) && watch(w, fds->fdpass, TAG_FDPASS) && watch(w, w->signal, TAG_SIGNAL);
+}
+
+zr_worker *zr_worker_init(void *mem, const zr_worker_conf *conf, zr_stat_page *page, zr_chan *chan, zr_ns_t now)
+{
+    size_t at[PARTS];
+    uint8_t *base = mem;
+    zr_worker *w = mem;
+
+    if ((uintptr_t)mem % ZR_CACHELINE != 0 || conf->batch == 0 || conf->batch > 1024 || conf->spin < 0 ||
+        conf->fwd.ingress_max > UINT16_MAX - ZR_SOCK_INGRESS)
+        return NULL;
+    lay_out(conf, at);
+    *w = (zr_worker){ .conf = *conf, .page = page, .chan = chan, .fdpass = conf->fds.fdpass, .signal = -1 };
+    w->idle.epoll = -1;
+    w->fwd = zr_fwd_init(base + at[PART_FWD], &conf->fwd, page, chan, now);
+    w->rx = zr_udp_rx_init(base + at[PART_RX], conf->batch, conf->area_bytes, conf->calls);
+    w->tx = zr_udp_tx_init(base + at[PART_TX], batch_entries(conf), conf->gso, conf->calls);
+    w->socks = (void *)(base + at[PART_SOCKS]);
+    w->sock_count = ZR_SOCK_INGRESS + conf->fwd.ingress_max;
+    for (uint32_t i = 0; i < w->sock_count; i++)
+        w->socks[i] = (zr_udp_sock){ .fd = -1 };
+    if (w->fwd == NULL || w->rx == NULL || w->tx == NULL ||
+        zr_batch_init(&w->batch, base + at[PART_BATCH], batch_entries(conf), batch_entries(conf) * ENTRY_BYTES) < 0 ||
+        !open_sockets(w, now)) {
+        zr_worker_fini(w);
+        return NULL;
+    }
+    atomic_store_explicit(&page->started_ns, (uint64_t)now, memory_order_relaxed);
+    atomic_store_explicit(&page->heartbeat_ns, (uint64_t)now, memory_order_relaxed);
+    /* Last: who sees our pid there may take us for a working one. */
+    atomic_store_explicit(&page->pid, (uint64_t)getpid(), memory_order_release);
+    return w;
+}
+
+static void close_ingress(zr_worker *w, uint32_t slot)
+{
+    zr_udp_sock *sock = &w->socks[ZR_SOCK_INGRESS + slot];
+
+    if (sock->fd < 0)
+        return;
+    zr_idle_unwatch(&w->idle, sock->fd);
+    close(sock->fd);
+    sock->fd = -1;
+}
+
+void zr_worker_fini(zr_worker *w)
+{
+    for (uint32_t i = ZR_SOCK_INGRESS; w->socks != NULL && i < w->sock_count; i++)
+        close_ingress(w, i - ZR_SOCK_INGRESS);
+    if (w->signal >= 0)
+        close(w->signal);
+    zr_idle_close(&w->idle);
+    zr_batch_reset(&w->batch);
+    if (w->fwd != NULL)
+        zr_fwd_fini(w->fwd);
+    w->fwd = NULL;
+}
+
+static int run_commands(zr_worker *w, zr_ns_t now)
+{
+    int slot, done = zr_fwd_commands(w->fwd, ZR_WORKER_COMMANDS_PER_TURN, now);
+
+    w->commands_left = done == ZR_WORKER_COMMANDS_PER_TURN;
+    while ((slot = zr_fwd_ingress_closed(w->fwd)) >= 0)
+        close_ingress(w, (uint32_t)slot);
+    return done;
+}
+
+/*
+ * One socket from the supervisor; ours from now on. One message a turn, and none while commands wait: a slot's old
+ * socket is closed by a command posted before its new one was asked for, and must be closed before the new one comes.
+ */
+static int adopt_ingress(zr_worker *w)
+{
+    zr_fdpass message;
+    zr_udp_sock sock;
+
+    if (w->commands_left)
+        return 0;
+    int fd = zr_fdpass_recv(w->fdpass, &message);
+    if (fd == ZR_E_again)
+        return 0;
+    bool good = fd >= 0 && message.slot < w->conf.fwd.ingress_max && zr_udp_sock_of(&sock, fd) == ZR_OK;
+    if (good) {
+        close_ingress(w, message.slot);
+        good = zr_idle_watch(&w->idle, fd, ZR_SOCK_INGRESS + (uint32_t)message.slot) == ZR_OK;
+    }
+    if (good) {
+        w->socks[ZR_SOCK_INGRESS + message.slot] = sock;
+        return 1;
+    }
+    /* Nothing more is taken from who sends nonsense; forwarding goes on. Also the way when the supervisor died. */
+    if (fd >= 0)
+        close(fd);
+    zr_idle_unwatch(&w->idle, w->fdpass);
+    shutdown(w->fdpass, SHUT_RDWR);
+    w->fdpass = -1;
+    return 0;
+}
+
+static int receive_from(zr_worker *w, uint32_t number, zr_ns_t now)
+{
+    int count = 0, messages = (int)zr_udp_rx_areas(w->rx);
+
+    for (int i = 0; i < ZR_WORKER_CALLS_PER_TURN && messages == (int)zr_udp_rx_areas(w->rx); i++) {
+        zr_udp_dgram dgram;
+        messages = zr_udp_recv(w->rx, w->socks[number].fd, w->page);
+        while (zr_udp_next(w->rx, &dgram)) {
+            (void)zr_ingest(w->fwd, w->page, number, dgram.data, dgram.len, dgram.truncated, &dgram.from, now);
+            count++;
+        }
+    }
+    return count;
+}
+
+static int receive(zr_worker *w, zr_ns_t now)
+{
+    int work = 0;
+    uint64_t ignored;
+
+    for (int i = 0; i < w->idle.ready_count; i++) {
+        uint32_t tag = w->idle.ready[i].data.u32;
+        if (tag == TAG_WAKE) {
+            (void)eventfd_read(w->conf.fds.wake, &ignored);
+        } else if (tag == TAG_SIGNAL) {
+            zr_worker_ask_stop(w);
+        } else if (tag == TAG_FDPASS) {
+            work += w->fdpass >= 0 ? adopt_ingress(w) : 0;
+        } else if (w->socks[tag].fd >= 0) { /* else: closed by a command of this turn */
+            work += receive_from(w, tag, now);
+        }
+    }
+    w->idle.ready_count = 0;
+    return work;
+}
+
+static int run_deadlines(zr_worker *w, zr_ns_t now)
+{
+    if (zr_fwd_deadline(w->fwd) > now)
+        return 0;
+    zr_fwd_on_deadline(w->fwd, now);
+    return 1;
+}
+
+static int transmit(zr_worker *w, zr_ns_t now)
+{
+    int sent = 0, rc;
+
+    do {
+        rc = zr_fwd_output(w->fwd, &w->batch, now);
+        ZR_CHECK(rc == ZR_OK || w->batch.count > 0); /* an empty batch has room for anything */
+        zr_udp_send(w->tx, w->socks, w->sock_count, &w->batch, w->page);
+        sent += (int)w->batch.count;
+        zr_batch_reset(&w->batch);
+    } while (rc == ZR_E_full);
+    return sent;
+}
+
+static void count(zr_worker *w, zr_ns_t now)
+{
+    const zr_pool *pool = zr_fwd_pool(w->fwd);
+
+    zr_stat_add(w->page, ZR_STAT_turns, 1);
+    zr_stat_set(w->page, ZR_STAT_pool_in_use, pool->in_use);
+    zr_stat_set(w->page, ZR_STAT_pool_in_use_max, pool->in_use_max);
+    zr_stat_set(w->page, ZR_STAT_pool_exhausted, pool->exhausted);
+    atomic_store_explicit(&w->page->heartbeat_ns, (uint64_t)now, memory_order_relaxed);
+    if (zr_fwd_events_waiting(w->fwd) && w->conf.fds.agent_wake >= 0 && zr_chan_wake_needed(&w->chan->agent_asleep)) {
+        (void)eventfd_write(w->conf.fds.agent_wake, 1);
+        zr_stat_add(w->page, ZR_STAT_wakes, 1);
+    }
+}
+
+int zr_worker_turn(zr_worker *w, zr_ns_t now)
+{
+    int work = 0;
+
+    work += run_commands(w, now);        /* what the control plane wants, bounded */
+    work += receive(w, now);             /* sockets -> packets -> lane, streams */
+    work += run_deadlines(w, now);       /* wheels -> engines */
+    work += zr_fwd_fan_out(w->fwd, now); /* streams -> children, subscribers */
+    work += transmit(w, now);            /* engines -> batches -> sockets */
+    count(w, now);                       /* counters, heartbeat, events */
+    return work;
+}

@@ -1,0 +1,61 @@
+/*
+ * zr_worker.h - one worker: the data plane (zr_fwd) joined to its sockets. The life of a worker is zr_worker_turn,
+ * which reads aloud; zr_worker_run repeats it until somebody says stop.
+ *
+ *   link socket ─┐                       ┌─▶ sendmmsg          command ring ─▶ ┐
+ *   egress socket├─▶ areas ─▶ packets ─▶ zr_fwd ─▶ batch                       ├ agent
+ *   ingress * n ─┘                                             event ring ◀─── ┘
+ *
+ * No descriptor is opened after init, except that ingress sockets come from the supervisor (net/zr_fdpass.h); those are
+ * the worker's, all others are the caller's to close.
+ */
+#ifndef ZR_WORKER_H
+#define ZR_WORKER_H
+
+#include "forward/zr_fwd.h"
+#include "net/zr_udp_rx.h"
+#include "net/zr_udp_tx.h"
+
+#define ZR_WORKER_COMMANDS_PER_TURN 256
+#define ZR_WORKER_CALLS_PER_TURN    4 /* recvmmsg per socket */
+
+typedef struct zr_worker_fds { /* -1: there is none */
+    int link, egress;          /* UDP */
+    int fdpass;                /* from the supervisor */
+    int wake;                  /* eventfd: somebody writes it to end our sleep */
+    int agent_wake;            /* eventfd: we write it to end the agent's */
+} zr_worker_fds;
+
+typedef struct zr_worker_conf {
+    zr_fwd_conf fwd;
+    zr_worker_fds fds;
+    uint32_t batch; /* messages per recvmmsg; a send batch is 16 times that */
+    uint32_t area_bytes;
+    bool gso;
+    zr_ns_t spin;              /* 0: block in epoll */
+    int stop_signal;           /* ends zr_worker_run; must be blocked in every thread. 0: none */
+    const zr_udp_calls *calls; /* NULL: libc's */
+} zr_worker_conf;
+
+typedef struct zr_worker zr_worker;
+
+zr_worker_conf zr_worker_conf_default(uint8_t lane, uint32_t streams_max);
+size_t zr_worker_bytes(const zr_worker_conf *conf);
+/* In `mem` (zeroed, aligned to ZR_CACHELINE); page and chan are attached. Writes pid and start into the page. NULL: out
+ * of range, not our kind of descriptor, or the system refused. */
+zr_worker *zr_worker_init(void *mem, const zr_worker_conf *conf, zr_stat_page *page, zr_chan *chan, zr_ns_t now);
+void zr_worker_fini(zr_worker *worker);
+
+/* One bounded slice of work on what the last zr_worker_rest found; how much was done. */
+int zr_worker_turn(zr_worker *worker, zr_ns_t now);
+/* Between turns: waits by the idle strategy. `work`: what the turn answered. */
+void zr_worker_rest(zr_worker *worker, zr_ns_t now, int work);
+
+/* Turn and rest until the stop command, the stop signal or zr_worker_ask_stop. ZR_OK. */
+int zr_worker_run(zr_worker *worker);
+/* From any thread or signal handler. */
+void zr_worker_ask_stop(zr_worker *worker);
+bool zr_worker_stopping(const zr_worker *worker);
+zr_fwd *zr_worker_fwd(zr_worker *worker);
+
+#endif

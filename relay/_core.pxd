@@ -1,0 +1,236 @@
+# The core's C names, floor by floor. None raises and none needs the GIL; -1 is never an error code of theirs.
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef extern from "<stdbool.h>":
+    ctypedef bint cbool "bool"
+
+cdef extern from "base/zr_base.h" nogil:
+    ctypedef int64_t zr_ns_t
+
+cdef extern from "base/zr_err.h" nogil:
+    enum:
+        ZR_OK, ZR_E_full, ZR_E_again, ZR_E_inval, ZR_E_os
+
+cdef extern from "base/zr_addr.h" nogil:
+    ctypedef struct zr_addr:
+        pass
+
+cdef extern from "mem/zr_pool.h" nogil:
+    ctypedef struct zr_pool:
+        uint32_t in_use
+    ctypedef struct zr_pkt:
+        uint16_t len
+    void zr_pkt_drop(zr_pkt *pkt)
+    const uint8_t *zr_pkt_data(const zr_pkt *pkt)
+    cbool zr_pool_check(const zr_pool *pool)
+
+cdef extern from "mem/zr_batch.h" nogil:
+    ctypedef struct zr_tx:
+        zr_addr to
+        uint16_t sock, len
+        const uint8_t *data
+    ctypedef struct zr_batch:
+        zr_tx *tx
+        uint32_t count
+    size_t zr_batch_bytes(uint32_t cap, uint32_t arena_cap)
+    int zr_batch_init(zr_batch *batch, void *mem, uint32_t cap, uint32_t arena_cap)
+    void zr_batch_reset(zr_batch *batch)
+
+cdef extern from "mem/zr_shm.h" nogil:
+    int zr_shm_open(const char *name, size_t bytes)
+    int zr_shm_map(int fd, size_t bytes, void **at)
+    void zr_shm_unmap(void *at, size_t bytes)
+
+cdef extern from "ring/zr_chan.h" nogil:
+    ctypedef struct zr_spsc:
+        pass
+    void *zr_spsc_claim(zr_spsc *ring)
+    void zr_spsc_commit(zr_spsc *ring)
+    const void *zr_spsc_peek(zr_spsc *ring)
+    void zr_spsc_release(zr_spsc *ring)
+    ctypedef struct zr_chan:
+        uint32_t worker_asleep, agent_asleep  # _Atomic
+    size_t zr_chan_bytes(uint32_t slots, uint32_t record_bytes)
+    int zr_chan_init(zr_chan *chan, uint32_t slots, uint32_t record_bytes)
+    int zr_chan_attach(zr_chan *chan, size_t bytes)
+    int zr_chan_look(zr_chan *chan, size_t bytes)
+    zr_spsc *zr_chan_commands(zr_chan *chan)
+    zr_spsc *zr_chan_events(zr_chan *chan)
+    cbool zr_chan_wake_needed(uint32_t *asleep)
+    void zr_chan_sleep(uint32_t *asleep)
+    void zr_chan_awake(uint32_t *asleep)
+
+cdef extern from "stat/zr_stat.h" nogil:
+    enum:
+        ZR_STAT_COUNT, ZR_DROP_COUNT, ZR_HIST_COUNT, ZR_HIST_BUCKETS, ZR_LEDGER_COUNT, ZR_STAT_wakes
+    ctypedef struct zr_stream_row:  # each _Atomic
+        uint64_t epoch, packets, bytes, last_ns, first_ns, next_number
+        uint64_t fan_sent, nack_asked, nack_served, keyframes, stalls, drops
+        uint64_t duplicates, oversize, state, gaps
+    ctypedef struct zr_stat_page:
+        uint32_t streams_max, generation
+        uint64_t pid, heartbeat_ns, started_ns
+        uint64_t stat[1]  # the real lengths are in the header; each word is _Atomic
+        uint64_t drop[1]
+        uint64_t hist[1][320]
+        zr_stream_row streams[1]
+    size_t zr_stat_bytes(uint32_t streams_max)
+    int zr_stat_init(zr_stat_page *page, uint32_t streams_max)
+    int zr_stat_attach(zr_stat_page *page, size_t bytes)
+    int zr_stat_look(const zr_stat_page *page, size_t bytes)
+    uint64_t zr_hist_floor(uint32_t bucket)
+    int64_t zr_ledger_off(const zr_stat_page *page, int ledger)
+    ctypedef struct zr_stat_info:
+        const char *name
+        const char *kind
+        const char *unit
+        const char *help
+    ctypedef struct zr_drop_info:
+        const char *name
+        const char *ledger
+        const char *word
+        const char *help
+    const zr_stat_info *zr_stat_infos
+    const zr_drop_info *zr_drop_infos
+    const zr_stat_info *zr_hist_infos
+
+cdef extern from "time/zr_clock.h" nogil:
+    zr_ns_t zr_clock_now()
+
+cdef extern from "sim/zr_simlink.h" nogil:
+    ctypedef struct zr_simlink_conf:
+        zr_ns_t delay, jitter
+        double loss, burst, dup, reorder
+        uint64_t rate_bps
+        uint32_t queue_bytes, packets_max
+        uint64_t seed
+    ctypedef struct zr_simlink_counts:
+        uint64_t in_ "in"
+        uint64_t lost, queue_dropped, overflow, duplicated, reordered, out
+    ctypedef struct zr_simlink:
+        pass
+    size_t zr_simlink_bytes(const zr_simlink_conf *conf)
+    int zr_simlink_init(zr_simlink *link, const zr_simlink_conf *conf)
+    int zr_simlink_put(zr_simlink *link, const void *data, size_t len, uint64_t tag, zr_ns_t now)
+    zr_ns_t zr_simlink_deadline(const zr_simlink *link)
+    int zr_simlink_get(zr_simlink *link, const uint8_t **data, uint64_t *tag, zr_ns_t now)
+    const zr_simlink_counts *zr_simlink_counted(const zr_simlink *link)
+
+cdef extern from "net/zr_udp.h" nogil:
+    enum:
+        ZR_UDP_GRO, ZR_UDP_DONT_FRAGMENT
+    int zr_udp_open(const zr_addr *bind_to, uint32_t rcvbuf, uint32_t sndbuf, uint32_t flags)
+
+cdef extern from "net/zr_fdpass.h" nogil:
+    enum:
+        ZR_FDPASS_MAGIC, ZR_FDPASS_INGRESS
+
+cdef extern from "forward/zr_lane.h" nogil:
+    ctypedef struct zr_lane_conf:
+        uint8_t lane
+        uint16_t epoch
+        uint32_t sessions_max, convs_max, peer_lanes_max, blocks_max, window
+    ctypedef struct zr_session_conf:
+        uint32_t index, peer_index
+        zr_addr agent
+        uint8_t lanes
+        uint16_t mtu
+        uint32_t rate_mhz
+
+cdef extern from "forward/zr_fwd.h" nogil:
+    enum:
+        ZR_CMD_COUNT, ZR_EVT_COUNT
+    ctypedef struct zr_cmd_info:
+        const char *op
+        const char *fields[7]
+        const char *help
+    const zr_cmd_info *zr_cmd_infos
+    const zr_cmd_info *zr_evt_infos
+    ctypedef struct zr_fwd_conf:
+        zr_lane_conf lane
+        uint32_t pkts_max, streams_max, subs_max, ingress_max, cache_max
+        zr_ns_t cache_age_max
+        uint32_t rtcp_ssrc
+    ctypedef struct zr_fwd:
+        pass
+    zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max)
+    size_t zr_fwd_bytes(const zr_fwd_conf *conf)
+    zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_chan *chan, zr_ns_t now)
+    zr_pool *zr_fwd_pool(zr_fwd *fwd)
+    int zr_fwd_commands(zr_fwd *fwd, int budget, zr_ns_t now)
+    int zr_fwd_ingress_closed(zr_fwd *fwd)
+    void zr_fwd_on_deadline(zr_fwd *fwd, zr_ns_t now)
+    zr_ns_t zr_fwd_deadline(const zr_fwd *fwd)
+    int zr_fwd_fan_out(zr_fwd *fwd, zr_ns_t now)
+    int zr_fwd_output(zr_fwd *fwd, zr_batch *batch, zr_ns_t now)
+    cbool zr_fwd_check(const zr_fwd *fwd)
+
+cdef extern from "worker/zr_ingest.h" nogil:
+    enum:
+        ZR_SOCK_LINK, ZR_SOCK_EGRESS, ZR_SOCK_INGRESS
+    int zr_ingest(zr_fwd *fwd, zr_stat_page *page, uint32_t sock, const uint8_t *data, size_t len, cbool truncated,
+                  const zr_addr *addr, zr_ns_t now)
+
+cdef extern from "worker/zr_worker.h" nogil:
+    ctypedef struct zr_worker_fds:
+        int link, egress, fdpass, wake, agent_wake
+    ctypedef struct zr_worker_conf:
+        zr_fwd_conf fwd
+        zr_worker_fds fds
+        uint32_t batch
+        cbool gso
+        zr_ns_t spin
+        int stop_signal
+    ctypedef struct zr_worker:
+        pass
+    zr_worker_conf zr_worker_conf_default(uint8_t lane, uint32_t streams_max)
+    size_t zr_worker_bytes(const zr_worker_conf *conf)
+    zr_worker *zr_worker_init(void *mem, const zr_worker_conf *conf, zr_stat_page *page, zr_chan *chan, zr_ns_t now)
+    void zr_worker_fini(zr_worker *worker)
+    int zr_worker_run(zr_worker *worker)
+    void zr_worker_ask_stop(zr_worker *worker)
+
+cdef extern from "worker/zr_agentlane.h" nogil:
+    enum:
+        ZR_MESSAGE_MAX
+    ctypedef struct zr_agentlane_conf:
+        uint32_t sessions_max, pkts_max, batch
+        cbool gso
+    ctypedef struct zr_hello:
+        zr_addr addr "from"
+        zr_pkt *pkt
+    ctypedef struct zr_agentlane:
+        pass
+    zr_agentlane_conf zr_agentlane_conf_default(uint32_t sessions_max)
+    size_t zr_agentlane_bytes(const zr_agentlane_conf *conf)
+    zr_agentlane *zr_agentlane_init(void *mem, const zr_agentlane_conf *conf, zr_stat_page *page, zr_ns_t now)
+    int zr_agentlane_input(zr_agentlane *agent, const uint8_t *data, size_t len, cbool truncated, const zr_addr *addr,
+                           zr_ns_t now)
+    int zr_agentlane_receive(zr_agentlane *agent, int fd, zr_ns_t now)
+    int zr_agentlane_hello(zr_agentlane *agent, zr_hello *hello)
+    int zr_agentlane_message(zr_agentlane *agent, uint32_t *session, uint8_t *to)
+    int zr_agentlane_refuse(zr_agentlane *agent, int why)
+    int zr_agentlane_session_add(zr_agentlane *agent, uint32_t slot, const zr_session_conf *conf, zr_ns_t now)
+    int zr_agentlane_session_drop(zr_agentlane *agent, uint32_t slot)
+    int zr_agentlane_send(zr_agentlane *agent, uint32_t slot, const uint8_t *data, size_t len, zr_ns_t now)
+    zr_ns_t zr_agentlane_heard(const zr_agentlane *agent, uint32_t slot)
+    zr_ns_t zr_agentlane_deadline(const zr_agentlane *agent)
+    int zr_agentlane_output(zr_agentlane *agent, zr_ns_t now)
+    zr_batch *zr_agentlane_batch(zr_agentlane *agent)
+    void zr_agentlane_flush(zr_agentlane *agent, int fd, zr_ns_t now)
+    cbool zr_agentlane_check(const zr_agentlane *agent)
+
+cdef extern from "worker/zr_lists.h" nogil:
+    enum:
+        ZR_RECORD_BYTES, ZR_ADDR_BYTES, ZR_ERR_COUNT, ZR_CODEC_COUNT
+    ctypedef struct zr_err_info:
+        const char *name
+        const char *text
+        int value
+    ctypedef struct zr_codec_info:
+        const char *word
+        const char *rtpmap
+    const zr_err_info *zr_err_infos
+    const zr_codec_info *zr_codec_infos
+    const char **zr_ledger_names
+    void *zr_memory_open(size_t size)

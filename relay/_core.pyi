@@ -1,0 +1,221 @@
+"""The C core as Python sees it.
+
+Times are nanoseconds of the monotonic clock (`clock_now`); a deadline of 2**63 - 1 means never. Addresses are
+struct zr_addr as 20 bytes (`relay.units.Address.pack`), records struct zr_cmd as 64 bytes (`relay.commands`).
+Return codes < 0 become `relay.errors.CoreError`; where the operating system refused, OSError.
+"""
+
+from typing import final
+
+ERRORS: tuple[tuple[str, int, str], ...]  # name, value, text
+STATS: tuple[tuple[str, str, str, str], ...]  # name, kind ("c" counter, "g" gauge), unit, help
+DROPS: tuple[tuple[str, str, str, str], ...]  # id, ledger, word (the metric's label), help
+HISTS: tuple[tuple[str, str, str, str], ...]  # name, "h", unit, help
+COMMANDS: tuple[tuple[str, tuple[str, ...], str], ...]  # op, names of a b c d x y addr ("_": unused), help
+EVENTS: tuple[tuple[str, tuple[str, ...], str], ...]
+CODECS: tuple[tuple[str, str], ...]  # word, rtpmap name; the position is the code
+FDPASS: tuple[int, int]  # magic and op of the message that carries an ingress socket
+
+def clock_now() -> int: ...
+def shm_open(name: str, size: int) -> int:
+    """A sealed memfd of `size` zero bytes: its descriptor, the caller's to close."""
+
+def udp_open(address: bytes, *, rcvbuf: int = 0, sndbuf: int = 0, gro: bool = False, fragment: bool = True) -> int:
+    """A bound, non-blocking UDP socket: its descriptor. Buffers in bytes, as far as the limits allow; 0: default.
+
+    `fragment` False: a datagram longer than the path takes is refused. OSError: EADDRINUSE and others.
+    """
+
+class Counters:
+    """Who has a counter page. Reading never disturbs the writer."""
+
+    def stats(self) -> dict[str, int]: ...
+    def drops(self) -> dict[str, int]:
+        """By id (not by word: a word may stand in two ledgers)."""
+
+    def hist(self, name: str) -> list[tuple[int, int]]:
+        """(lowest value of the bucket, count) where the count is not 0, ascending."""
+
+    def ledgers(self) -> dict[str, int]:
+        """By how much each ledger is off; 0 at every turn's end."""
+
+    def stream(self, slot: int) -> dict[str, int]:
+        """The row of a stream. IndexError."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def generation(self) -> int: ...
+    @property
+    def heartbeat_ns(self) -> int: ...
+    @property
+    def started_ns(self) -> int: ...
+
+@final
+class StatPage(Counters):
+    """A page of another process, or a new one. CoreError "version": not ours, or of another size."""
+
+    def __new__(cls, fd: int, *, streams_max: int, create: bool = False) -> StatPage: ...
+    @staticmethod
+    def bytes_for(streams_max: int) -> int: ...
+
+@final
+class Channel:
+    """The agent's end of the rings shared with one worker. `slots`: a power of two. CoreError "version"."""
+
+    def __new__(cls, fd: int, *, slots: int = 4096, create: bool = False) -> Channel: ...
+    @staticmethod
+    def bytes_for(slots: int) -> int: ...
+    def post(self, record: bytes) -> bool:
+        """False: the ring is full. ValueError: not 64 bytes."""
+
+    def wake_needed(self) -> bool:
+        """After posting: must the worker's eventfd be written? True once per sleep."""
+
+    def events(self, most: int = 4096) -> list[bytes]: ...
+    def sleep(self) -> None:
+        """Before waiting on the agent's eventfd; look at `events` once more after it."""
+
+    def awake(self) -> None: ...
+
+@final
+class Forwarder(Counters):
+    """A worker's data plane without sockets, for tests and simulations. Sizes of 0 are the core's defaults.
+
+    Inputs belong to the turn that the next `turn` ends; pending commands run before a turn's first input.
+    """
+
+    def __new__(
+        cls,
+        lane: int,
+        now: int,
+        *,
+        streams_max: int = 64,
+        pkts_max: int = 4096,
+        subs_max: int = 0,
+        ingress_max: int = 0,
+        sessions_max: int = 0,
+        convs_max: int = 0,
+        peer_lanes_max: int = 0,
+        blocks_max: int = 0,
+        window: int = 0,
+        cache_max: int = 0,
+        epoch: int = 0,
+        chan_slots: int = 4096,
+        batch_entries: int = 256,
+    ) -> Forwarder: ...
+    def command(self, record: bytes) -> None:
+        """CoreError "full"."""
+
+    def events(self) -> list[bytes]: ...
+    def link_input(self, data: bytes, addr: bytes, now: int) -> bool:
+        """False: dropped and counted. The same for the two below."""
+
+    def ingress_input(self, slot: int, data: bytes, addr: bytes, now: int) -> bool: ...
+    def egress_input(self, data: bytes, addr: bytes, now: int) -> bool: ...
+    def turn(self, now: int) -> list[tuple[int, bytes, bytes]]:
+        """What goes out: (socket: 0 link, 1 egress, 2 + ingress slot; address; datagram)."""
+
+    def deadline(self) -> int: ...
+    def check(self) -> bool:
+        """Slow: every invariant."""
+
+    def pool_in_use(self) -> int: ...
+    def ingress_closed(self) -> list[int]:
+        """Ingress slots whose sockets are to be closed, since the last call."""
+
+@final
+class ControlLane(Counters):
+    """Lane 63: the agent's end of every session; conversation 0 of each. With `page_fd`, counts into that page."""
+
+    def __new__(cls, now: int, *, sessions_max: int = 1024, page_fd: int = -1, gso: bool = True) -> ControlLane: ...
+    def input(self, data: bytes, addr: bytes, now: int) -> list[tuple[bytes, bytes]]:
+        """One datagram; answers as `receive`."""
+
+    def receive(self, fd: int, now: int) -> list[tuple[bytes, bytes]]:
+        """Takes what the socket holds, up to a budget; hellos and answers that passed the gate: (data, address)."""
+
+    def messages(self) -> list[tuple[int, bytes]]:
+        """Control messages: (session slot, payload)."""
+
+    def refuse(self, drop: str) -> None:
+        """Something handed out was no good: moves one datagram from accepted to this link drop, by id."""
+
+    def session_add(
+        self, slot: int, index: int, peer_index: int, lanes: int, rate_mhz: int, mtu: int, addr: bytes, now: int
+    ) -> None:
+        """Opens conversation 0 too. CoreError "exists", "inval", "nomem"."""
+
+    def session_drop(self, slot: int) -> None: ...
+    def send(self, slot: int, payload: bytes, now: int) -> None:
+        """CoreError "full", "missing", "oversize"."""
+
+    def heard(self, slot: int) -> int:
+        """When anything valid came; 0: never."""
+
+    def datagrams(self, now: int) -> list[tuple[bytes, bytes]]:
+        """What is due: (address, datagram). For simulations."""
+
+    def flush(self, fd: int, now: int) -> None:
+        """Sends what is due."""
+
+    def deadline(self) -> int: ...
+    def check(self) -> bool: ...
+
+@final
+class Worker(Counters):
+    """One worker process's core. CoreError "inval", "version"; OSError. Descriptors of -1: there is none.
+
+    `spin_ns` 0 blocks in epoll. `stop_signal`: taken from a signalfd, so it must be blocked in every thread.
+    """
+
+    def __new__(
+        cls,
+        *,
+        lane: int,
+        chan_fd: int,
+        page_fd: int,
+        link_fd: int = -1,
+        egress_fd: int = -1,
+        fdpass_fd: int = -1,
+        wake_fd: int = -1,
+        agent_wake_fd: int = -1,
+        streams_max: int = 64,
+        chan_slots: int = 4096,
+        pkts_max: int = 0,
+        batch: int = 64,
+        gso: bool = True,
+        spin_ns: int = 0,
+        stop_signal: int = 0,
+    ) -> Worker: ...
+    def run(self) -> None:
+        """Forwards without the GIL until the stop command, the stop signal or `ask_stop`."""
+
+    def ask_stop(self) -> None:
+        """From any thread."""
+
+@final
+class SimLink:
+    """One one-way link. Times in ns, loss, dup and reorder 0 to 1, `burst` a mean length. Same seed, same run."""
+
+    def __new__(
+        cls,
+        delay_ns: int = 0,
+        jitter_ns: int = 0,
+        loss: float = 0.0,
+        burst: float = 1.0,
+        dup: float = 0.0,
+        reorder: float = 0.0,
+        rate_bps: int = 0,
+        queue_bytes: int = 0,
+        packets_max: int = 4096,
+        seed: int = 0,
+    ) -> SimLink: ...
+    def put(self, data: bytes, tag: int, now: int) -> bool:
+        """True, dropped or not: `counts` knows. CoreError "oversize" above 2 048 bytes."""
+
+    def get(self, now: int) -> tuple[bytes, int] | None:
+        """The next packet due and its tag."""
+
+    def deadline(self) -> int: ...
+    def counts(self) -> dict[str, int]: ...

@@ -1,0 +1,499 @@
+# cython: language_level=3
+"""The binding: the core's lists and the owners of its objects, nothing else. _core.pyi says what each call means.
+
+Times are int nanoseconds of the monotonic clock, addresses struct zr_addr as 20 bytes, records struct zr_cmd as 64.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_SetFromErrno
+from libc.string cimport memcpy
+
+from relay.errors import bind, error_for
+
+
+cdef str text(const char *s):
+    return s.decode("ascii")
+
+
+cdef tuple info_rows(const zr_stat_info *infos, int count):
+    return tuple([(text(infos[i].name), text(infos[i].kind), text(infos[i].unit), text(infos[i].help))
+                  for i in range(count)])
+
+
+cdef tuple record_rows(const zr_cmd_info *infos, int count):
+    return tuple([(text(infos[i].op), tuple([text(infos[i].fields[f]) for f in range(7)]), text(infos[i].help))
+                  for i in range(count)])
+
+
+ERRORS = tuple([(text(zr_err_infos[i].name), zr_err_infos[i].value, text(zr_err_infos[i].text))
+                for i in range(ZR_ERR_COUNT)])
+STATS = info_rows(zr_stat_infos, ZR_STAT_COUNT)
+DROPS = tuple([(text(zr_drop_infos[i].name), text(zr_drop_infos[i].ledger), text(zr_drop_infos[i].word),
+                text(zr_drop_infos[i].help)) for i in range(ZR_DROP_COUNT)])
+HISTS = info_rows(zr_hist_infos, ZR_HIST_COUNT)
+COMMANDS = record_rows(zr_cmd_infos, ZR_CMD_COUNT)
+EVENTS = record_rows(zr_evt_infos, ZR_EVT_COUNT)
+CODECS = tuple([(text(zr_codec_infos[i].word), text(zr_codec_infos[i].rtpmap)) for i in range(ZR_CODEC_COUNT)])
+FDPASS = (ZR_FDPASS_MAGIC, ZR_FDPASS_INGRESS)
+cdef dict DROP_IDS = {row[0]: i for i, row in enumerate(DROPS)}
+cdef dict HIST_IDS = {row[0]: i for i, row in enumerate(HISTS)}
+
+bind(ERRORS)
+
+
+cdef int check(int rc) except -1:
+    if rc >= 0:
+        return rc
+    if rc == ZR_E_os:
+        PyErr_SetFromErrno(OSError)
+        return -1
+    raise error_for(rc)
+
+
+cdef zr_addr addr_of(bytes data) except *:
+    cdef zr_addr addr
+    if PyBytes_GET_SIZE(data) != ZR_ADDR_BYTES:
+        raise ValueError(f"an address is {ZR_ADDR_BYTES} bytes, not {len(data)}")
+    memcpy(&addr, PyBytes_AS_STRING(data), ZR_ADDR_BYTES)
+    return addr
+
+
+cdef bytes addr_bytes(const zr_addr *addr):
+    return PyBytes_FromStringAndSize(<const char *>addr, ZR_ADDR_BYTES)
+
+
+cdef inline const uint8_t *data_of(bytes data):
+    return <const uint8_t *>PyBytes_AS_STRING(data)
+
+
+def clock_now():
+    return zr_clock_now()
+
+
+def shm_open(str name not None, size_t size):
+    cdef bytes encoded = name.encode()
+    return check(zr_shm_open(encoded, size))
+
+
+def udp_open(bytes address not None, *, uint32_t rcvbuf=0, uint32_t sndbuf=0, bint gro=False, bint fragment=True):
+    cdef zr_addr addr = addr_of(address)
+    return check(zr_udp_open(&addr, rcvbuf, sndbuf,
+                             (ZR_UDP_GRO if gro else 0) | (0 if fragment else ZR_UDP_DONT_FRAGMENT)))
+
+
+@cython.final
+@cython.internal
+cdef class Region:
+    """Memory for as long as its owner lives: a shared page by its descriptor, or our own, zeroed."""
+
+    cdef void *at
+    cdef size_t size
+
+    def __dealloc__(self):
+        zr_shm_unmap(self.at, self.size)
+
+
+cdef Region shared(int fd, size_t size):
+    cdef Region region = Region.__new__(Region)
+    check(zr_shm_map(fd, size, &region.at))
+    region.size = size
+    return region
+
+
+cdef Region private(size_t size):
+    cdef Region region = Region.__new__(Region)
+    region.at = zr_memory_open(size)
+    if region.at is NULL:
+        raise MemoryError(f"{size} bytes")
+    region.size = size
+    return region
+
+
+cdef class Counters:
+    """Whoever has a counter page."""
+
+    cdef Region page_region
+    cdef zr_stat_page *page
+
+    cdef int own_page(self, uint32_t streams_max) except -1:
+        self.page_region = private(zr_stat_bytes(streams_max))
+        self.page = <zr_stat_page *>self.page_region.at
+        return check(zr_stat_init(self.page, streams_max))
+
+    cdef int share_page(self, int fd, uint32_t streams_max) except -1:
+        self.page_region = shared(fd, zr_stat_bytes(streams_max))
+        self.page = <zr_stat_page *>self.page_region.at
+
+    def stats(self):
+        return {row[0]: self.page.stat[i] for i, row in enumerate(STATS)}
+
+    def drops(self):
+        return {row[0]: self.page.drop[i] for i, row in enumerate(DROPS)}
+
+    def hist(self, str name not None):
+        cdef int h = HIST_IDS[name]
+        cdef uint32_t bucket
+        return [(zr_hist_floor(bucket), self.page.hist[h][bucket]) for bucket in range(<uint32_t>ZR_HIST_BUCKETS)
+                if self.page.hist[h][bucket] > 0]
+
+    def ledgers(self):
+        return {text(zr_ledger_names[i]): zr_ledger_off(self.page, i) for i in range(ZR_LEDGER_COUNT)}
+
+    def stream(self, uint32_t slot):
+        if slot >= self.page.streams_max:
+            raise IndexError(f"stream slot {slot} of {self.page.streams_max}")
+        cdef zr_stream_row *row = &self.page.streams[slot]
+        return {"epoch": row.epoch, "packets": row.packets, "bytes": row.bytes, "last_ns": row.last_ns,
+                "first_ns": row.first_ns, "next_number": row.next_number, "fan_sent": row.fan_sent,
+                "nack_asked": row.nack_asked, "nack_served": row.nack_served, "keyframes": row.keyframes,
+                "stalls": row.stalls, "drops": row.drops, "duplicates": row.duplicates, "oversize": row.oversize,
+                "state": row.state, "gaps": row.gaps}
+
+    @property
+    def pid(self):
+        return self.page.pid
+
+    @property
+    def generation(self):
+        return self.page.generation
+
+    @property
+    def heartbeat_ns(self):
+        return self.page.heartbeat_ns
+
+    @property
+    def started_ns(self):
+        return self.page.started_ns
+
+
+@cython.final
+cdef class StatPage(Counters):
+    def __cinit__(self, int fd, *, uint32_t streams_max, bint create=False):
+        self.share_page(fd, streams_max)
+        check(zr_stat_init(self.page, streams_max) if create else zr_stat_look(self.page, self.page_region.size))
+
+    @staticmethod
+    def bytes_for(uint32_t streams_max):
+        return zr_stat_bytes(streams_max)
+
+
+cdef int put_record(zr_chan *chan, bytes record) except -1:
+    if PyBytes_GET_SIZE(record) != ZR_RECORD_BYTES:
+        raise ValueError(f"a record is {ZR_RECORD_BYTES} bytes, not {len(record)}")
+    cdef void *slot = zr_spsc_claim(zr_chan_commands(chan))
+    if slot is NULL:
+        return 0
+    memcpy(slot, PyBytes_AS_STRING(record), ZR_RECORD_BYTES)
+    zr_spsc_commit(zr_chan_commands(chan))
+    return 1
+
+
+cdef list take_records(zr_chan *chan, Py_ssize_t most):
+    cdef const void *slot
+    cdef list records = []
+    while len(records) < most:
+        slot = zr_spsc_peek(zr_chan_events(chan))
+        if slot is NULL:
+            break
+        records.append(PyBytes_FromStringAndSize(<const char *>slot, ZR_RECORD_BYTES))
+        zr_spsc_release(zr_chan_events(chan))
+    return records
+
+
+@cython.final
+cdef class Channel:
+    cdef Region region
+    cdef zr_chan *chan
+
+    def __cinit__(self, int fd, *, uint32_t slots=4096, bint create=False):
+        self.region = shared(fd, Channel.bytes_for(slots))
+        self.chan = <zr_chan *>self.region.at
+        check(zr_chan_init(self.chan, slots, ZR_RECORD_BYTES) if create else zr_chan_look(self.chan, self.region.size))
+
+    @staticmethod
+    def bytes_for(uint32_t slots):
+        cdef size_t size = zr_chan_bytes(slots, ZR_RECORD_BYTES)
+        if size == 0:
+            raise ValueError(f"slots: a power of two from 2, not {slots}")
+        return size
+
+    def post(self, bytes record not None):
+        return put_record(self.chan, record) == 1
+
+    def wake_needed(self):
+        return zr_chan_wake_needed(&self.chan.worker_asleep)
+
+    def events(self, Py_ssize_t most=4096):
+        return take_records(self.chan, most)
+
+    def sleep(self):
+        zr_chan_sleep(&self.chan.agent_asleep)
+
+    def awake(self):
+        zr_chan_awake(&self.chan.agent_asleep)
+
+
+cdef list batch_rows(const zr_batch *batch):
+    cdef uint32_t i
+    return [(batch.tx[i].sock, addr_bytes(&batch.tx[i].to),
+             PyBytes_FromStringAndSize(<const char *>batch.tx[i].data, batch.tx[i].len)) for i in range(batch.count)]
+
+
+@cython.final
+cdef class Forwarder(Counters):
+    cdef Region mem, chan_mem, batch_mem
+    cdef zr_chan *chan
+    cdef zr_fwd *fwd
+    cdef zr_batch batch
+    cdef bint in_turn
+
+    def __cinit__(self, uint8_t lane, zr_ns_t now, *, uint32_t streams_max=64, uint32_t pkts_max=4096,
+                  uint32_t subs_max=0, uint32_t ingress_max=0, uint32_t sessions_max=0, uint32_t convs_max=0,
+                  uint32_t peer_lanes_max=0, uint32_t blocks_max=0, uint32_t window=0, uint32_t cache_max=0,
+                  uint16_t epoch=0, uint32_t chan_slots=4096, uint32_t batch_entries=256):
+        cdef zr_fwd_conf conf = zr_fwd_conf_default(lane, streams_max)
+        conf.lane.epoch = epoch
+        conf.pkts_max = pkts_max
+        conf.cache_max = cache_max or min(conf.cache_max, pkts_max // 2)
+        conf.subs_max = subs_max or conf.subs_max
+        conf.ingress_max = ingress_max or conf.ingress_max
+        conf.lane.sessions_max = sessions_max or conf.lane.sessions_max
+        conf.lane.convs_max = convs_max or conf.lane.convs_max
+        conf.lane.peer_lanes_max = peer_lanes_max or conf.lane.peer_lanes_max
+        conf.lane.blocks_max = blocks_max or conf.lane.blocks_max
+        conf.lane.window = window or conf.lane.window
+        self.own_page(streams_max)
+        self.chan_mem = private(Channel.bytes_for(chan_slots))
+        self.chan = <zr_chan *>self.chan_mem.at
+        check(zr_chan_init(self.chan, chan_slots, ZR_RECORD_BYTES))
+        self.batch_mem = private(zr_batch_bytes(batch_entries, batch_entries * 1536))
+        check(zr_batch_init(&self.batch, self.batch_mem.at, batch_entries, batch_entries * 1536))
+        self.mem = private(zr_fwd_bytes(&conf))
+        self.fwd = zr_fwd_init(self.mem.at, &conf, self.page, self.chan, now)
+        if self.fwd is NULL:
+            raise error_for(ZR_E_inval, "Forwarder")
+
+    def command(self, bytes record not None):
+        if not put_record(self.chan, record):
+            raise error_for(ZR_E_full, "command ring")
+
+    def events(self):
+        return take_records(self.chan, 1 << 20)
+
+    cdef int begin(self, zr_ns_t now) except -1:
+        """As in a worker's turn, commands come before the turn's first input."""
+        if not self.in_turn:
+            while zr_fwd_commands(self.fwd, 256, now) == 256:
+                pass
+        self.in_turn = True
+
+    cdef bint ingest(self, uint32_t sock, bytes data, bytes addr, zr_ns_t now) except -1:
+        cdef zr_addr source = addr_of(addr)
+        self.begin(now)
+        return zr_ingest(self.fwd, self.page, sock, data_of(data), len(data), False, &source, now) == ZR_OK
+
+    def link_input(self, bytes data not None, bytes addr not None, zr_ns_t now):
+        return self.ingest(ZR_SOCK_LINK, data, addr, now)
+
+    def ingress_input(self, uint32_t slot, bytes data not None, bytes addr not None, zr_ns_t now):
+        return self.ingest(ZR_SOCK_INGRESS + slot, data, addr, now)
+
+    def egress_input(self, bytes data not None, bytes addr not None, zr_ns_t now):
+        return self.ingest(ZR_SOCK_EGRESS, data, addr, now)
+
+    def turn(self, zr_ns_t now):
+        cdef list sent = []
+        cdef int rc = ZR_E_full
+        self.begin(now)
+        self.in_turn = False
+        zr_fwd_on_deadline(self.fwd, now)
+        zr_fwd_fan_out(self.fwd, now)
+        while rc == ZR_E_full:
+            rc = zr_fwd_output(self.fwd, &self.batch, now)
+            sent += batch_rows(&self.batch)
+            zr_batch_reset(&self.batch)
+        check(rc)
+        return sent
+
+    def deadline(self):
+        return zr_fwd_deadline(self.fwd)
+
+    def check(self):
+        return zr_fwd_check(self.fwd) and zr_pool_check(zr_fwd_pool(self.fwd))
+
+    def pool_in_use(self):
+        return zr_fwd_pool(self.fwd).in_use
+
+    def ingress_closed(self):
+        cdef list slots = []
+        cdef int slot
+        while (slot := zr_fwd_ingress_closed(self.fwd)) >= 0:
+            slots.append(slot)
+        return slots
+
+
+@cython.final
+cdef class ControlLane(Counters):
+    cdef Region mem, scratch
+    cdef zr_agentlane *lane
+
+    def __cinit__(self, zr_ns_t now, *, uint32_t sessions_max=1024, int page_fd=-1, bint gso=True):
+        cdef zr_agentlane_conf conf = zr_agentlane_conf_default(sessions_max)
+        conf.gso = gso
+        if page_fd < 0:
+            self.own_page(0)
+        else:
+            self.share_page(page_fd, 0)
+            check(zr_stat_attach(self.page, self.page_region.size))
+        self.scratch = private(ZR_MESSAGE_MAX)
+        self.mem = private(zr_agentlane_bytes(&conf))
+        self.lane = zr_agentlane_init(self.mem.at, &conf, self.page, now)
+        if self.lane is NULL:
+            raise error_for(ZR_E_inval, "ControlLane")
+
+    cdef list hellos(self):
+        cdef zr_hello hello
+        cdef list taken = []
+        while zr_agentlane_hello(self.lane, &hello) == ZR_OK:
+            taken.append((PyBytes_FromStringAndSize(<const char *>zr_pkt_data(hello.pkt), hello.pkt.len),
+                          addr_bytes(&hello.addr)))
+            zr_pkt_drop(hello.pkt)
+        return taken
+
+    def input(self, bytes data not None, bytes addr not None, zr_ns_t now):
+        cdef zr_addr source = addr_of(addr)
+        zr_agentlane_input(self.lane, data_of(data), len(data), False, &source, now)
+        return self.hellos()
+
+    def receive(self, int fd, zr_ns_t now):
+        zr_agentlane_receive(self.lane, fd, now)
+        return self.hellos()
+
+    def messages(self):
+        cdef uint32_t session = 0
+        cdef list taken = []
+        cdef int size
+        while (size := zr_agentlane_message(self.lane, &session, <uint8_t *>self.scratch.at)) >= 0:
+            taken.append((session, PyBytes_FromStringAndSize(<const char *>self.scratch.at, size)))
+        return taken
+
+    def refuse(self, str drop not None):
+        check(zr_agentlane_refuse(self.lane, DROP_IDS[drop]))
+
+    def session_add(self, uint32_t slot, uint32_t index, uint32_t peer_index, uint8_t lanes, uint32_t rate_mhz,
+                    uint16_t mtu, bytes addr not None, zr_ns_t now):
+        cdef zr_session_conf conf
+        conf.index, conf.peer_index, conf.lanes = index, peer_index, lanes
+        conf.rate_mhz, conf.mtu, conf.agent = rate_mhz, mtu, addr_of(addr)
+        check(zr_agentlane_session_add(self.lane, slot, &conf, now))
+
+    def session_drop(self, uint32_t slot):
+        check(zr_agentlane_session_drop(self.lane, slot))
+
+    def send(self, uint32_t slot, bytes payload not None, zr_ns_t now):
+        check(zr_agentlane_send(self.lane, slot, data_of(payload), len(payload), now))
+
+    def heard(self, uint32_t slot):
+        return zr_agentlane_heard(self.lane, slot)
+
+    def datagrams(self, zr_ns_t now):
+        cdef list sent = []
+        cdef int rc = ZR_E_full
+        while rc == ZR_E_full:
+            rc = zr_agentlane_output(self.lane, now)
+            sent += [(addr, data) for _, addr, data in batch_rows(zr_agentlane_batch(self.lane))]
+            zr_batch_reset(zr_agentlane_batch(self.lane))
+        check(rc)
+        return sent
+
+    def flush(self, int fd, zr_ns_t now):
+        zr_agentlane_flush(self.lane, fd, now)
+
+    def deadline(self):
+        return zr_agentlane_deadline(self.lane)
+
+    def check(self):
+        return zr_agentlane_check(self.lane)
+
+
+@cython.final
+@cython.no_gc_clear  # __dealloc__ still needs what the regions hold
+cdef class Worker(Counters):
+    cdef Region mem, chan_mem
+    cdef zr_worker *worker
+    cdef bint running
+
+    def __cinit__(self, *, uint8_t lane, int chan_fd, int page_fd, int link_fd=-1, int egress_fd=-1, int fdpass_fd=-1,
+                  int wake_fd=-1, int agent_wake_fd=-1, uint32_t streams_max=64, uint32_t chan_slots=4096,
+                  uint32_t pkts_max=0, uint32_t batch=64, bint gso=True, zr_ns_t spin_ns=0, int stop_signal=0):
+        cdef zr_worker_conf conf = zr_worker_conf_default(lane, streams_max)
+        conf.fds.link, conf.fds.egress, conf.fds.fdpass = link_fd, egress_fd, fdpass_fd
+        conf.fds.wake, conf.fds.agent_wake = wake_fd, agent_wake_fd
+        conf.batch, conf.gso, conf.spin, conf.stop_signal = batch, gso, spin_ns, stop_signal
+        conf.fwd.pkts_max = pkts_max or conf.fwd.pkts_max
+        conf.fwd.cache_max = min(conf.fwd.cache_max, conf.fwd.pkts_max // 2)
+        self.share_page(page_fd, streams_max)
+        check(zr_stat_attach(self.page, self.page_region.size))
+        conf.fwd.lane.epoch = <uint16_t>self.page.generation  # a successor counts its datagrams from 0 again
+        self.chan_mem = shared(chan_fd, Channel.bytes_for(chan_slots))
+        check(zr_chan_attach(<zr_chan *>self.chan_mem.at, self.chan_mem.size))
+        self.mem = private(zr_worker_bytes(&conf))
+        self.worker = zr_worker_init(self.mem.at, &conf, self.page, <zr_chan *>self.chan_mem.at, zr_clock_now())
+        if self.worker is NULL:
+            raise error_for(ZR_E_inval, "Worker: sizes or descriptors")
+
+    def __dealloc__(self):
+        if self.worker is not NULL:
+            zr_worker_fini(self.worker)
+
+    def run(self):
+        cdef int rc
+        if self.running:
+            raise RuntimeError("this worker runs already")
+        self.running = True
+        with nogil:  # the whole life of the data plane
+            rc = zr_worker_run(self.worker)
+        self.running = False
+        check(rc)
+
+    def ask_stop(self):
+        zr_worker_ask_stop(self.worker)
+
+
+@cython.final
+cdef class SimLink:
+    cdef Region mem
+    cdef zr_simlink *link
+
+    def __cinit__(self, zr_ns_t delay_ns=0, zr_ns_t jitter_ns=0, double loss=0.0, double burst=1.0, double dup=0.0,
+                  double reorder=0.0, uint64_t rate_bps=0, uint32_t queue_bytes=0, uint32_t packets_max=4096,
+                  uint64_t seed=0):
+        cdef zr_simlink_conf conf
+        conf.delay, conf.jitter, conf.loss, conf.burst, conf.dup = delay_ns, jitter_ns, loss, burst, dup
+        conf.reorder, conf.rate_bps, conf.queue_bytes = reorder, rate_bps, queue_bytes
+        conf.packets_max, conf.seed = packets_max, seed
+        if zr_simlink_bytes(&conf) == 0:
+            raise error_for(ZR_E_inval, "SimLink")
+        self.mem = private(zr_simlink_bytes(&conf))
+        self.link = <zr_simlink *>self.mem.at
+        check(zr_simlink_init(self.link, &conf))
+
+    def put(self, bytes data not None, uint64_t tag, zr_ns_t now):
+        return check(zr_simlink_put(self.link, data_of(data), len(data), tag, now)) == ZR_OK
+
+    def get(self, zr_ns_t now):
+        cdef const uint8_t *data = NULL
+        cdef uint64_t tag = 0
+        cdef int size = zr_simlink_get(self.link, &data, &tag, now)
+        if size == ZR_E_again:
+            return None
+        return PyBytes_FromStringAndSize(<const char *>data, check(size)), tag
+
+    def deadline(self):
+        return zr_simlink_deadline(self.link)
+
+    def counts(self):
+        cdef const zr_simlink_counts *c = zr_simlink_counted(self.link)
+        return {"in": c.in_, "lost": c.lost, "queue_dropped": c.queue_dropped, "overflow": c.overflow,
+                "duplicated": c.duplicated, "reordered": c.reordered, "out": c.out}

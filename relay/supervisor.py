@@ -1,0 +1,519 @@
+"""The supervisor: opens every UDP socket and shared page, starts, watches and replaces workers and agent.
+
+    link P (lane 63) ─┐                                     chan, page, wake: one of each per worker, for all its lives
+    link P+1+i ───────┼─▶ worker i   ◀─ ingress sockets ─┐
+    egress i ─────────┘                                  └─ "open_ingress" ◀─ agent (a socket pair, msgpack maps)
+
+It speaks no HTTP and parses no packet; one poll loop, no threads. What it opened it keeps: a successor gets the same
+sockets and pages. Only ingress sockets belong to the worker alone, and are opened again on the agent's request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import random
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+
+from relay import __version__, _core, hostinfo
+from relay.units import Address
+
+EXIT_INTERNAL, EXIT_OS, EXIT_PERMISSION, EXIT_CONFIG = 70, 71, 77, 78
+FATAL_CODES = (EXIT_INTERNAL, EXIT_OS, EXIT_PERMISSION, EXIT_CONFIG)
+CHAN_SLOTS = 4096
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 5.0
+STEADY_S = 10.0  # who lived this long starts without back-off
+STARTING_POLL_S = 0.005
+AGENT_STOP_S = 2.0
+WORKER_STOP_S = 2.0
+FDPASS_TIMEOUT_S = 0.2
+_FDPASS = struct.Struct("<IHH")
+_PR_SET_PDEATHSIG = 1
+
+
+class StartError(Exception):
+    """The relay cannot start; `exit_code` follows sysexits, the message is one line for the operator."""
+
+    def __init__(self, exit_code: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class SupervisorConf:
+    """What the supervisor needs of the configuration. `cpus`: worker i runs on cpus[i]; empty: nobody is pinned."""
+
+    runtime_dir: str
+    data: Address
+    workers: int = 1
+    cpus: tuple[int, ...] = ()
+    batch: int = 64
+    gso: bool = True
+    gro: bool = True
+    spin_ns: int = 0
+    receive_buffer: int = 0
+    send_buffer: int = 0
+    streams_max: int = 1024
+    config_path: str | None = None
+    die_with_parent: bool = False
+    agent_command: tuple[str, ...] = (sys.executable, "-m", "relay.node")
+
+    @classmethod
+    def of(cls, config: Any, path: str | None, *, die_with_parent: bool = False) -> SupervisorConf:
+        """From a whole `relay.config.Config`."""
+        workers = config.workers
+        return cls(
+            runtime_dir=config.node.runtime_dir,
+            data=config.listen.data,
+            workers=workers.count,
+            cpus=tuple(workers.cpus),
+            batch=workers.batch,
+            gso=workers.gso,
+            gro=workers.gro,
+            spin_ns=workers.spin_ns,
+            receive_buffer=config.sockets.receive_buffer,
+            send_buffer=config.sockets.send_buffer,
+            config_path=path,
+            die_with_parent=die_with_parent,
+        )
+
+
+@dataclass
+class Child:
+    """A process slot: who runs there now, or when the next one may start."""
+
+    name: str
+    process: subprocess.Popen[bytes] | None = None
+    pidfd: int = -1
+    up: bool = False  # it has attached (worker) or said that it is ready (agent)
+    ever_up: bool = False
+    started_s: float = 0.0
+    backoff_s: float = 0.0
+    start_at_s: float = 0.0
+    ours: socket.socket | None = None  # our end of its socket pair
+
+    def died(self, now: float) -> int:
+        """Reaps it, sets the back-off; its exit status as subprocess gives it (minus the signal)."""
+        assert self.process is not None
+        code = self.process.wait()
+        os.close(self.pidfd)
+        if self.ours is not None:
+            self.ours.close()
+        self.process, self.pidfd, self.ours, self.up = None, -1, None, False
+        if now - self.started_s >= STEADY_S:
+            self.backoff_s = 0.0
+        self.start_at_s = now + self.backoff_s
+        self.backoff_s = min(BACKOFF_MAX_S, max(BACKOFF_FIRST_S, self.backoff_s * 2))
+        return code
+
+
+@dataclass
+class WorkerSlot(Child):
+    """What worker `index` has for all its lives."""
+
+    index: int = 0
+    cpu: int | None = None
+    fds: dict[str, int] = field(default_factory=dict)
+    page: _core.StatPage | None = None
+
+
+class Supervisor:
+    """Owns a relay's processes. `run` returns the exit code; StartError when it cannot start."""
+
+    def __init__(self, conf: SupervisorConf) -> None:
+        self.conf = conf
+        self.agent = Child("zr-agent")
+        self.workers: list[WorkerSlot] = []
+        self._fds: dict[str, int] = {}
+        self._outbox: deque[bytes] = deque()
+        self._stop_signals = 0
+        self._stopping = False
+        self._exit_code = 0
+        self._next_port: dict[tuple[str, int, int], int] = {}
+        self._poll = select.poll()
+
+    # -- start ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Starts everything, watches until a signal says stop, ends everything."""
+        if self.conf.die_with_parent:
+            _die_with_parent()
+        with contextlib.ExitStack() as stack:
+            self._lock(stack)
+            try:
+                self._open(stack)
+                self._watch_signals(stack)
+                for worker in self.workers:
+                    self._start_worker(worker)
+                self._start_agent()
+                while not self._stopping:
+                    self._step()
+                return self._stop()
+            finally:
+                self._kill_all()
+
+    def _lock(self, stack: contextlib.ExitStack) -> None:
+        path = os.path.join(self.conf.runtime_dir, "lock")
+        try:
+            os.makedirs(self.conf.runtime_dir, exist_ok=True)
+            lock = stack.enter_context(open(path, "a+"))  # noqa: SIM115
+        except OSError as error:
+            code = EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_OS
+            raise StartError(code, f"{path}: {error.strerror}: node.runtime_dir must be writable") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            pid = lock.read().strip() or "unknown"
+            raise StartError(EXIT_OS, f"already running, pid {pid} ({self.conf.runtime_dir})") from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+
+    def _open(self, stack: contextlib.ExitStack) -> None:
+        """Sockets, pages, channels, eventfds: all that outlives a child."""
+
+        def own(fd: int) -> int:
+            stack.callback(os.close, fd)
+            return fd
+
+        conf = self.conf
+        self._fds = {
+            "link": own(self._open_link(conf.data)),
+            "page": own(_core.shm_open("zr-agent-stat", _core.StatPage.bytes_for(0))),
+            "wake": own(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)),
+        }
+        _core.StatPage(self._fds["page"], streams_max=0, create=True)
+        for i in range(conf.workers):
+            fds = {
+                "link": own(self._open_link(conf.data.shifted(1 + i))),
+                "egress": own(self._open_egress()),
+                "chan": own(_core.shm_open(f"zr-chan-{i}", _core.Channel.bytes_for(CHAN_SLOTS))),
+                "page": own(_core.shm_open(f"zr-stat-{i}", _core.StatPage.bytes_for(conf.streams_max))),
+                "wake": own(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)),
+            }
+            _core.Channel(fds["chan"], slots=CHAN_SLOTS, create=True)
+            page = _core.StatPage(fds["page"], streams_max=conf.streams_max, create=True)
+            cpu = conf.cpus[i % len(conf.cpus)] if conf.cpus else None
+            self.workers.append(WorkerSlot(f"zr-worker-{i}", index=i, cpu=cpu, fds=fds, page=page))
+        self._warn_small_buffers()
+
+    def _open_link(self, address: Address) -> int:
+        conf = self.conf
+        try:
+            return _core.udp_open(
+                address.pack(), rcvbuf=conf.receive_buffer, sndbuf=conf.send_buffer, gro=conf.gro, fragment=False
+            )
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                holder = hostinfo.udp_holder(address.port)
+                by = f" by {holder}" if holder else ""
+                raise StartError(EXIT_OS, f"UDP {address} is in use{by}: set listen.data to a free port") from None
+            code = EXIT_PERMISSION if error.errno in (errno.EACCES, errno.EPERM) else EXIT_OS
+            raise StartError(code, f"UDP {address}: {error.strerror}: check listen.data") from None
+
+    def _open_egress(self) -> int:
+        """Any port, both families where the host has IPv6; subscribers may be anywhere, so no address is bound."""
+        conf = self.conf
+        for ip in ("::", "0.0.0.0"):
+            with contextlib.suppress(OSError):
+                return _core.udp_open(Address(ip, 0).pack(), rcvbuf=conf.receive_buffer, sndbuf=conf.send_buffer)
+        raise StartError(EXIT_OS, "no UDP socket for egress: is there neither IPv4 nor IPv6?")
+
+    def _warn_small_buffers(self) -> None:
+        with socket.socket(fileno=os.dup(self._fds["link"])) as link:
+            granted = link.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # the kernel doubles what is asked
+        if granted < self.conf.receive_buffer:
+            say(
+                f"WARN socket buffers are {granted} bytes, not {self.conf.receive_buffer}: "
+                f"sysctl -w net.core.rmem_max={self.conf.receive_buffer}"
+            )
+
+    def _watch_signals(self, stack: contextlib.ExitStack) -> None:
+        ours, theirs = socket.socketpair()
+        stack.enter_context(ours)
+        stack.enter_context(theirs)
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            stack.callback(signal.signal, number, signal.signal(number, self._on_signal))
+        self._signals = ours
+        self._poll.register(ours, select.POLLIN)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._stop_signals += 1
+
+    # -- children -------------------------------------------------------------------------------------------------
+
+    def _spawn(self, child: Child, command: tuple[str, ...], boot: dict[str, Any], fds: list[int]) -> None:
+        boot_fd = os.memfd_create("zr-boot", os.MFD_CLOEXEC)
+        try:
+            os.write(boot_fd, msgpack.packb(boot))
+            child.process = subprocess.Popen(
+                [*command, "--boot", str(boot_fd)], pass_fds=[boot_fd, *fds], stdin=subprocess.DEVNULL
+            )
+        finally:
+            os.close(boot_fd)
+        child.pidfd = os.pidfd_open(child.process.pid)
+        child.started_s = time.monotonic()
+        self._poll.register(child.pidfd, select.POLLIN)
+
+    def _start_worker(self, worker: WorkerSlot) -> None:
+        conf = self.conf
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            fds = {**worker.fds, "fdpass": theirs.fileno(), "agent_wake": self._fds["wake"]}
+            boot = {
+                "version": __version__, "name": worker.name, "lane": worker.index, "cpu": worker.cpu, "fds": fds,
+                "streams_max": conf.streams_max, "batch": conf.batch, "gso": conf.gso, "spin_ns": conf.spin_ns,
+            }  # fmt: skip
+            self._spawn(worker, (sys.executable, "-m", "relay.worker"), boot, list(fds.values()))
+        ours.settimeout(FDPASS_TIMEOUT_S)
+        worker.ours = ours
+
+    def _start_agent(self) -> None:
+        """A new agent is a new boot id: its peers begin new sessions with it."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            shared = [{name: worker.fds[name] for name in ("chan", "page", "wake")} for worker in self.workers]
+            boot = {
+                "version": __version__, "config_path": self.conf.config_path, "workers": shared,
+                "page": self._fds["page"], "link": self._fds["link"], "wake": self._fds["wake"],
+                "ctl": theirs.fileno(), "streams_max": self.conf.streams_max, "agent_streams_max": 0,
+                "boot_id": random.SystemRandom().getrandbits(64),
+            }  # fmt: skip
+            fds = [*self._fds.values(), theirs.fileno(), *(fd for worker in shared for fd in worker.values())]
+            self._spawn(self.agent, self.conf.agent_command, boot, fds)
+        ours.setblocking(False)
+        self.agent.ours = ours
+        self._outbox.clear()
+        self._poll.register(ours, select.POLLIN)
+        for worker in self.workers:
+            if worker.up:
+                self._tell_worker_up(worker)
+
+    def _bury(self, child: Child) -> None:
+        """A child ended: note it, decide what follows."""
+        assert child.process is not None
+        pid = child.process.pid
+        self._poll.unregister(child.pidfd)
+        if child is self.agent and child.ours is not None:
+            self._forget_agent_socket()
+        was_up = child.up
+        code = child.died(time.monotonic())
+        if self._stopping:
+            return
+        how = f"signal {-code}" if code < 0 else f"exit status {code}"
+        if isinstance(child, WorkerSlot) and was_up:
+            self._tell_agent({"t": "worker_lost", "worker": child.index})
+        if not child.ever_up and (code in FATAL_CODES or (child is self.agent and code >= 0)):
+            # Another try would end the same way: a busy API port, another version of the code.
+            say(f"{child.name} (pid {pid}) could not start: {how}")
+            self._exit_code = code if code in FATAL_CODES else EXIT_INTERNAL
+            self._stopping = True
+            return
+        say(f"WARN {child.name} (pid {pid}) ended: {how}; starting another")
+
+    def _forget_agent_socket(self) -> None:
+        assert self.agent.ours is not None
+        with contextlib.suppress(KeyError):
+            self._poll.unregister(self.agent.ours)
+
+    # -- the loop -------------------------------------------------------------------------------------------------
+
+    def _step(self, most_s: float = 60.0) -> None:
+        """Waits for something to happen, at most this long, and deals with it."""
+        for fd, event in self._poll.poll(min(most_s, self._wait_s()) * 1000):
+            if fd == self._signals.fileno():
+                with contextlib.suppress(BlockingIOError):
+                    self._signals.recv(64)
+            elif self.agent.ours is not None and fd == self.agent.ours.fileno():
+                self._on_agent_socket(event)
+            else:
+                for child in (self.agent, *self.workers):
+                    if child.pidfd == fd:
+                        self._bury(child)
+        if self._stop_signals > 0:
+            self._stopping = True
+        if not self._stopping:
+            self._see_who_is_up()
+            self._start_due()
+
+    def _wait_s(self) -> float:
+        now = time.monotonic()
+        waits = [60.0]
+        for child in (self.agent, *self.workers):
+            if child.process is None:
+                waits.append(max(0.0, child.start_at_s - now))
+            elif isinstance(child, WorkerSlot) and not child.up:
+                waits.append(STARTING_POLL_S)
+        return 60.0 if self._stopping else min(waits)
+
+    def _see_who_is_up(self) -> None:
+        """A worker writes its pid into its page when it has all it needs."""
+        for worker in self.workers:
+            if worker.process is not None and not worker.up:
+                assert worker.page is not None
+                if worker.page.pid == worker.process.pid:
+                    worker.up = worker.ever_up = True
+                    self._tell_worker_up(worker)
+
+    def _start_due(self) -> None:
+        now = time.monotonic()
+        for worker in self.workers:
+            if worker.process is None and worker.start_at_s <= now:
+                self._start_worker(worker)
+        if self.agent.process is None and self.agent.start_at_s <= now:
+            self._start_agent()
+
+    # -- talking to the agent -------------------------------------------------------------------------------------
+
+    def _tell_worker_up(self, worker: WorkerSlot) -> None:
+        assert worker.page is not None
+        self._tell_agent({"t": "worker_up", "worker": worker.index, "generation": worker.page.generation})
+
+    def _tell_agent(self, message: dict[str, Any]) -> None:
+        if self.agent.ours is not None:
+            self._outbox.append(msgpack.packb(message))
+            self._flush_outbox()
+
+    def _flush_outbox(self) -> None:
+        ours = self.agent.ours
+        if ours is None:
+            return
+        try:
+            while self._outbox:
+                ours.send(self._outbox[0])
+                self._outbox.popleft()
+        except BlockingIOError:
+            pass
+        except OSError:  # it is dying; its pidfd will say so
+            self._outbox.clear()
+        with contextlib.suppress(FileNotFoundError):
+            self._poll.modify(ours, select.POLLIN | (select.POLLOUT if self._outbox else 0))
+
+    def _on_agent_socket(self, event: int) -> None:
+        assert self.agent.ours is not None
+        if event & select.POLLOUT:
+            self._flush_outbox()
+        if not event & ~select.POLLOUT:
+            return
+        try:
+            data = self.agent.ours.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._forget_agent_socket()
+            return
+        try:
+            message = msgpack.unpackb(data)
+            kind = message["t"]
+            if kind == "ready":
+                self.agent.up = self.agent.ever_up = True
+            elif kind == "open_ingress":
+                self._tell_agent({"t": "ingress", "r": message["r"], **self._open_ingress(message)})
+        except (KeyError, TypeError, ValueError) as error:
+            say(f"WARN the agent sent nonsense: {error!r}")
+
+    def _open_ingress(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """One more socket for a worker; the answer's fields: address and port, or error."""
+        worker = self.workers[asked["worker"]] if asked["worker"] < len(self.workers) else None
+        if worker is None or worker.ours is None or not worker.up:
+            return {"error": f"worker {asked['worker']} is down"}
+        low, high = asked["ports"]
+        ip, port = asked["address"], asked["port"]
+        try:
+            fd, port = self._bind_ingress(ip, [port] if port else self._ports_from(ip, low, high))
+        except OSError as error:
+            wanted = Address(ip, port) if port else f"{ip}, ports {low}-{high}"
+            return {"error": f"{wanted}: {error.strerror}"}
+        try:
+            if port != asked["port"]:
+                self._next_port[ip, low, high] = port + 1
+            words = _FDPASS.pack(*_core.FDPASS, asked["slot"])
+            socket.send_fds(worker.ours, [words], [fd])
+        except OSError:
+            return {"error": f"worker {worker.index} takes no sockets"}
+        finally:
+            os.close(fd)
+        return {"address": ip, "port": port}
+
+    def _ports_from(self, ip: str, low: int, high: int) -> list[int]:
+        """The range, beginning behind the last port given: one just closed rests as long as possible."""
+        start = min(max(self._next_port.get((ip, low, high), low), low), high)
+        return [*range(start, high + 1), *range(low, start)]
+
+    def _bind_ingress(self, ip: str, ports: list[int]) -> tuple[int, int]:
+        refused = OSError(errno.EADDRINUSE, "no free port")
+        for port in ports:
+            try:
+                conf = self.conf
+                return _core.udp_open(Address(ip, port).pack(), rcvbuf=conf.receive_buffer, gro=conf.gro), port
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                refused = error
+        raise refused
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def _stop(self) -> int:
+        """Agent first, so that it can say good-bye through running workers; a second signal ends all at once."""
+        first = self._stop_signals
+        self._tell_agent({"t": "stop"})
+        self._wait_for([self.agent], AGENT_STOP_S, first)
+        self._signal([self.agent, *self.workers], signal.SIGTERM)
+        self._wait_for([self.agent, *self.workers], WORKER_STOP_S, first)
+        return self._exit_code
+
+    def _wait_for(self, children: list[Child], seconds: float, signals: int) -> None:
+        end = time.monotonic() + seconds
+        while any(child.process for child in children) and self._stop_signals <= signals:
+            left = end - time.monotonic()
+            if left <= 0:
+                return
+            self._step(left)
+
+    def _signal(self, children: list[Child], number: signal.Signals) -> None:
+        for child in children:
+            if child.process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(child.pidfd, number)
+
+    def _kill_all(self) -> None:
+        """Whoever is still there, also after an exception of ours."""
+        children: list[Child] = [self.agent, *self.workers]
+        self._stopping = True
+        self._signal(children, signal.SIGKILL)
+        for child in children:
+            if child.process is not None:
+                self._bury(child)
+
+
+def say(text: str) -> None:
+    """One line for the operator."""
+    with contextlib.suppress(OSError):
+        print(f"zrelay: {text}", file=sys.stderr, flush=True)
+
+
+def _die_with_parent() -> None:
+    """SIGTERM when our parent goes: for relays that a tool started."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))

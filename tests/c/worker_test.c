@@ -1,0 +1,413 @@
+#include "zr_test.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/zr_bytes.h"
+#include "base/zr_err.h"
+#include "net/zr_fdpass.h"
+#include "time/zr_clock.h"
+#include "wire/zr_codec.h"
+#include "worker/zr_agentlane.h"
+#include "worker/zr_idle.h"
+#include "worker/zr_worker.h"
+
+#define STREAMS 8u
+#define SLOTS   64u
+
+static const zr_addr loopback = { .ip = { 127, 0, 0, 1 }, .family = 4 };
+
+/* A worker with sockets of its own on loopback, and the agent's end of its channel. */
+typedef struct rig {
+    zr_worker_conf conf;
+    zr_stat_page *page;
+    zr_chan *chan;
+    zr_worker *worker;
+    void *mem;
+    int supervisor, client; /* our end of the fd-pass pair; a publisher's or subscriber's socket */
+    int ingress;            /* slot 0's socket as the publisher sees it */
+    zr_addr ingress_at;
+} rig;
+
+static zr_addr bound(int fd)
+{
+    zr_addr addr;
+    CHECK_EQ(zr_udp_bound(fd, &addr), ZR_OK);
+    return addr;
+}
+
+static rig rig_open(void)
+{
+    rig r = { .conf = zr_worker_conf_default(0, STREAMS) };
+    int pair[2];
+
+    r.conf.fwd.pkts_max = 256;
+    r.conf.fwd.cache_max = 64;
+    r.conf.batch = 8;
+    r.conf.fds.link = zr_udp_open(&loopback, 0, 0, 0);
+    r.conf.fds.egress = zr_udp_open(&loopback, 0, 0, 0);
+    r.conf.fds.wake = eventfd(0, EFD_NONBLOCK);
+    r.conf.fds.agent_wake = eventfd(0, EFD_NONBLOCK);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+    r.conf.fds.fdpass = pair[0];
+    r.supervisor = pair[1];
+    r.client = zr_udp_open(&loopback, 0, 0, 0);
+    r.page = zr_test_memory(zr_stat_bytes(STREAMS));
+    r.chan = zr_test_memory(zr_chan_bytes(SLOTS, sizeof(zr_cmd)));
+    CHECK_EQ(zr_stat_init(r.page, STREAMS), ZR_OK);
+    CHECK_EQ(zr_chan_init(r.chan, SLOTS, sizeof(zr_cmd)), ZR_OK);
+    r.mem = zr_test_memory(zr_worker_bytes(&r.conf));
+    r.worker = zr_worker_init(r.mem, &r.conf, r.page, r.chan, zr_clock_now());
+    CHECK(r.worker != NULL);
+    CHECK_EQ(r.page->pid, getpid());
+    return r;
+}
+
+static void rig_close(rig *r)
+{
+    for (int i = 0; i < ZR_LEDGER_COUNT; i++)
+        CHECK_EQ(zr_ledger_off(r->page, (enum zr_ledger)i), 0);
+    CHECK(zr_fwd_check(zr_worker_fwd(r->worker)));
+    zr_worker_fini(r->worker);
+    close(r->conf.fds.link);
+    close(r->conf.fds.egress);
+    close(r->conf.fds.wake);
+    close(r->conf.fds.agent_wake);
+    close(r->conf.fds.fdpass);
+    close(r->supervisor);
+    close(r->client);
+    free(r->mem);
+    free(r->page);
+    free(r->chan);
+}
+
+static void post(rig *r, zr_cmd cmd)
+{
+    zr_cmd *slot = zr_spsc_claim(zr_chan_commands(r->chan));
+    CHECK(slot != NULL);
+    *slot = cmd;
+    zr_spsc_commit(zr_chan_commands(r->chan));
+}
+
+/* Turns until nothing is left to do. */
+static void turns(rig *r)
+{
+    for (int i = 0; i < 50; i++) {
+        zr_ns_t now = zr_clock_now();
+        int work = zr_worker_turn(r->worker, now);
+        zr_worker_rest(r->worker, ZR_NEVER - 1, 0); /* deadline passed: only looks */
+        work += zr_worker_turn(r->worker, now);
+        if (work == 0)
+            return;
+    }
+}
+
+static void pass_ingress(rig *r, uint16_t slot, int fd)
+{
+    alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(int))] = { 0 };
+    zr_fdpass message = { ZR_FDPASS_MAGIC, ZR_FDPASS_INGRESS, slot };
+    struct iovec iov = { .iov_base = &message, .iov_len = sizeof message };
+    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof fd);
+    memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    CHECK_EQ(sendmsg(r->supervisor, &msg, 0), sizeof message);
+    close(fd);
+}
+
+static void open_stream(rig *r, const zr_addr *subscriber)
+{
+    int fd = zr_udp_open(&loopback, 0, 0, ZR_UDP_GRO);
+
+    r->ingress_at = bound(fd);
+    post(r, (zr_cmd){ .op = ZR_CMD_stream_open, .a = 0, .b = 1, .x = 1 });
+    post(r, (zr_cmd){ .op = ZR_CMD_stream_track, .a = 0, .b = 0, .c = ZR_CODEC_opus << 8 | 96u << 16, .d = 48000 });
+    post(r, (zr_cmd){ .op = ZR_CMD_ingress_bind, .a = 0, .b = 0, .c = 1 });
+    post(r, (zr_cmd){ .op = ZR_CMD_sub_add, .a = 0, .b = 0, .c = 1, .d = 255 | 255 << 8, .addr = *subscriber });
+    pass_ingress(r, 0, fd);
+    turns(r);
+}
+
+static void publish(rig *r, uint16_t seq, size_t payload)
+{
+    uint8_t rtp[2000] = { 0x80, 96 };
+    struct sockaddr_storage to;
+    socklen_t len = zr_udp_to_sockaddr(&to, &r->ingress_at, 4);
+
+    zr_put16be(rtp + 2, seq);
+    zr_put32be(rtp + 8, 7);
+    CHECK_EQ(sendto(r->client, rtp, 12 + payload, 0, (struct sockaddr *)&to, len), (long long)(12 + payload));
+}
+
+static uint64_t stat_of(const rig *r, enum zr_stat_id id)
+{
+    return atomic_load(&r->page->stat[id]);
+}
+
+static uint64_t drops_of(const rig *r, enum zr_drop_id id)
+{
+    return atomic_load(&r->page->drop[id]);
+}
+
+ZR_TEST(rtp_that_comes_in_goes_out_to_the_subscriber_in_runs_and_unchanged)
+{
+    rig r = rig_open();
+    int player = zr_udp_open(&loopback, 0, 0, 0);
+    zr_addr to = bound(player);
+    uint8_t got[2000];
+
+    open_stream(&r, &to);
+    for (uint16_t i = 0; i < 20; i++)
+        publish(&r, (uint16_t)(65530 + i), 100);
+    turns(&r);
+    for (uint16_t i = 0; i < 20; i++) {
+        CHECK_EQ(recv(player, got, sizeof got, MSG_DONTWAIT), 112);
+        CHECK_EQ(zr_get16be(got + 2), (uint16_t)(65530 + i));
+    }
+    CHECK_EQ(stat_of(&r, ZR_STAT_media_accepted), 20);
+    CHECK_EQ(stat_of(&r, ZR_STAT_fan_sent), 20);
+    CHECK_EQ(stat_of(&r, ZR_STAT_tx_sent), 20);
+    CHECK(stat_of(&r, ZR_STAT_tx_gso_runs) > 0);
+    close(player);
+    rig_close(&r);
+}
+
+ZR_TEST(empty_and_oversized_datagrams_are_counted_where_they_came_in)
+{
+    rig r = rig_open();
+    static uint8_t big[65507];
+    zr_addr link = bound(r.conf.fds.link);
+    struct sockaddr_storage to;
+    socklen_t len = zr_udp_to_sockaddr(&to, &link, 4);
+
+    open_stream(&r, &link);
+    CHECK_EQ(sendto(r.client, big, 0, 0, (struct sockaddr *)&to, len), 0);
+    CHECK_EQ(sendto(r.client, big, sizeof big, 0, (struct sockaddr *)&to, len), sizeof big);
+    CHECK_EQ(sendto(r.client, big, ZR_PKT_ROOM + 1, 0, (struct sockaddr *)&to, len), ZR_PKT_ROOM + 1);
+    len = zr_udp_to_sockaddr(&to, &r.ingress_at, 4);
+    CHECK_EQ(sendto(r.client, big, 0, 0, (struct sockaddr *)&to, len), 0);
+    CHECK_EQ(sendto(r.client, big, sizeof big, 0, (struct sockaddr *)&to, len), sizeof big);
+    turns(&r);
+    CHECK_EQ(stat_of(&r, ZR_STAT_rx_link), 3);
+    CHECK_EQ(drops_of(&r, ZR_DROP_short), 1);
+    CHECK_EQ(drops_of(&r, ZR_DROP_link_oversize), 2);
+    CHECK_EQ(stat_of(&r, ZR_STAT_rx_media), 2);
+    CHECK_EQ(drops_of(&r, ZR_DROP_rtp_short), 1);
+    CHECK_EQ(drops_of(&r, ZR_DROP_oversize), 1);
+    rig_close(&r);
+}
+
+ZR_TEST(nonsense_from_the_supervisor_ends_that_connection_and_not_the_forwarding)
+{
+    rig r = rig_open();
+    int player = zr_udp_open(&loopback, 0, 0, 0);
+    zr_addr to = bound(player);
+    uint8_t got[2000];
+
+    open_stream(&r, &to);
+    pass_ingress(&r, UINT16_MAX, zr_udp_open(&loopback, 0, 0, 0)); /* beyond the last slot */
+    turns(&r);
+    CHECK_EQ(send(r.supervisor, got, 1, MSG_NOSIGNAL), -1);
+    publish(&r, 1, 10);
+    turns(&r);
+    CHECK_EQ(recv(player, got, sizeof got, MSG_DONTWAIT), 22);
+    close(player);
+    rig_close(&r);
+}
+
+ZR_TEST(closing_an_ingress_closes_its_socket_and_its_slot_can_be_given_again)
+{
+    rig r = rig_open();
+    zr_addr nobody = { .ip = { 127, 0, 0, 1 }, .port = 9, .family = 4 };
+
+    open_stream(&r, &nobody);
+    zr_addr first = r.ingress_at;
+    post(&r, (zr_cmd){ .op = ZR_CMD_ingress_close, .a = 0 });
+    pass_ingress(&r, 0, zr_udp_open(&loopback, 0, 0, 0)); /* asked for behind the close: must survive it */
+    turns(&r);
+    int again = zr_udp_open(&first, 0, 0, 0); /* the port is free */
+    CHECK(again >= 0);
+    close(again);
+    post(&r, (zr_cmd){ .op = ZR_CMD_reset });
+    turns(&r);
+    rig_close(&r);
+}
+
+ZR_TEST(events_wake_an_agent_that_sleeps_and_only_such_a_one)
+{
+    rig r = rig_open();
+    uint64_t count;
+
+    post(&r, (zr_cmd){ .op = ZR_CMD_nop, .seq = 1 });
+    turns(&r);
+    CHECK(eventfd_read(r.conf.fds.agent_wake, &count) < 0);
+    zr_chan_sleep(&r.chan->agent_asleep);
+    post(&r, (zr_cmd){ .op = ZR_CMD_nop, .seq = 2 });
+    turns(&r);
+    CHECK_EQ(eventfd_read(r.conf.fds.agent_wake, &count), 0);
+    CHECK_EQ(count, 1);
+    CHECK_EQ(stat_of(&r, ZR_STAT_wakes), 1);
+    CHECK_EQ(zr_spsc_depth(zr_chan_events(r.chan)), 2);
+    rig_close(&r);
+}
+
+static void *run(void *worker)
+{
+    return zr_worker_run(worker) == ZR_OK ? worker : NULL;
+}
+
+ZR_TEST(a_running_worker_ends_by_request_by_command_and_wakes_for_it_at_once)
+{
+    for (int by_command = 0; by_command < 2; by_command++) {
+        rig r = rig_open();
+        pthread_t thread;
+        void *ended;
+        CHECK_EQ(pthread_create(&thread, NULL, run, r.worker), 0);
+        struct timespec nap = { .tv_nsec = ZR_MS(150) };
+        nanosleep(&nap, NULL);
+        CHECK(stat_of(&r, ZR_STAT_turns) < 20); /* it sleeps */
+        zr_ns_t asked = zr_clock_now();
+        if (by_command == 0) {
+            zr_worker_ask_stop(r.worker);
+        } else {
+            post(&r, (zr_cmd){ .op = ZR_CMD_stop });
+            if (zr_chan_wake_needed(&r.chan->worker_asleep))
+                CHECK_EQ(eventfd_write(r.conf.fds.wake, 1), 0);
+        }
+        pthread_join(thread, &ended);
+        CHECK(ended == r.worker);
+        CHECK(zr_clock_now() - asked < ZR_MS(50));
+        CHECK(atomic_load(&r.page->heartbeat_ns) >= atomic_load(&r.page->started_ns) + ZR_MS(90));
+        rig_close(&r);
+    }
+}
+
+ZR_TEST(a_worker_refuses_descriptors_that_are_not_udp_sockets_and_sizes_out_of_range)
+{
+    rig r = rig_open();
+    zr_worker_conf conf = r.conf;
+    void *mem = zr_test_memory(zr_worker_bytes(&r.conf));
+
+    conf.fds.link = r.conf.fds.wake;
+    CHECK(zr_worker_init(mem, &conf, r.page, r.chan, 1) == NULL);
+    conf = r.conf;
+    conf.batch = 0;
+    CHECK(zr_worker_init(mem, &conf, r.page, r.chan, 1) == NULL);
+    free(mem);
+    rig_close(&r);
+}
+
+/* -- the agent's lane ---------------------------------------------------------------------------------------- */
+
+typedef struct agent {
+    zr_stat_page *page;
+    void *mem;
+    zr_agentlane *lane;
+} agent;
+
+static agent agent_open(void)
+{
+    agent a = { .page = zr_test_memory(zr_stat_bytes(0)) };
+    zr_agentlane_conf conf = zr_agentlane_conf_default(16);
+
+    conf.pkts_max = 256;
+    CHECK_EQ(zr_stat_init(a.page, 0), ZR_OK);
+    a.mem = zr_test_memory(zr_agentlane_bytes(&conf));
+    a.lane = zr_agentlane_init(a.mem, &conf, a.page, 1);
+    CHECK(a.lane != NULL);
+    return a;
+}
+
+static void agent_close(agent *a)
+{
+    CHECK_EQ(zr_ledger_off(a->page, ZR_LEDGER_link), 0);
+    CHECK(zr_agentlane_check(a->lane));
+    zr_agentlane_fini(a->lane);
+    free(a->mem);
+    free(a->page);
+}
+
+static int hellos(agent *a)
+{
+    zr_hello hello;
+    int count = 0;
+    for (; zr_agentlane_hello(a->lane, &hello) == ZR_OK; count++)
+        zr_pkt_drop(hello.pkt);
+    return count;
+}
+
+ZR_TEST(hellos_pass_a_gate_of_length_and_rate_per_source)
+{
+    agent a = agent_open();
+    zr_addr one = { .ip = { 192, 0, 2, 1 }, .port = 1, .family = 4 }, other = { .ip = { 192, 0, 2, 2 }, .family = 4 };
+    uint8_t hello[1500] = { ZR_ENV_HELLO };
+    int passed = 0;
+
+    CHECK_EQ(zr_agentlane_input(a.lane, hello, 1401, false, &other, ZR_SEC(1)), ZR_E_dropped);
+    CHECK_EQ(atomic_load(&a.page->drop[ZR_DROP_length]), 1);
+    for (int i = 0; i < 1000; i++) { /* U26: 1 000 in one second from one host, whatever the port */
+        one.port = (uint16_t)(i + 1);
+        passed += zr_agentlane_input(a.lane, hello, 100, false, &one, ZR_SEC(1) + ZR_MS(i)) == ZR_OK;
+    }
+    CHECK(passed >= 24 && passed <= 25); /* 5 at once, 20 a second */
+    CHECK_EQ(zr_agentlane_input(a.lane, hello, 100, false, &other, ZR_SEC(2)), ZR_OK);
+    CHECK_EQ(hellos(&a), passed + 1);
+    CHECK_EQ(atomic_load(&a.page->stat[ZR_STAT_link_hello]), passed + 1);
+    CHECK_EQ(zr_agentlane_refuse(a.lane, ZR_DROP_unknown_peer), ZR_OK);
+    CHECK_EQ(zr_agentlane_refuse(a.lane, ZR_DROP_ttl), ZR_E_inval); /* another ledger's */
+    CHECK_EQ(atomic_load(&a.page->stat[ZR_STAT_link_accepted]), passed);
+    agent_close(&a);
+}
+
+ZR_TEST(control_messages_cross_between_two_agents_also_in_many_fragments)
+{
+    static uint8_t sent[20000], got[ZR_MESSAGE_MAX];
+    agent a = agent_open(), b = agent_open();
+    agent *ends[2] = { &a, &b };
+    zr_addr at[2] = { { .ip = { 127, 0, 0, 1 }, .port = 1000, .family = 4 },
+                      { .ip = { 127, 0, 0, 1 }, .port = 2000, .family = 4 } };
+    zr_ns_t now = ZR_MS(1);
+    uint32_t session;
+    int len = ZR_E_again;
+
+    for (int i = 0; i < 2; i++) {
+        zr_session_conf conf = { .index = 11 + (uint32_t)i,
+                                 .peer_index = 12 - (uint32_t)i,
+                                 .agent = at[1 - i],
+                                 .lanes = 1,
+                                 .mtu = 1420,
+                                 .rate_mhz = 1000 };
+        CHECK_EQ(zr_agentlane_session_add(ends[i]->lane, 3, &conf, now), ZR_OK);
+    }
+    for (size_t i = 0; i < sizeof sent; i++)
+        sent[i] = (uint8_t)(i * 7);
+    CHECK_EQ(zr_agentlane_send(a.lane, 3, sent, sizeof sent, now), ZR_OK);
+    CHECK_EQ(zr_agentlane_send(a.lane, 4, sent, 1, now), ZR_E_missing);
+    for (int round = 0; round < 100 && len < 0; round++, now += ZR_MS(1)) {
+        for (int i = 0; i < 2; i++) {
+            int rc;
+            do {
+                rc = zr_agentlane_output(ends[i]->lane, now);
+                zr_batch *batch = zr_agentlane_batch(ends[i]->lane);
+                for (uint32_t e = 0; e < batch->count; e++)
+                    (void)zr_agentlane_input(ends[1 - i]->lane, batch->tx[e].data, batch->tx[e].len, false, &at[i],
+                                             now);
+                zr_batch_reset(batch);
+            } while (rc == ZR_E_full);
+        }
+        len = zr_agentlane_message(b.lane, &session, got);
+    }
+    CHECK_EQ(len, sizeof sent);
+    CHECK_EQ(session, 3);
+    CHECK_EQ(memcmp(sent, got, sizeof sent), 0);
+    CHECK(zr_agentlane_heard(b.lane, 3) > 0);
+    agent_close(&a);
+    agent_close(&b);
+}
