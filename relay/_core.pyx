@@ -96,13 +96,15 @@ cdef class Region:
 
 cdef Region shared(int fd, size_t size):
     cdef Region region = Region.__new__(Region)
-    check(zr_shm_map(fd, size, &region.at))
     region.size = size
+    check(zr_shm_map(fd, size, &region.at))
     return region
 
 
 cdef Region private(size_t size):
     cdef Region region = Region.__new__(Region)
+    if size == 0:
+        raise error_for(ZR_E_inval, "a size is out of range")
     region.at = zr_memory_open(size)
     if region.at is NULL:
         raise MemoryError(f"{size} bytes")
@@ -133,7 +135,6 @@ cdef class Counters:
 
     def hist(self, str name not None):
         cdef int h = HIST_IDS[name]
-        cdef uint32_t bucket
         return [(zr_hist_floor(bucket), self.page.hist[h][bucket]) for bucket in range(<uint32_t>ZR_HIST_BUCKETS)
                 if self.page.hist[h][bucket] > 0]
 
@@ -235,7 +236,6 @@ cdef class Channel:
 
 
 cdef list batch_rows(const zr_batch *batch):
-    cdef uint32_t i
     return [(batch.tx[i].sock, addr_bytes(&batch.tx[i].to),
              PyBytes_FromStringAndSize(<const char *>batch.tx[i].data, batch.tx[i].len)) for i in range(batch.count)]
 
@@ -426,13 +426,13 @@ cdef class Worker(Counters):
 
     def __cinit__(self, *, uint8_t lane, int chan_fd, int page_fd, int link_fd=-1, int egress_fd=-1, int fdpass_fd=-1,
                   int wake_fd=-1, int agent_wake_fd=-1, uint32_t streams_max=64, uint32_t chan_slots=4096,
-                  uint32_t pkts_max=0, uint32_t batch=64, bint gso=True, zr_ns_t spin_ns=0, int stop_signal=0):
+                  uint32_t sessions_max=1024, uint32_t window=1024, uint32_t batch=64, bint gso=True,
+                  zr_ns_t spin_ns=0, int stop_signal=0):
         cdef zr_worker_conf conf = zr_worker_conf_default(lane, streams_max)
-        conf.fds.link, conf.fds.egress, conf.fds.fdpass = link_fd, egress_fd, fdpass_fd
-        conf.fds.wake, conf.fds.agent_wake = wake_fd, agent_wake_fd
+        conf.fds = zr_worker_fds(link_fd, egress_fd, fdpass_fd, wake_fd, agent_wake_fd)
         conf.batch, conf.gso, conf.spin, conf.stop_signal = batch, gso, spin_ns, stop_signal
-        conf.fwd.pkts_max = pkts_max or conf.fwd.pkts_max
-        conf.fwd.cache_max = min(conf.fwd.cache_max, conf.fwd.pkts_max // 2)
+        conf.fwd.lane.sessions_max, conf.fwd.lane.peer_lanes_max = sessions_max, 2 * sessions_max
+        conf.fwd.lane.window = window
         self.share_page(page_fd, streams_max)
         check(zr_stat_attach(self.page, self.page_region.size))
         conf.fwd.lane.epoch = <uint16_t>self.page.generation  # a successor counts its datagrams from 0 again
@@ -473,8 +473,6 @@ cdef class SimLink:
         conf.delay, conf.jitter, conf.loss, conf.burst, conf.dup = delay_ns, jitter_ns, loss, burst, dup
         conf.reorder, conf.rate_bps, conf.queue_bytes = reorder, rate_bps, queue_bytes
         conf.packets_max, conf.seed = packets_max, seed
-        if zr_simlink_bytes(&conf) == 0:
-            raise error_for(ZR_E_inval, "SimLink")
         self.mem = private(zr_simlink_bytes(&conf))
         self.link = <zr_simlink *>self.mem.at
         check(zr_simlink_init(self.link, &conf))

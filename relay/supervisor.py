@@ -11,7 +11,6 @@ sockets and pages. Only ingress sockets belong to the worker alone, and are open
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import random
@@ -29,9 +28,13 @@ from typing import Any
 import msgpack
 
 from relay import __version__, _core, hostinfo
+from relay.config import Config
+from relay.sockets import EXIT_OS, EXIT_PERMISSION, Sockets, StartError
 from relay.units import Address
 
-EXIT_INTERNAL, EXIT_OS, EXIT_PERMISSION, EXIT_CONFIG = 70, 71, 77, 78
+__all__ = ["StartError", "Supervisor", "SupervisorConf"]
+
+EXIT_INTERNAL, EXIT_CONFIG = 70, 78
 FATAL_CODES = (EXIT_INTERNAL, EXIT_OS, EXIT_PERMISSION, EXIT_CONFIG)
 CHAN_SLOTS = 4096
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 5.0
@@ -42,14 +45,6 @@ WORKER_STOP_S = 2.0
 FDPASS_TIMEOUT_S = 0.2
 _FDPASS = struct.Struct("<IHH")
 _PR_SET_PDEATHSIG = 1
-
-
-class StartError(Exception):
-    """The relay cannot start; `exit_code` follows sysexits, the message is one line for the operator."""
-
-    def __init__(self, exit_code: int, message: str) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 @dataclass(frozen=True)
@@ -64,6 +59,7 @@ class SupervisorConf:
     gso: bool = True
     gro: bool = True
     spin_ns: int = 0
+    window: int = 1024  # segments per conversation
     receive_buffer: int = 0
     send_buffer: int = 0
     streams_max: int = 1024
@@ -72,18 +68,19 @@ class SupervisorConf:
     agent_command: tuple[str, ...] = (sys.executable, "-m", "relay.node")
 
     @classmethod
-    def of(cls, config: Any, path: str | None, *, die_with_parent: bool = False) -> SupervisorConf:
-        """From a whole `relay.config.Config`."""
+    def of(cls, config: Config, path: str | None, *, die_with_parent: bool = False) -> SupervisorConf:
+        """From a whole configuration; `path` is its file, for the agent."""
         workers = config.workers
         return cls(
             runtime_dir=config.node.runtime_dir,
             data=config.listen.data,
             workers=workers.count,
-            cpus=tuple(workers.cpus),
+            cpus=workers.cpus,
             batch=workers.batch,
             gso=workers.gso,
             gro=workers.gro,
             spin_ns=workers.spin_ns,
+            window=config.links.window,
             receive_buffer=config.sockets.receive_buffer,
             send_buffer=config.sockets.send_buffer,
             config_path=path,
@@ -142,7 +139,7 @@ class Supervisor:
         self._stop_signals = 0
         self._stopping = False
         self._exit_code = 0
-        self._next_port: dict[tuple[str, int, int], int] = {}
+        self._sockets = Sockets(conf.receive_buffer, conf.send_buffer, conf.gro)
         self._poll = select.poll()
 
     # -- start ----------------------------------------------------------------------------------------------------
@@ -190,17 +187,17 @@ class Supervisor:
             stack.callback(os.close, fd)
             return fd
 
-        conf = self.conf
+        conf, sockets = self.conf, self._sockets
         self._fds = {
-            "link": own(self._open_link(conf.data)),
+            "link": own(sockets.open_link(conf.data)),
             "page": own(_core.shm_open("zr-agent-stat", _core.StatPage.bytes_for(0))),
             "wake": own(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)),
         }
         _core.StatPage(self._fds["page"], streams_max=0, create=True)
         for i in range(conf.workers):
             fds = {
-                "link": own(self._open_link(conf.data.shifted(1 + i))),
-                "egress": own(self._open_egress()),
+                "link": own(sockets.open_link(conf.data.shifted(1 + i))),
+                "egress": own(sockets.open_egress()),
                 "chan": own(_core.shm_open(f"zr-chan-{i}", _core.Channel.bytes_for(CHAN_SLOTS))),
                 "page": own(_core.shm_open(f"zr-stat-{i}", _core.StatPage.bytes_for(conf.streams_max))),
                 "wake": own(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)),
@@ -211,35 +208,13 @@ class Supervisor:
             self.workers.append(WorkerSlot(f"zr-worker-{i}", index=i, cpu=cpu, fds=fds, page=page))
         self._warn_small_buffers()
 
-    def _open_link(self, address: Address) -> int:
-        conf = self.conf
-        try:
-            return _core.udp_open(
-                address.pack(), rcvbuf=conf.receive_buffer, sndbuf=conf.send_buffer, gro=conf.gro, fragment=False
-            )
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                holder = hostinfo.udp_holder(address.port)
-                by = f" by {holder}" if holder else ""
-                raise StartError(EXIT_OS, f"UDP {address} is in use{by}: set listen.data to a free port") from None
-            code = EXIT_PERMISSION if error.errno in (errno.EACCES, errno.EPERM) else EXIT_OS
-            raise StartError(code, f"UDP {address}: {error.strerror}: check listen.data") from None
-
-    def _open_egress(self) -> int:
-        """Any port, both families where the host has IPv6; subscribers may be anywhere, so no address is bound."""
-        conf = self.conf
-        for ip in ("::", "0.0.0.0"):
-            with contextlib.suppress(OSError):
-                return _core.udp_open(Address(ip, 0).pack(), rcvbuf=conf.receive_buffer, sndbuf=conf.send_buffer)
-        raise StartError(EXIT_OS, "no UDP socket for egress: is there neither IPv4 nor IPv6?")
-
     def _warn_small_buffers(self) -> None:
         with socket.socket(fileno=os.dup(self._fds["link"])) as link:
             granted = link.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # the kernel doubles what is asked
         if granted < self.conf.receive_buffer:
             say(
-                f"WARN socket buffers are {granted} bytes, not {self.conf.receive_buffer}: "
-                f"sysctl -w net.core.rmem_max={self.conf.receive_buffer}"
+                f"WARN receive buffers are {granted} bytes, not {self.conf.receive_buffer}: net.core.rmem_max is "
+                f"{hostinfo.socket_buffer_max('r')}; sysctl -w net.core.rmem_max={self.conf.receive_buffer}"
             )
 
     def _watch_signals(self, stack: contextlib.ExitStack) -> None:
@@ -250,7 +225,9 @@ class Supervisor:
         theirs.setblocking(False)
         stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False))
         for number in (signal.SIGTERM, signal.SIGINT):
-            stack.callback(signal.signal, number, signal.signal(number, self._on_signal))
+            signal.signal(number, self._on_signal)
+            # Not back to the default: one signal too many must not turn a clean exit into death by signal.
+            stack.callback(signal.signal, number, signal.SIG_IGN)
         self._signals = ours
         self._poll.register(ours, select.POLLIN)
 
@@ -280,6 +257,7 @@ class Supervisor:
             boot = {
                 "version": __version__, "name": worker.name, "lane": worker.index, "cpu": worker.cpu, "fds": fds,
                 "streams_max": conf.streams_max, "batch": conf.batch, "gso": conf.gso, "spin_ns": conf.spin_ns,
+                "window": conf.window,
             }  # fmt: skip
             self._spawn(worker, (sys.executable, "-m", "relay.worker"), boot, list(fds.values()))
         ours.settimeout(FDPASS_TIMEOUT_S)
@@ -439,13 +417,11 @@ class Supervisor:
         low, high = asked["ports"]
         ip, port = asked["address"], asked["port"]
         try:
-            fd, port = self._bind_ingress(ip, [port] if port else self._ports_from(ip, low, high))
+            fd, port = self._sockets.open_ingress(ip, port, low, high)
         except OSError as error:
             wanted = Address(ip, port) if port else f"{ip}, ports {low}-{high}"
             return {"error": f"{wanted}: {error.strerror}"}
         try:
-            if port != asked["port"]:
-                self._next_port[ip, low, high] = port + 1
             words = _FDPASS.pack(*_core.FDPASS, asked["slot"])
             socket.send_fds(worker.ours, [words], [fd])
         except OSError:
@@ -453,23 +429,6 @@ class Supervisor:
         finally:
             os.close(fd)
         return {"address": ip, "port": port}
-
-    def _ports_from(self, ip: str, low: int, high: int) -> list[int]:
-        """The range, beginning behind the last port given: one just closed rests as long as possible."""
-        start = min(max(self._next_port.get((ip, low, high), low), low), high)
-        return [*range(start, high + 1), *range(low, start)]
-
-    def _bind_ingress(self, ip: str, ports: list[int]) -> tuple[int, int]:
-        refused = OSError(errno.EADDRINUSE, "no free port")
-        for port in ports:
-            try:
-                conf = self.conf
-                return _core.udp_open(Address(ip, port).pack(), rcvbuf=conf.receive_buffer, gro=conf.gro), port
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
-                refused = error
-        raise refused
 
     # -- the end --------------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ def boot_worker(boot: dict[str, Any]) -> _core.Worker:
         wake_fd=fds["wake"],
         agent_wake_fd=fds["agent_wake"],
         streams_max=boot["streams_max"],
+        window=boot["window"],
         batch=boot["batch"],
         gso=boot["gso"],
         spin_ns=boot["spin_ns"],

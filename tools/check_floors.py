@@ -32,7 +32,7 @@ C_HEAP_FOLDERS = {"worker", "load"}
 PY_FLOORS = [
     ["__init__", "errors", "units", "names"],
     ["_core", "config", "tracks", "requests"],
-    ["stats", "commands", "hostinfo", "messages", "actions", "agentlog"],
+    ["stats", "commands", "hostinfo", "sockets", "messages", "actions", "agentlog"],
     ["supervisor", "worker", "streams", "pulls", "mesh", "sessions", "control", "placement", "workers", "children", "desk", "validation"],
     ["api", "openapi", "media_types", "metrics", "dashboard", "registry_client", "sdp", "client", "status"],
     ["node"],

@@ -11,8 +11,8 @@
 #include "wire/zr_rtp.h"
 #include "zr_test.h"
 
-#define VIDEO_PT 96
-#define AUDIO_PT 111
+#define VIDEO_PT   96
+#define AUDIO_PT   111
 #define VIDEO_SSRC 0x11111111u
 #define AUDIO_SSRC 0x22222222u
 
@@ -89,7 +89,7 @@ static inline uint32_t rig_do(rig *r, zr_cmd cmd, uint64_t *value)
     return event.a;
 }
 
-#define DO(r, ...) CHECK_EQ(rig_do((r), (zr_cmd){ __VA_ARGS__ }, NULL), 0)
+#define DO(r, ...)           CHECK_EQ(rig_do((r), (zr_cmd){ __VA_ARGS__ }, NULL), 0)
 #define REFUSES(r, err, ...) CHECK_EQ(rig_do((r), (zr_cmd){ __VA_ARGS__ }, NULL), -(err))
 
 /* Stream 0: track 0 H.264, track 1 Opus. */

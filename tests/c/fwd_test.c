@@ -63,8 +63,10 @@ ZR_TEST(a_player_that_joins_gets_the_packets_since_the_last_key_frame_once)
 ZR_TEST(leaving_in_the_middle_of_an_output_leaves_nothing_behind)
 {
     static const zr_cmd leave[] = {
-        { .op = ZR_CMD_sub_drop, .a = 0 },     { .op = ZR_CMD_sub_drop, .a = 1 },
-        { .op = ZR_CMD_stream_close, .a = 0 }, { .op = ZR_CMD_stream_epoch, .a = 0, .b = 1, .x = 2 },
+        { .op = ZR_CMD_sub_drop, .a = 0 },
+        { .op = ZR_CMD_sub_drop, .a = 1 },
+        { .op = ZR_CMD_stream_close, .a = 0 },
+        { .op = ZR_CMD_stream_epoch, .a = 0, .b = 1, .x = 2 },
         { .op = ZR_CMD_reset },
     };
     for (unsigned i = 0; i < ZR_LEN(leave); i++) {
@@ -144,9 +146,9 @@ ZR_TEST(broken_rtp_is_dropped_by_its_word_and_the_stream_goes_on)
         uint16_t len;
         enum zr_drop_id drop;
     } rows[] = {
-        { 0x80, VIDEO_PT, 11, ZR_DROP_rtp_short }, { 0x40, VIDEO_PT, 100, ZR_DROP_rtp_version },
-        { 0x8F, VIDEO_PT, 20, ZR_DROP_rtp_csrc },  { 0x90, VIDEO_PT, 14, ZR_DROP_rtp_ext },
-        { 0xA0, VIDEO_PT, 13, ZR_DROP_rtp_pad },   { 0x80, 97, 100, ZR_DROP_track },
+        { 0x80, VIDEO_PT, 11, ZR_DROP_rtp_short },  { 0x40, VIDEO_PT, 100, ZR_DROP_rtp_version },
+        { 0x8F, VIDEO_PT, 20, ZR_DROP_rtp_csrc },   { 0x90, VIDEO_PT, 14, ZR_DROP_rtp_ext },
+        { 0xA0, VIDEO_PT, 13, ZR_DROP_rtp_pad },    { 0x80, 97, 100, ZR_DROP_track },
         { 0x80, VIDEO_PT, 1501, ZR_DROP_oversize },
     };
     rig r;

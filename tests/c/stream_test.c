@@ -20,8 +20,14 @@ ZR_TEST(a_media_number_is_let_in_once_over_the_wrap)
         uint32_t number;
         int drop; /* -1: new */
     } rows[] = {
-        { UINT32_MAX - 1, -1 }, { 1, -1 },       { UINT32_MAX, -1 },     { UINT32_MAX, ZR_DROP_duplicate },
-        { 0, -1 },              { 1, ZR_DROP_duplicate }, { 65537, -1 }, { 2, ZR_DROP_late },
+        { UINT32_MAX - 1, -1 },
+        { 1, -1 },
+        { UINT32_MAX, -1 },
+        { UINT32_MAX, ZR_DROP_duplicate },
+        { 0, -1 },
+        { 1, ZR_DROP_duplicate },
+        { 65537, -1 },
+        { 2, ZR_DROP_late },
         { 65536, -1 },
     };
     static const uint32_t starts[] = { 0, UINT32_MAX - 1, 5 };
@@ -73,7 +79,7 @@ ZR_TEST(hop_delay_is_measured_against_the_best_of_ten_seconds)
     zr_hop hop = { .known = false };
     uint32_t offset = UINT32_MAX - 500; /* the other clock, its difference about to wrap */
 
-#define AT(ms, us) zr_hop_delay_us(&hop, (uint32_t)((ms) * 1000u) - offset - (us), 0, ZR_MS(ms))
+#define AT(ms, us) zr_hop_delay_us(&hop, (uint32_t)((ms)*1000u) - offset - (us), 0, ZR_MS(ms))
     CHECK_EQ(AT(6000u, 1000u), 0);
     CHECK_EQ(AT(6001u, 1700u), 700);
     CHECK_EQ(AT(6002u, 400u), 0);

@@ -76,8 +76,8 @@ static void wb_fwd_free(wb_fwd *w)
 
 static int wb_fwd_join(wb_fwd *w, uint32_t sub, uint32_t tracks, bool split)
 {
-    int rc = wb_fwd_do(w, (zr_cmd){ .op = ZR_CMD_sub_add, .a = sub, .c = tracks, .d = 0xFFFF,
-                                    .addr = wb_fwd_addr(1000 + 2 * sub) });
+    int rc = wb_fwd_do(
+        w, (zr_cmd){ .op = ZR_CMD_sub_add, .a = sub, .c = tracks, .d = 0xFFFF, .addr = wb_fwd_addr(1000 + 2 * sub) });
     if (rc == ZR_OK && split)
         rc = wb_fwd_do(w, (zr_cmd){ .op = ZR_CMD_sub_addr, .a = sub, .b = 1, .addr = wb_fwd_addr(1001 + 2 * sub) });
     return rc;

@@ -1,0 +1,78 @@
+"""What the pure control plane asks its owner to do. The owner performs them in order (relay/node.py, tests/sim)."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from relay.units import Address
+
+
+class SendDatagram(msgspec.Struct, frozen=True):
+    """By the agent's own UDP port: a hello or an answer."""
+
+    address: Address
+    data: bytes
+
+
+class SessionAdd(msgspec.Struct, frozen=True):
+    """Add the session to the agent's own lane. The workers get theirs by Command."""
+
+    slot: int
+    index: int
+    peer_index: int
+    lanes: int
+    rate_mhz: int
+    mtu: int
+    address: Address
+
+
+class SessionDrop(msgspec.Struct, frozen=True):
+    slot: int
+
+
+class SendControl(msgspec.Struct, frozen=True):
+    """On conversation 0 of the session."""
+
+    slot: int
+    payload: bytes
+
+
+class Command(msgspec.Struct, frozen=True):
+    """Into the worker's command ring."""
+
+    worker: int
+    record: bytes
+
+
+class OpenIngress(msgspec.Struct, frozen=True):
+    """Open a socket on ip:port (0: a free one) and give it to the worker as `slot`; then call on_ingress_open."""
+
+    worker: int
+    slot: int
+    ip: str
+    port: int
+
+
+class StreamChanged(msgspec.Struct, frozen=True):
+    """What the API says about this stream may be different now."""
+
+    stream_id: str
+
+
+class Refuse(msgspec.Struct, frozen=True):
+    """Count one refusal under this drop word."""
+
+    word: str
+
+
+class Log(msgspec.Struct, frozen=True):
+    level: str
+    event: str
+    fields: dict[str, Any]
+
+
+Action: TypeAlias = (
+    SendDatagram | SessionAdd | SessionDrop | SendControl | Command | OpenIngress | StreamChanged | Refuse | Log
+)

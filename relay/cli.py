@@ -1,0 +1,248 @@
+"""The command ``zrelay``. Imports are late, inside each verb: ``zrelay --help`` must answer at once.
+
+Exit codes: 0 ok, 1 failed, 2 usage, 4 relay not reachable, 70 internal, 71 operating system, 77 permission, 78 bad
+configuration. Data goes to stdout, talk to stderr.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from relay.config import Config
+
+EX_UNREACHABLE = 4
+
+
+class SuggestingGroup(click.Group):
+    """Says which verb was probably meant, and finds verbs of other modules only when they are called."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "impair":
+            from relay.impair import impair
+
+            return impair
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "impair"])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if near:
+                error.message += f" Did you mean {near[0]!r}?"
+            raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, command.get_short_help_str(80)) for name, command in sorted(self.commands.items())]
+        rows.append(("impair", "Put a bad network between two relays: delay, loss, reordering, a full queue."))
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(rows))
+
+
+@click.group(cls=SuggestingGroup, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=lambda *given: _version_flag(*given)
+)
+def main() -> None:
+    """The relay of a live-media mesh: streams in by RTP, relay to relay over KCP, out by RTP.
+
+    First steps:  zrelay dev --demo      then:  zrelay run -c relay.toml
+    """
+
+
+def _version_flag(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from relay import __version__
+
+        click.echo(f"zrelay {__version__}")
+        ctx.exit()
+
+
+@main.command()
+@click.option("-c", "--config", "path", default=None, help="The configuration file; without one: loopback defaults.")
+@click.option("--die-with-parent", is_flag=True, hidden=True)
+def run(path: str | None, die_with_parent: bool) -> None:
+    """Run a relay in the foreground."""
+    config = _load(path)
+    from relay.supervisor import StartError, Supervisor, SupervisorConf
+
+    try:
+        code = Supervisor(SupervisorConf.of(config, path, die_with_parent=die_with_parent)).run()
+    except StartError as error:
+        _fail(error.exit_code, str(error))
+    sys.exit(code)
+
+
+@main.command()
+@click.option("--relays", default=3, show_default=True, type=click.IntRange(1, 8), help="How many, in a chain.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 8), help="Workers of each relay.")
+@click.option("--demo", "with_demo", is_flag=True, help="Send real video through three relays and a bad link.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines instead of text.")
+def dev(relays: int, workers: int, with_demo: bool, as_json: bool) -> None:
+    """A mesh on this machine: relays in a chain on loopback."""
+    import asyncio
+
+    from relay.ffmpeg import MissingTool
+
+    try:
+        if with_demo:
+            from relay.demo import demo
+
+            code = asyncio.run(demo(as_json=as_json, relays=relays))
+        else:
+            code = asyncio.run(_dev(relays, workers, as_json))
+    except KeyboardInterrupt:
+        code = 0
+    except (RuntimeError, OSError, TimeoutError, MissingTool) as error:
+        _fail(1, f"{error or type(error).__name__}")
+    sys.exit(code)
+
+
+async def _dev(relays: int, workers: int, as_json: bool) -> int:
+    import asyncio
+    import signal
+
+    from relay.dev import DevMesh
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with DevMesh(relays, workers=workers) as mesh:
+        for relay in mesh.relays:
+            config = str(relay.config_path)
+            facts = {"relay": relay.name, "api": relay.api_url, "data": str(relay.data), "config": config}
+            if as_json:
+                click.echo(json.dumps(facts))
+            else:
+                click.echo(f"{relay.name:6} api {relay.api_url}  data {relay.data}  {relay.config_path}")
+        if not as_json:
+            first, last = mesh.relays[0], mesh.relays[-1]
+            click.echo("\nPublish at one end, subscribe at the other:", err=True)
+            click.echo(
+                f"  curl -X PUT {first.api_url}/v1/streams/cam1 -H 'Content-Type: application/json' -d "
+                '\'{"epoch":1,"tracks":[{"id":"a0","kind":"audio","codec":"opus","payload_type":97,'
+                '"clock_rate":48000,"channels":2}],"ingress":{"kind":"rtp","source":"learn"}}\'\n'
+                f"  curl -X PUT {last.api_url}/v1/streams/cam1/subscribers/me -H 'Content-Type: application/json' -d "
+                '\'{"kind":"rtp","address":"127.0.0.1:5004"}\'\nCtrl-C ends the mesh.',
+                err=True,
+            )
+        await stop.wait()
+    return 0
+
+
+@main.command()
+@click.option("-c", "--config", "path", default=None, help="Find the relay by its configuration file.")
+@click.option("--api", default=None, help="Its API, e.g. http://127.0.0.1:7481; default: its Unix socket.")
+@click.option("--json", "as_json", is_flag=True, help="The whole status as JSON.")
+def status(path: str | None, api: str | None, as_json: bool) -> None:
+    """One screen: state, version, workers, links, streams, last errors."""
+    import asyncio
+
+    from relay.client import Client, Unreachable
+
+    socket = None if api else _load(path).listen.socket
+    client = Client(api or "http://zrelay", socket=socket, timeout_s=3.0)
+
+    async def ask() -> dict[str, Any]:
+        async with client:
+            answer: dict[str, Any] = await client.get("/v1/status")
+            return answer
+
+    try:
+        answer = asyncio.run(ask())
+    except Unreachable as error:
+        _fail(EX_UNREACHABLE, f"no relay answers: {error}. Start one with: zrelay run -c FILE")
+    if as_json:
+        click.echo(json.dumps(answer))
+    else:
+        from relay.status import screen
+
+        click.echo(screen(answer))
+    sys.exit(0 if answer["state"] == "ready" else 1)
+
+
+@main.command()
+@click.option("-c", "--config", "path", default=None, help="The file to check.")
+@click.option("--strict", is_flag=True, help="Exit 3 when there are warnings.")
+def check(path: str | None, strict: bool) -> None:
+    """Validate a configuration file: keys, types, references, addresses."""
+    config = _load(path)
+    from relay.config import check as check_config
+
+    findings = check_config(config)
+    for finding in findings:
+        click.echo(str(finding), err=True)
+    click.echo(f"{path or 'defaults'}: ok" + (f", {len(findings)} warnings" if findings else ""))
+    sys.exit(3 if strict and findings else 0)
+
+
+@main.command()
+@click.option("-c", "--config", "path", default=None, help="The relay's configuration file.")
+@click.option("--json", "as_json", is_flag=True)
+def ports(path: str | None, as_json: bool) -> None:
+    """The ports to open in a firewall."""
+    config = _load(path)
+    data = config.listen.data
+    rows = [
+        ("udp", f"{data.ip}", f"{data.port}", "other relays", "agent: session start and control"),
+        *(
+            ("udp", f"{data.ip}", f"{data.port + 1 + worker}", "other relays", f"worker {worker}: media")
+            for worker in range(config.workers.count)
+        ),
+        ("udp", config.ingress.address, config.ingress.ports, "publishers", "RTP and RTCP, one port a stream"),
+        ("tcp", config.listen.api.ip, f"{config.listen.api.port}", "operators, schedulers", "HTTP API, /metrics"),
+    ]
+    if as_json:
+        keys = ("protocol", "address", "port", "from", "what")
+        click.echo(json.dumps([dict(zip(keys, row, strict=True)) for row in rows]))
+        return
+    for protocol, address, port, who, what in rows:
+        click.echo(f"{protocol}  {address:15} {port:13} from {who:22} {what}")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True)
+def version(as_json: bool) -> None:
+    """Version of this program and of what it is built on."""
+    import platform
+
+    from relay import __version__
+
+    facts = {
+        "zrelay": __version__,
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+    }
+    click.echo(json.dumps(facts) if as_json else "\n".join(f"{name} {value}" for name, value in facts.items()))
+
+
+def _load(path: str | None) -> Config:
+    from relay.config import Config, ConfigError, load
+
+    if path is None:
+        return Config()
+    try:
+        return load(path)
+    except ConfigError as error:
+        _fail(error.exit_code, str(error))
+
+
+def _fail(code: int, message: str) -> NoReturn:
+    click.echo(f"zrelay: {message}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main(prog_name="zrelay")

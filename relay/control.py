@@ -1,0 +1,474 @@
+"""The control plane of one relay: sessions, streams, pulls and children behind one pure surface.
+
+    on_datagram  on_message  on_heard  on_event  on_worker_*  on_ingress_open  on_timer     in, each with `now` (ns)
+    publish  unpublish  subscribe  unsubscribe  keyframe                                    in, from the API
+    drain() -> actions                                                                      out, to be done in order
+    deadline() -> when on_timer wants to be called
+
+It holds the desired state and owns every slot number. A worker that was replaced gets all of it again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from relay import actions
+from relay.children import Children
+from relay.commands import Event
+from relay.desk import ControlConf, Desk, Peer, Progress, Upstream
+from relay.errors import Problem
+from relay.messages import (
+    Drop,
+    Gone,
+    Keyframe,
+    Pull,
+    PullNo,
+    PullOk,
+    Tracks,
+    Unknown,
+    Unsupported,
+    Violation,
+    Want,
+    decode_message,
+)
+from relay.pulls import Pulls
+from relay.requests import IngressAnswer, PublishAnswer, PublishRequest, StreamView, SubscribeAnswer, SubscribeRequest
+from relay.sessions import SessionUp
+from relay.streams import Publication, Stream, Sub
+from relay.tracks import Track
+from relay.units import Address
+from relay.validation import check_publish, check_subscribe
+
+__all__ = ["Control", "ControlConf", "LinkView", "Peer", "Upstream", "actions"]
+
+MAX_PACKET_BYTES = 1500
+StreamRow = Callable[[int, int], Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class LinkView:
+    """A peer and where its session stands; `rtt_ms` is None until links are probed."""
+
+    peer: str
+    state: str
+    rtt_ms: float | None = None
+
+
+class Control:
+    """One relay's control plane. `progress(worker, slot)` reads (epoch, next media number) of a stream."""
+
+    def __init__(self, conf: ControlConf, rng: random.Random, *, progress: Progress) -> None:
+        self._desk = Desk(conf, rng, progress)
+        self._sessions = self._desk.sessions
+        self._streams = self._desk.streams
+        self._workers = self._desk.workers
+        self._pulls = Pulls(self._desk)
+        self._children = Children(self._desk)
+        self._pulls.children, self._children.pulls = self._children, self._pulls
+        self._ingress: dict[tuple[int, int], Stream] = {}
+
+    # -- life and time ----------------------------------------------------------------------------------------------
+
+    def start(self, now: int) -> None:
+        self._sessions.start(now)
+
+    def on_timer(self, now: int) -> None:
+        self._sessions.on_timer(now)
+        self._take_sessions(now)
+        self._pulls.on_timer(now)
+
+    def deadline(self) -> int | None:
+        times = (self._sessions.deadline(), self._pulls.deadline())
+        return min((time for time in times if time is not None), default=None)
+
+    def drain(self) -> list[actions.Action]:
+        """What to do now, in this order."""
+        self._desk.actions.extend(self._sessions.actions)
+        self._sessions.actions.clear()
+        drained = list(self._desk.actions)
+        self._desk.actions.clear()
+        return drained
+
+    # -- peers ------------------------------------------------------------------------------------------------------
+
+    def on_datagram(self, data: bytes, source: Address, now: int) -> str | None:
+        """A hello or an answer; returns the drop word when it is refused."""
+        word = self._sessions.on_datagram(data, source, now)
+        self._take_sessions(now)
+        return word
+
+    def on_heard(self, slot: int, now: int) -> None:
+        """The agent's lane last heard this session at `now`."""
+        self._sessions.on_heard(slot, now)
+        self._take_sessions(now)
+
+    def on_message(self, slot: int, payload: bytes, now: int) -> str | None:
+        """One control message; returns the drop word of a violation."""
+        if self._sessions.peer_of(slot) is None:
+            return None
+        try:
+            message = decode_message(payload)
+        except Violation as violation:
+            return violation.word
+        match message:
+            case Pull():
+                self._children.on_pull(slot, message, now)
+            case PullOk():
+                self._pulls.on_ok(slot, message, now)
+            case PullNo():
+                self._pulls.on_no(slot, message, now)
+            case Want():
+                self._children.on_want(slot, message)
+            case Drop(conv=conv):
+                if not self._children.on_drop(slot, conv, now):
+                    self._pulls.on_dropped(slot, conv, now)
+            case Gone():
+                self._pulls.on_gone(slot, message, now)
+            case Tracks():
+                self._pulls.on_tracks(slot, message, now)
+            case Keyframe():
+                self._children.on_keyframe(slot, message)
+            case Unknown(of=of, r=r):
+                self._desk.send(slot, Unsupported(of=of, r=r))
+            case _:  # have, report, goaway: nobody acts on them yet; unsupported: never answered
+                pass
+        return None
+
+    def _take_sessions(self, now: int) -> None:
+        """Sessions came or went: the lanes learn it, then the streams."""
+        events = list(self._sessions.events)
+        self._sessions.events.clear()
+        for action in self._sessions.actions:
+            self._desk.emit(action)
+            if isinstance(action, actions.SessionAdd):
+                for worker in range(len(self._workers.up)):
+                    self._session_add(worker, action)
+            elif isinstance(action, actions.SessionDrop):
+                for worker in range(len(self._workers.up)):
+                    self._workers.command(worker, "session_drop", session=action.slot)
+        self._sessions.actions.clear()
+        for event in events:
+            if isinstance(event, SessionUp):
+                self._pulls.on_session_up(event.peer, now)
+            else:
+                self._children.on_session_down(event.slot, now)
+                self._pulls.on_session_down(event.slot, now)
+
+    def _session_add(self, worker: int, add: actions.SessionAdd) -> None:
+        self._workers.command(
+            worker, "session_add", session=add.slot, index=add.index, peer_index=add.peer_index, lanes=add.lanes,
+            rate_mhz=add.rate_mhz, mtu=add.mtu, addr=add.address,
+        )  # fmt: skip
+
+    # -- workers ----------------------------------------------------------------------------------------------------
+
+    def on_worker_up(self, worker: int, now: int) -> None:
+        """It knows nothing: sessions, then streams, then what was waiting for it."""
+        if self._workers.up[worker]:
+            self.on_worker_lost(worker, now)
+        self._workers.up[worker] = True
+        for add in self._sessions.adds():
+            self._session_add(worker, add)
+        for stream in self._streams:
+            if stream.worker != worker:
+                continue
+            if stream.publication is not None:
+                self._workers.open_stream(stream)
+                self._children.serve_waiting(stream)
+            elif stream.wanted:
+                self._pulls.want(stream, now)
+
+    def on_worker_lost(self, worker: int, now: int) -> None:
+        """Its streams are wanted as before; children pull again, from the worker that comes next."""
+        for stream in self._streams:
+            if stream.worker != worker or not stream.opened:
+                continue
+            if stream.publication is not None:
+                self._desk.remember_number(stream)
+                if stream.publication.address is not None:
+                    stream.publication.port = stream.publication.address.port
+                stream.publication.address = None
+            self._children.gone_all(stream, "moved", forgotten=True)
+            self._pulls.on_worker_lost(stream)
+            self._workers.close_stream(stream)
+            self._desk.changed(stream)
+        self._workers.lost(worker)
+        for stream in self._streams:
+            if stream.worker == worker:
+                self._pulls.release(stream, now)
+
+    def on_event(self, worker: int, event: Event, now: int) -> None:
+        """What a worker reports."""
+        fields = event.fields
+        match event.op:
+            case "done":
+                self._workers.on_done(worker, event.seq, event.rc, fields["value"], now)
+            case "keyframe":
+                stream = self._streams.at(worker, fields["stream"])
+                if stream is not None:
+                    self._pulls.on_keyframe(stream, fields["track"], now)
+            case "conv_unknown":
+                self._pulls.on_conv_unknown(fields["session"], fields["conv"])
+            case "stream_live":
+                stream = self._streams.at(worker, fields["stream"])
+                if stream is not None:
+                    self._desk.changed(stream)
+            case "source_locked" | "source_lost":
+                stream = self._ingress.get((worker, fields["ingress"]))
+                if stream is not None:
+                    event_name = event.op.replace("_", " ")
+                    self._desk.log("info", event_name, stream=stream.id, track=fields["track"], source=str(event.addr))
+
+    def on_ingress_open(self, worker: int, slot: int, address: Address | None, error: str | None, now: int) -> None:
+        """The answer to OpenIngress."""
+        stream = self._ingress.get((worker, slot))
+        publication = stream.publication if stream is not None else None
+        if stream is None or publication is None or not stream.opened:
+            if address is not None:  # unpublished meanwhile
+                self._workers.command(worker, "ingress_close", ingress=slot)
+            return
+        if address is None:
+            publication.error = error or "it did not open"
+            self._desk.log("error", "ingress did not open", stream=stream.id, error=publication.error, code="ZR1004")
+        else:
+            publication.address, publication.error = address, None
+            self._workers.bind_ingress(stream)
+        self._desk.changed(stream)
+
+    # -- publishing -------------------------------------------------------------------------------------------------
+
+    def publish(self, stream_id: str, body: PublishRequest, now: int) -> bool:
+        """Publishes here; True when it was not published before. Raises 409 `stale-epoch`, 422, 429."""
+        sources = check_publish(body, self._desk.conf.ingress_ip)
+        stream = self._streams.get(stream_id)
+        known = max(stream.epoch if stream is not None else 0, self._desk.ended.get(stream_id, (0, 0))[0])
+        if body.epoch < known:
+            raise _stale(body.epoch, known)
+        publication = stream.publication if stream is not None else None
+        if stream is not None and publication is not None:
+            if publication.error is None and publication.body == body:
+                return False
+            if publication.error is None:
+                if body.epoch == known:
+                    raise Problem(
+                        409, "stale-epoch", "This epoch is published with another body",
+                        "raise the epoch to change a stream", extra={"current_epoch": known},
+                    )  # fmt: skip
+                self._raise_epoch(stream, publication, body, sources)
+                return False
+            self._withdraw(stream)
+        return self._publish_new(stream_id, stream, body, sources)
+
+    def _publish_new(
+        self, stream_id: str, stream: Stream | None, body: PublishRequest, sources: tuple[Address, ...]
+    ) -> bool:
+        if stream is None:
+            stream = self._desk.make_stream(stream_id, body.group)
+        elif stream.pull is not None:  # it came from elsewhere until now
+            if body.epoch == stream.epoch:
+                self._desk.remember_number(stream)
+            self._pulls.stop(stream)
+        ingress = self._workers.ingress[stream.worker].take() if stream is not None else None
+        if stream is None or ingress is None:
+            if stream is not None and not stream.wanted:
+                self._desk.remove_stream(stream)
+            raise Problem(429, "limit", "This relay is full", "no more streams fit here", retry_after_s=5)
+        if stream.opened:
+            self._children.gone_all(stream, "epoch", forgotten=True)
+            self._workers.close_stream(stream)
+        else:
+            self._children.refuse_waiting(stream, "unknown", 100)
+        epoch, number = self._desk.ended.pop(stream_id, (-1, 0))
+        stream.number = number if epoch == body.epoch else stream.number if stream.epoch == body.epoch else 0
+        stream.epoch, stream.tracks, stream.group = body.epoch, tuple(body.tracks), body.group
+        stream.publication = Publication(body, ingress, sources, body.ingress.port)
+        self._ingress[stream.worker, ingress] = stream
+        self._workers.open_stream(stream)
+        self._desk.changed(stream)
+        return True
+
+    def _raise_epoch(
+        self, stream: Stream, publication: Publication, body: PublishRequest, sources: tuple[Address, ...]
+    ) -> None:
+        self._children.gone_all(stream, "epoch", forgotten=True)
+        moved = body.ingress.port not in (0, publication.address.port if publication.address else publication.port)
+        stream.epoch, stream.number, stream.tracks = body.epoch, 0, tuple(body.tracks)
+        publication.body, publication.sources = body, sources
+        if not stream.opened:
+            return
+        self._workers.raise_epoch(stream)
+        if moved:
+            self._workers.command(stream.worker, "ingress_close", ingress=publication.ingress)
+            publication.port, publication.address = body.ingress.port, None
+            self._workers.open_ingress(stream)
+        self._desk.changed(stream)
+
+    def _withdraw(self, stream: Stream) -> None:
+        """The publication ends; subscribers stay and wait for another one, here or upstream."""
+        publication = stream.publication
+        assert publication is not None
+        self._desk.remember_number(stream)
+        self._desk.remember_ended(stream)
+        self._children.gone_all(stream, "ended", forgotten=True)
+        self._workers.close_stream(stream)
+        del self._ingress[stream.worker, publication.ingress]
+        self._workers.ingress[stream.worker].give(publication.ingress)
+        stream.publication = None
+        self._desk.changed(stream)
+
+    def unpublish(self, stream_id: str, epoch: int | None, now: int) -> None:
+        """Also when it is not there. Raises 409 when a higher epoch is."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.publication is None:
+            return
+        if epoch is not None and epoch < stream.epoch:
+            raise _stale(epoch, stream.epoch)
+        self._withdraw(stream)
+        if stream.wanted:
+            self._pulls.want(stream, now)
+        else:
+            self._desk.remove_stream(stream)
+
+    def publish_settled(self, stream_id: str) -> bool:
+        """The ingress socket is open, or cannot be, or the stream is gone."""
+        stream = self._streams.get(stream_id)
+        publication = stream.publication if stream is not None else None
+        return publication is None or publication.address is not None or publication.error is not None
+
+    def publish_answer(self, stream_id: str) -> PublishAnswer:
+        """Raises 404 when it is gone, 503 `ingress` when there is no socket for it."""
+        stream = self._get(stream_id)
+        publication = stream.publication
+        if publication is None:
+            raise _missing(stream_id)
+        if publication.address is None:
+            raise Problem(
+                503, "ingress", "No ingress socket", publication.error or "it is not open yet", retry_after_s=1
+            )
+        ingress = IngressAnswer(str(publication.address))
+        return PublishAnswer(stream.id, stream.epoch, ingress, stream.worker, MAX_PACKET_BYTES)
+
+    # -- subscribing ------------------------------------------------------------------------------------------------
+
+    def subscribe(self, stream_id: str, sid: str, body: SubscribeRequest, now: int) -> bool:
+        """An RTP subscriber; the first of a stream that is not here starts the pull. True: it is new. Raises 4xx."""
+        stream = self._streams.get(stream_id)
+        default, by_track = check_subscribe(body, stream.tracks if stream is not None else (), self._desk.egress_allow)
+        if stream is None:
+            stream = self._desk.make_stream(stream_id)
+        if stream is None:
+            raise Problem(429, "limit", "This relay is full", "no more streams fit here", retry_after_s=5)
+        known = stream.subs.get(sid)
+        if known is not None and known.body == body:
+            return False
+        if known is not None:
+            self._workers.drop_sub(stream, known)
+            slot: int | None = known.slot
+        else:
+            slot = self._workers.subs[stream.worker].take()
+        if slot is None:
+            self._pulls.release(stream, now)
+            raise Problem(429, "limit", "This worker is full", "no more subscribers fit here", retry_after_s=5)
+        sub = Sub(slot, body, default, by_track)
+        stream.subs[sid] = sub
+        self._workers.add_sub(stream, sub)
+        self._pulls.want(stream, now)
+        self._desk.changed(stream)
+        return known is None
+
+    def unsubscribe(self, stream_id: str, sid: str, now: int) -> None:
+        """Also when it is not there. The last one starts the linger."""
+        stream = self._streams.get(stream_id)
+        sub = stream.subs.pop(sid, None) if stream is not None else None
+        if stream is None or sub is None:
+            return
+        self._workers.drop_sub(stream, sub)
+        self._workers.subs[stream.worker].give(sub.slot)
+        self._desk.changed(stream)
+        self._pulls.release(stream, now)
+
+    def subscribe_answer(self, stream_id: str, sid: str) -> SubscribeAnswer:
+        """Raises 404 when the subscriber is gone."""
+        stream = self._get(stream_id)
+        if sid not in stream.subs:
+            raise Problem(404, "not-found", "No such subscriber", sid)
+        return SubscribeAnswer("live" if stream.confirmed else "pulling", stream.confirmed, stream.worker)
+
+    def sdp_facts(self, stream_id: str, sid: str) -> tuple[Sequence[Track], Mapping[str, Address] | Address, str]:
+        """(tracks, addresses, origin ip) of one subscriber. Raises 404; 503 while the tracks are not known."""
+        stream = self._get(stream_id)
+        sub = stream.subs.get(sid)
+        if sub is None:
+            raise Problem(404, "not-found", "No such subscriber", sid)
+        if not stream.tracks:
+            raise Problem(503, "pulling", "The tracks are not known yet", stream_id, retry_after_s=1)
+        tracks = [track for track in stream.tracks if sub.body.tracks is None or track.id in sub.body.tracks]
+        addresses: Mapping[str, Address] | Address = sub.by_track if sub.default is None else sub.default
+        return tracks, addresses, self._desk.conf.ingress_ip
+
+    def keyframe(self, stream_id: str, now: int) -> None:
+        """Asks for a key frame of every video track; the worker merges. Raises 404."""
+        stream = self._get(stream_id)
+        for number, track in enumerate(stream.tracks):
+            if track.kind == "video" and stream.opened:
+                self._workers.command(stream.worker, "keyframe", stream=stream.slot, track=number)
+
+    # -- questions --------------------------------------------------------------------------------------------------
+
+    def streams(self) -> list[str]:
+        """Ids in order."""
+        return self._streams.ids()
+
+    def describe(self, stream_id: str, stream_row: StreamRow | None = None) -> StreamView:
+        """Raises 404. `stream_row(worker, slot)` reads the counters."""
+        stream = self._get(stream_id)
+        pull, own = stream.pull, self._desk.conf.relay_id
+        above = pull.route if pull is not None else ()
+        return StreamView(
+            id=stream.id, state=stream.state, epoch=stream.epoch,
+            route=[*above, own] if stream.confirmed else [],
+            parent=pull.parent.peer if pull is not None and pull.parent is not None else None,
+            standby=None, tracks=list(stream.tracks), subscribers=len(stream.subs) + len(stream.children),
+            counters=dict(stream_row(stream.worker, stream.slot)) if stream_row is not None and stream.opened else {},
+            stalls=0,
+        )  # fmt: skip
+
+    def stream_counts(self) -> dict[tuple[str, str], int]:
+        """(state, role) -> how many."""
+        counts: dict[tuple[str, str], int] = {}
+        for stream in self._streams:
+            counts[stream.state, stream.role] = counts.get((stream.state, stream.role), 0) + 1
+        return counts
+
+    def links(self) -> list[LinkView]:
+        return [LinkView(peer.id, peer.state) for peer in self._sessions.peers.values()]
+
+    def ingress_of(self, stream_id: str) -> tuple[int, int]:
+        """For tests: (worker, ingress slot) of a stream published here."""
+        return next(at for at, stream in self._ingress.items() if stream.id == stream_id)
+
+    def slots_in_use(self) -> dict[str, int]:
+        """For tests: nothing may leak."""
+        workers = self._workers
+        kinds = {"streams": workers.streams, "subs": workers.subs, "ingress": workers.ingress}
+        taken = {kind: sum(len(slots) for slots in each) for kind, each in kinds.items()}
+        return taken | {"children": len(self._children)}
+
+    def _get(self, stream_id: str) -> Stream:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            raise _missing(stream_id)
+        return stream
+
+
+def _missing(stream_id: str) -> Problem:
+    return Problem(404, "not-found", "No such stream here", stream_id)
+
+
+def _stale(epoch: int, current: int) -> Problem:
+    return Problem(
+        409, "stale-epoch", "A newer publisher owns this stream", f"epoch {epoch} < {current}",
+        extra={"current_epoch": current},
+    )  # fmt: skip

@@ -1,0 +1,139 @@
+"""What the parts of the control plane share: the settings, the records, and the way out for actions."""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from typing import Any
+
+from relay.actions import Action, Log, SendControl, StreamChanged
+from relay.messages import AnyMessage, encode_message
+from relay.placement import choose_worker
+from relay.sessions import SECOND, Sessions
+from relay.streams import NUMBER_JUMP, Stream, Streams
+from relay.units import Address
+from relay.workers import Workers
+
+EGRESS_ALLOW = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
+ENDED_MAX = 16384
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A listed relay. `pull`: prefixes of the streams it may pull."""
+
+    id: str
+    addresses: Sequence[Address]
+    pull: Sequence[str] = ("",)
+
+
+@dataclass(frozen=True)
+class Upstream:
+    peer: str
+    prefix: str = ""
+
+
+@dataclass(frozen=True)
+class ControlConf:
+    """Everything the control plane needs to know of the configuration."""
+
+    relay_id: str
+    boot_id: int
+    workers: int = 1
+    streams_max: int = 1024
+    peers: Sequence[Peer] = ()
+    upstreams: Sequence[Upstream] = ()
+    ingress_ip: str = "127.0.0.1"
+    egress_allow: Sequence[str] = EGRESS_ALLOW
+    linger_ns: int = 5 * SECOND
+    rate: int = 4
+    mtu: int = 1420
+
+    @classmethod
+    def of(cls, config: Any, boot_id: int, workers: int, streams_max: int) -> ControlConf:
+        """From a `relay.config.Config`."""
+        return cls(
+            relay_id=config.node.id,
+            boot_id=boot_id,
+            workers=workers,
+            streams_max=min(streams_max, config.limits.max_streams),
+            peers=[Peer(peer.id, peer.addresses, peer.rights.pull) for peer in config.peers],
+            upstreams=[Upstream(upstream.peer, upstream.prefix) for upstream in config.upstreams],
+            ingress_ip=config.ingress.address,
+            egress_allow=config.egress.allow,
+            linger_ns=config.links.linger_ns,
+            mtu=config.links.mtu - 80,
+        )
+
+
+Progress = Callable[[int, int], tuple[int, int]]
+
+
+@dataclass
+class Desk:
+    """One relay's shared state. `progress(worker, slot)` reads (epoch, next media number) from the counter page."""
+
+    conf: ControlConf
+    rng: random.Random
+    progress: Progress
+    actions: list[Action] = field(default_factory=list)
+    streams: Streams = field(default_factory=Streams)
+    ended: OrderedDict[str, tuple[int, int]] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        conf = self.conf
+        self.workers = Workers(conf.workers, conf.streams_max, conf.ingress_ip, self.actions.append)
+        listed = {peer.id: list(peer.addresses) for peer in conf.peers}
+        self.sessions = Sessions(
+            conf.relay_id, conf.boot_id, conf.workers, listed, self.rng, rate=conf.rate, mtu=conf.mtu
+        )
+        self.egress_allow = [ip_network(text) for text in conf.egress_allow]
+
+    def emit(self, action: Action) -> None:
+        self.actions.append(action)
+
+    def send(self, session: int, message: AnyMessage) -> None:
+        self.emit(SendControl(session, encode_message(message)))
+
+    def changed(self, stream: Stream) -> None:
+        self.emit(StreamChanged(stream.id))
+
+    def log(self, level: str, event: str, **fields: Any) -> None:
+        self.emit(Log(level, event, fields))
+
+    def make_stream(self, stream_id: str, group: str | None = None) -> Stream | None:
+        """None when the relay is full."""
+        if len(self.streams) >= self.conf.streams_max:
+            return None
+        groups = {s.group: s.worker for s in self.streams if s.group is not None} if group is not None else {}
+        workers = self.workers
+        worker = choose_worker([len(slots) for slots in workers.streams], workers.up, group, groups)
+        slot = workers.streams[worker].take()
+        if slot is None:
+            return None
+        stream = Stream(stream_id, worker, slot, group=group)
+        self.streams.add(stream)
+        return stream
+
+    def remove_stream(self, stream: Stream) -> None:
+        """Nobody wants it and nobody publishes it: the worker forgets it, its slot is free."""
+        self.workers.close_stream(stream)
+        self.workers.streams[stream.worker].give(stream.slot)
+        self.streams.remove(stream)
+        self.changed(stream)
+
+    def remember_number(self, stream: Stream) -> None:
+        """A local stream will be opened anew: its numbers go on 2^16 later, so that none is given twice."""
+        epoch, number = self.progress(stream.worker, stream.slot)
+        if stream.opened and epoch == stream.epoch:
+            stream.number = (number + NUMBER_JUMP) & 0xFFFFFFFF
+
+    def remember_ended(self, stream: Stream) -> None:
+        """The fence outlives the stream: a revived publisher with a lower epoch never wins."""
+        self.ended[stream.id] = (stream.epoch, stream.number)
+        self.ended.move_to_end(stream.id)
+        if len(self.ended) > ENDED_MAX:
+            self.ended.popitem(last=False)

@@ -1,0 +1,228 @@
+"""A mesh on this machine: N relays in a chain on loopback, each a full ``zrelay run`` process tree.
+
+    bj-1 <- sh-1 <- gz-1 <- ...        each pulls from the one before it ([[upstreams]])
+
+Ports are free ones, files lie in a temporary folder that goes with the mesh. Nothing is pinned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from relay.client import Client
+from relay.units import Address
+
+NAMES = ("bj-1", "sh-1", "gz-1", "sz-1", "cd-1", "hk-1", "sg-1", "fra-1")
+START_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 5.0
+INGRESS_PORTS = 256
+
+
+def free_ports(count: int, kind: int = socket.SOCK_DGRAM) -> int:
+    """The first of ``count`` consecutive loopback ports that are free now (another process may still take them)."""
+    for _ in range(500):
+        first = random.randrange(20000, 60000 - count)
+        with contextlib.ExitStack() as held:
+            try:
+                for port in range(first, first + count):
+                    sock = held.enter_context(socket.socket(socket.AF_INET, kind))
+                    sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise OSError(f"no {count} consecutive free ports on loopback")
+
+
+@dataclass
+class Impaired:
+    """A bad link to put between two relays: each lists the other at the impairer's address."""
+
+    near: str
+    far: str
+    options: list[str]
+    near_listen: Address | None = None  # where `near` sees `far`
+    far_listen: Address | None = None
+    process: asyncio.subprocess.Process | None = None
+
+
+@dataclass
+class DevRelay:
+    """One relay of the mesh: where it listens, its files, its process."""
+
+    name: str
+    folder: Path
+    data: Address
+    api: Address
+    ingress_ports: tuple[int, int]
+    workers: int = 1
+    peers: dict[str, Address] = field(default_factory=dict)
+    upstreams: list[str] = field(default_factory=list)
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def config_path(self) -> Path:
+        return self.folder / f"{self.name}.toml"
+
+    @property
+    def log_path(self) -> Path:
+        return self.folder / f"{self.name}.log"
+
+    @property
+    def api_url(self) -> str:
+        return f"http://{self.api}"
+
+    def toml(self) -> str:
+        """The relay's configuration file."""
+        peers = "".join(
+            f'\n[[peers]]\nid = "{name}"\naddresses = ["{address}"]\n' for name, address in self.peers.items()
+        )
+        upstreams = "".join(f'\n[[upstreams]]\npeer = "{name}"\n' for name in self.upstreams)
+        return (
+            f'[node]\nid = "{self.name}"\nruntime_dir = "{self.folder / self.name}"\n\n'
+            f'[listen]\ndata = "{self.data}"\napi = "{self.api}"\nsocket = "{self.folder / self.name / "api.sock"}"\n\n'
+            f"[workers]\ncount = {self.workers}\n\n"
+            f'[ingress]\naddress = "127.0.0.1"\nports = "{self.ingress_ports[0]}-{self.ingress_ports[1]}"\n\n'
+            "[security]\ninsecure_plaintext = true\n"
+            f"{peers}{upstreams}"
+        )
+
+
+class DevMesh:
+    """Starts and stops the relays; use as ``async with DevMesh(3) as mesh``.
+
+    Raises:
+        RuntimeError: a relay did not come up; the message ends with the tail of its log.
+    """
+
+    def __init__(
+        self,
+        relays: int = 3,
+        *,
+        workers: int = 1,
+        impaired: list[Impaired] | None = None,
+        ingress_ports: int = INGRESS_PORTS,
+    ) -> None:
+        if not 1 <= relays <= len(NAMES):
+            raise ValueError(f"relays: 1 to {len(NAMES)}")
+        self._stack = contextlib.ExitStack()
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="zrelay-dev-")))
+        self.impaired = impaired or []
+        self._ingress_ports = ingress_ports
+        self.relays = [self._relay(name, workers) for name in NAMES[:relays]]
+        self._join(workers)
+
+    def _relay(self, name: str, workers: int) -> DevRelay:
+        data = Address("127.0.0.1", free_ports(1 + workers))
+        api = Address("127.0.0.1", free_ports(1, socket.SOCK_STREAM))
+        ingress = free_ports(self._ingress_ports)
+        return DevRelay(name, self.folder, data, api, (ingress, ingress + self._ingress_ports - 1), workers)
+
+    def _join(self, workers: int) -> None:
+        by_name = {relay.name: relay for relay in self.relays}
+        for before, after in zip(self.relays, self.relays[1:], strict=False):
+            before.peers[after.name] = after.data
+            after.peers[before.name] = before.data
+            after.upstreams.append(before.name)
+        for bad in self.impaired:
+            bad.near_listen = Address("127.0.0.1", free_ports(1 + workers))
+            bad.far_listen = Address("127.0.0.1", free_ports(1 + workers))
+            by_name[bad.near].peers[bad.far] = bad.near_listen
+            by_name[bad.far].peers[bad.near] = bad.far_listen
+
+    def __getitem__(self, name: str) -> DevRelay:
+        return next(relay for relay in self.relays if relay.name == name)
+
+    async def __aenter__(self) -> DevMesh:
+        try:
+            for bad in self.impaired:
+                await self._start_impairer(bad)
+            for relay in self.relays:
+                await self.start(relay)
+            await asyncio.gather(*(self.wait_ready(relay) for relay in self.relays))
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self, relay: DevRelay) -> None:
+        """Starts one relay (again); does not wait until it is ready."""
+        relay.config_path.write_text(relay.toml())
+        with relay.log_path.open("ab") as log:
+            relay.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "relay.cli", "run", "-c", str(relay.config_path), "--die-with-parent",
+                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    async def wait_ready(self, relay: DevRelay) -> None:
+        """Until the relay's API says that it is ready."""
+        async with Client(relay.api_url, timeout_s=2.0) as client:
+            waiting = asyncio.ensure_future(client.wait_ready(START_TIMEOUT_S))
+            assert relay.process is not None
+            ended = asyncio.ensure_future(relay.process.wait())
+            done, _ = await asyncio.wait({waiting, ended}, return_when=asyncio.FIRST_COMPLETED)
+            ended.cancel()
+            if waiting not in done or waiting.exception() is not None:
+                waiting.cancel()
+                log = relay.log_path.read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"{relay.name} did not come up; its log ends:\n{log}")
+
+    async def _start_impairer(self, bad: Impaired) -> None:
+        near, far = self[bad.near], self[bad.far]
+        bad.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "relay.cli", "impair", "--json", "--ports", str(1 + near.workers),
+            "--a", f"{bad.near_listen},{near.data}", "--b", f"{bad.far_listen},{far.data}", *bad.options,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+
+    async def stop_impairer(self, bad: Impaired) -> str:
+        """Ends it; answers what it printed: JSON lines, the last one with the final counts."""
+        assert bad.process is not None
+        if bad.process.returncode is None:
+            bad.process.send_signal(signal.SIGTERM)
+        out, _ = await bad.process.communicate()
+        return out.decode()
+
+    async def kill(self, relay: DevRelay) -> None:
+        """SIGTERM, and SIGKILL to its whole process group when that takes too long."""
+        process = relay.process
+        if process is None:
+            return
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+            except TimeoutError:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        relay.process = None
+
+    async def stop(self) -> None:
+        """Stops everything and removes the folder."""
+        await asyncio.gather(*(self.kill(relay) for relay in self.relays))
+        for bad in self.impaired:
+            if bad.process is not None and bad.process.returncode is None:
+                await self.stop_impairer(bad)
+        self._stack.close()
+
+    @contextlib.asynccontextmanager
+    async def client(self, name: str) -> AsyncIterator[Client]:
+        """A client of that relay's API."""
+        async with Client(self[name].api_url) as client:
+            yield client

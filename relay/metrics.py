@@ -1,0 +1,174 @@
+"""Prometheus metrics: one collector that reads the counter pages when it is asked, and keeps no numbers of its own.
+
+Every counter of ``ZR_STAT_LIST`` becomes a metric. The usual ones have their field's standard names (``_NAMED``); any
+other is ``zrelay_<name>``, so that a new counter is visible without a line here. Labels are bounded: worker, direction,
+call, kind, reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from relay import _core
+
+
+class Named(NamedTuple):
+    """Where a counter goes: family, extra labels, factor to base units."""
+
+    family: str
+    labels: dict[str, str]
+    factor: float = 1.0
+
+
+_NAMED = {
+    "rx_link": Named("zrelay_udp_packets", {"direction": "in"}),
+    "tx_sent": Named("zrelay_udp_packets", {"direction": "out"}),
+    "rx_link_bytes": Named("zrelay_udp_bytes", {"direction": "in"}),
+    "tx_bytes": Named("zrelay_udp_bytes", {"direction": "out"}),
+    "sys_recvmmsg": Named("zrelay_udp_syscalls", {"call": "recvmmsg"}),
+    "sys_sendmmsg": Named("zrelay_udp_syscalls", {"call": "sendmmsg"}),
+    "sys_epoll": Named("zrelay_udp_syscalls", {"call": "epoll_wait"}),
+    "busy_ns": Named("zrelay_worker_busy_seconds", {}, 1e-9),
+    "turn_ns_max": Named("zrelay_worker_turn_max_seconds", {}, 1e-9),
+    "kcp_segs_sent": Named("zrelay_kcp_segments", {"direction": "out"}),
+    "kcp_segs_received": Named("zrelay_kcp_segments", {"direction": "in"}),
+    "kcp_retrans_timeout": Named("zrelay_kcp_retransmitted_segments", {"kind": "timeout"}),
+    "kcp_retrans_fast": Named("zrelay_kcp_retransmitted_segments", {"kind": "fast"}),
+    "kcp_duplicates": Named("zrelay_kcp_duplicate_segments", {}),
+}
+_HISTOGRAMS = {
+    "turn_ns": Named("zrelay_worker_turn_seconds", {}, 1e-9),
+    "hop_delay_us": Named("zrelay_link_hop_delay_seconds", {}, 1e-6),
+    "age_us": Named("zrelay_packet_age_seconds", {}, 1e-6),
+    "rx_batch": Named("zrelay_udp_batch_packets", {"direction": "in"}),
+    "tx_run": Named("zrelay_udp_batch_packets", {"direction": "out"}),
+}
+
+
+class Facts(NamedTuple):
+    """What the page does not know."""
+
+    version: str
+    started_s: float
+    ready: bool
+    worker_up: dict[int, bool]
+    worker_restarts: dict[int, int]
+    streams: dict[tuple[str, str], int]  # (state, role) -> count
+    links_up: dict[str, bool]  # by peer
+
+
+class PageCollector(Collector):
+    """Reads ``pages()``: pairs of a lane's label ("0", "1", ..., "agent") and its StatPage."""
+
+    def __init__(self, pages: Callable[[], Iterable[tuple[str, _core.StatPage]]], facts: Callable[[], Facts]) -> None:
+        self._pages = pages
+        self._facts = facts
+
+    def collect(self) -> Iterator[Metric]:
+        """One family per metric name, one sample per lane."""
+        pages = [(lane, page) for lane, page in self._pages()]
+        yield from self._collect_facts()
+        yield from self._collect_counters(pages)
+        yield _drops(pages)
+        yield from _histograms(pages)
+
+    def _collect_facts(self) -> Iterator[Metric]:
+        facts = self._facts()
+        build = GaugeMetricFamily("zrelay_build_info", "Version of this relay; always 1", labels=["version"])
+        build.add_metric([facts.version], 1)
+        yield build
+        yield GaugeMetricFamily("zrelay_start_time_seconds", "When the agent started, Unix time", value=facts.started_s)
+        yield GaugeMetricFamily("zrelay_ready", "1 when this relay takes streams", value=float(facts.ready))
+        up = GaugeMetricFamily("zrelay_worker_up", "1 while the worker runs", labels=["worker"])
+        restarts = CounterMetricFamily("zrelay_worker_restarts", "Times a worker was replaced", labels=["worker"])
+        for worker, is_up in facts.worker_up.items():
+            up.add_metric([str(worker)], float(is_up))
+            restarts.add_metric([str(worker)], facts.worker_restarts.get(worker, 0))
+        yield up
+        yield restarts
+        streams = GaugeMetricFamily("zrelay_streams", "Streams by state and role", labels=["state", "role"])
+        for (state, role), count in facts.streams.items():
+            streams.add_metric([state, role], count)
+        yield streams
+        links = GaugeMetricFamily("zrelay_link_up", "1 while the session with this peer is up", labels=["peer"])
+        for peer, is_up in facts.links_up.items():
+            links.add_metric([peer], float(is_up))
+        yield links
+
+    def _collect_counters(self, pages: list[tuple[str, _core.StatPage]]) -> Iterator[Metric]:
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        values = [(lane, page.stats()) for lane, page in pages]
+        for name, kind, unit, help_text in _core.STATS:
+            named = _NAMED.get(name, Named(f"zrelay_{name}", {}))
+            family = families.get(named.family)
+            if family is None:
+                text = f"{help_text} ({unit})" if named.factor == 1.0 else help_text
+                make = CounterMetricFamily if kind == "c" else GaugeMetricFamily
+                family = families[named.family] = make(named.family, text, labels=["worker", *named.labels])
+            for lane, stats in values:
+                family.add_metric([lane, *named.labels.values()], stats[name] * named.factor)
+        yield from families.values()
+
+
+def _drops(pages: list[tuple[str, _core.StatPage]]) -> CounterMetricFamily:
+    family = CounterMetricFamily(
+        "zrelay_udp_dropped_packets",
+        "Packets not forwarded, by ledger and reason",
+        labels=["worker", "direction", "reason"],
+    )
+    for lane, page in pages:
+        drops = page.drops()
+        for name, ledger, word, _ in _core.DROPS:
+            family.add_metric([lane, ledger, word], drops[name])
+    return family
+
+
+def _histograms(pages: list[tuple[str, _core.StatPage]]) -> Iterator[HistogramMetricFamily]:
+    """Octaves instead of the page's eighths: 41 buckets a lane are enough for a dashboard."""
+    families: dict[str, HistogramMetricFamily] = {}
+    for name, _, _, help_text in _core.HISTS:
+        named = _HISTOGRAMS.get(name, Named(f"zrelay_{name}", {}))
+        family = families.get(named.family)
+        if family is None:
+            family = families[named.family] = HistogramMetricFamily(
+                named.family, help_text, labels=["worker", *named.labels]
+            )
+        for lane, page in pages:
+            octaves: dict[int, int] = {}
+            total = 0.0
+            for floor, count in page.hist(name):
+                octaves[floor.bit_length()] = octaves.get(floor.bit_length(), 0) + count
+                total += floor * count
+            buckets, seen = [], 0
+            for bits in range(0, 41):
+                seen += octaves.get(bits, 0)
+                buckets.append((f"{(1 << bits) * named.factor:.9g}", seen))
+            seen = sum(octaves.values())
+            family.add_metric([lane, *named.labels.values()], [*buckets, ("+Inf", seen)], total * named.factor)
+    yield from families.values()
+
+
+def exposition(collector: PageCollector) -> bytes:
+    """The text format of Prometheus."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    return generate_latest(registry)
+
+
+def percentile(buckets: Iterable[tuple[int, int]], share: float) -> int | None:
+    """The lowest value of the bucket that holds ``share`` (0..1) of a histogram's counts; None when it is empty."""
+    counted = list(buckets)
+    total = sum(count for _, count in counted)
+    if total == 0:
+        return None
+    seen = 0
+    for floor, count in counted:
+        seen += count
+        if seen >= share * total:
+            return floor
+    return counted[-1][0]

@@ -1,0 +1,254 @@
+"""Sessions with peers: hello, answer, liveness. Pure: datagrams and `now` in, actions and session events out.
+
+             start           hello or answer            2 s silence              8 s more
+    idle ───────────▶ greeting ───────────▶ up ───────────────────▶ silent ──────────────▶ down
+                                            ▲ ▲  same peer answers   │  │                    │
+                                            │ └──────────────────────┘  │ new boot id        │
+                                            └── drop and add ───────────┴────────────────────┘
+
+Both sides greet. A side keeps one receive index per session and says it in its hello; whoever hears a hello answers
+with its own, so two hellos that cross name the same pair of indices: one session. The pair (boot id, index) of a
+replaced session is remembered, so that a late datagram does not bring it back.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from relay.actions import Action, Log, SendDatagram, SessionAdd, SessionDrop
+from relay.messages import Hello, Violation, decode_hello, encode_hello
+from relay.placement import Slots
+from relay.units import Address
+
+MS = 1_000_000
+SECOND = 1000 * MS
+SILENT_NS = 2 * SECOND
+DOWN_NS = 10 * SECOND
+SESSIONS_MAX = 64
+
+State = Literal["idle", "greeting", "up", "silent", "down"]
+_EDGES: dict[State, tuple[State, ...]] = {
+    "idle": ("greeting", "up"),
+    "greeting": ("up",),
+    "up": ("silent", "down"),
+    "silent": ("up", "down"),
+    "down": ("up",),
+}
+
+
+@dataclass
+class Session:
+    """An association with one boot of a peer; `slot` names it in the lanes."""
+
+    slot: int
+    index: int
+    peer_index: int
+    boot_id: int
+    lanes: int
+    address: Address
+    heard_at: int
+
+
+@dataclass
+class Peer:
+    """One listed relay and where its session stands."""
+
+    id: str
+    addresses: Sequence[Address]
+    state: State = "idle"
+    index: int = 0
+    session: Session | None = None
+    greeting_since: int = 0
+    greet_at: int | None = None
+    tries: int = 0
+    replaced: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=32))
+
+
+@dataclass(frozen=True)
+class SessionUp:
+    peer: str
+    slot: int
+
+
+@dataclass(frozen=True)
+class SessionDown:
+    peer: str
+    slot: int
+
+
+class Sessions:
+    """All peers of one relay. `actions` and `events` are emptied by the owner after every call."""
+
+    def __init__(
+        self,
+        relay_id: str,
+        boot_id: int,
+        lanes: int,
+        peers: Mapping[str, Sequence[Address]],
+        rng: random.Random,
+        *,
+        rate: int = 4,
+        mtu: int = 1420,
+    ) -> None:
+        self._hello = Hello(relay=relay_id, boot_id=boot_id, index=0, lanes=lanes, rate_idle=rate, rate_active=rate)
+        self._rng = rng
+        self._rate_mhz = rate * 1000
+        self._mtu = mtu
+        self._slots = Slots(SESSIONS_MAX)
+        self._by_slot: dict[int, Peer] = {}
+        self._indices: set[int] = set()
+        self.peers = {id: Peer(id, list(addresses)) for id, addresses in peers.items()}
+        self.actions: list[Action] = []
+        self.events: list[SessionUp | SessionDown] = []
+
+    # -- inputs -----------------------------------------------------------------------------------------------------
+
+    def start(self, now: int) -> None:
+        for peer in self.peers.values():
+            peer.index = self._new_index()
+            self._set_state(peer, "greeting")
+            self._greet(peer, now)
+
+    def on_datagram(self, data: bytes, source: Address, now: int) -> str | None:
+        """A hello or an answer; returns the drop word when it is refused."""
+        try:
+            hello = decode_hello(data)
+        except Violation:
+            return "length" if len(data) < 5 else "msg"
+        if hello.relay == self._hello.relay:
+            return "self"
+        peer = self.peers.get(hello.relay)
+        if peer is None or source not in peer.addresses:
+            return "unknown_peer"
+        if (hello.boot_id, hello.index) in peer.replaced:
+            return "old"
+        if hello.to is not None and hello.to != peer.index:
+            return "noindex"
+        session = peer.session
+        if session is None or (session.boot_id, session.peer_index) != (hello.boot_id, hello.index):
+            if session is not None:
+                self._drop(peer, keep_index=hello.to is not None)
+            if not self._add(peer, hello, source, now):
+                return "pool"
+        else:
+            self.on_heard(session.slot, now)
+        if hello.to is None:
+            self._send(peer, source, to=hello.index)
+        return None
+
+    def on_heard(self, slot: int, now: int) -> None:
+        """Something valid of this session was heard at `now`."""
+        peer = self._by_slot.get(slot)
+        if peer is None or peer.session is None or now < peer.session.heard_at:
+            return
+        peer.session.heard_at = now
+        if peer.state == "silent":
+            self._set_state(peer, "up")
+            peer.greet_at = None
+
+    def on_timer(self, now: int) -> None:
+        for peer in self.peers.values():
+            session = peer.session
+            if session is not None and peer.state == "up" and now - session.heard_at >= SILENT_NS:
+                self._set_state(peer, "silent")
+                peer.tries, peer.greeting_since, peer.greet_at = 0, now, now
+            if session is not None and peer.state == "silent" and now - session.heard_at >= DOWN_NS:
+                self._drop(peer, keep_index=False)
+            if peer.greet_at is not None and now >= peer.greet_at:
+                self._send(peer, peer.addresses[peer.tries % len(peer.addresses)], to=None)
+                peer.tries += 1
+                peer.greet_at = now + self._retry_ns(now - peer.greeting_since)
+
+    def deadline(self) -> int | None:
+        times = [peer.greet_at for peer in self.peers.values() if peer.greet_at is not None]
+        for peer in self.peers.values():
+            if peer.session is not None:
+                times.append(peer.session.heard_at + (SILENT_NS if peer.state == "up" else DOWN_NS))
+        return min(times, default=None)
+
+    # -- questions --------------------------------------------------------------------------------------------------
+
+    def slot_of(self, peer_id: str) -> int | None:
+        """The slot of the session with this peer, when it is up."""
+        peer = self.peers.get(peer_id)
+        return peer.session.slot if peer is not None and peer.session is not None and peer.state == "up" else None
+
+    def peer_of(self, slot: int) -> str | None:
+        peer = self._by_slot.get(slot)
+        return None if peer is None else peer.id
+
+    def adds(self) -> list[SessionAdd]:
+        """One for every session there is: what a new worker must be told."""
+        return [self._session_add(peer.session) for peer in self.peers.values() if peer.session is not None]
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _add(self, peer: Peer, hello: Hello, source: Address, now: int) -> bool:
+        slot = self._slots.take()
+        if slot is None:
+            return False
+        session = Session(slot, peer.index, hello.index, hello.boot_id, hello.lanes, source, now)
+        peer.session = session
+        self._by_slot[slot] = peer
+        self._set_state(peer, "up")
+        peer.greet_at = None
+        self.actions.append(self._session_add(session))
+        self.actions.append(Log("info", "session up", {"peer": peer.id, "address": str(source)}))
+        self.events.append(SessionUp(peer.id, slot))
+        return True
+
+    def _drop(self, peer: Peer, *, keep_index: bool) -> None:
+        session = peer.session
+        assert session is not None
+        peer.session = None
+        peer.replaced.append((session.boot_id, session.peer_index))
+        del self._by_slot[session.slot]
+        self._slots.give(session.slot)
+        if not keep_index:
+            self._indices.discard(peer.index)
+            peer.index = self._new_index()
+        self._set_state(peer, "down")
+        # Events first: what still speaks to the old session stops before its slot is closed.
+        self.events.append(SessionDown(peer.id, session.slot))
+        self.actions.append(SessionDrop(session.slot))
+        self.actions.append(Log("warning", "session down", {"peer": peer.id}))
+
+    def _session_add(self, session: Session) -> SessionAdd:
+        return SessionAdd(
+            session.slot, session.index, session.peer_index, session.lanes, self._rate_mhz, self._mtu, session.address
+        )
+
+    def _greet(self, peer: Peer, now: int) -> None:
+        peer.tries, peer.greeting_since, peer.greet_at = 0, now, now
+
+    def _send(self, peer: Peer, address: Address, *, to: int | None) -> None:
+        said = self._hello
+        hello = Hello(
+            relay=said.relay, boot_id=said.boot_id, index=peer.index, lanes=said.lanes,
+            rate_idle=said.rate_idle, rate_active=said.rate_active, to=to,
+        )  # fmt: skip
+        self.actions.append(SendDatagram(address, encode_hello(hello)))
+
+    def _retry_ns(self, since: int) -> int:
+        """100 ms ± 33 % for 3 s, 250 ms for 30 s, then growing to 5 s, for ever (link.md §5)."""
+        if since < 3 * SECOND:
+            return int(100 * MS * self._rng.uniform(0.67, 1.33))
+        if since < 33 * SECOND:
+            return int(250 * MS * self._rng.uniform(0.67, 1.33))
+        return int(min(5 * SECOND, 250 * MS + (since - 33 * SECOND) // 4) * self._rng.uniform(0.8, 1.0))
+
+    def _new_index(self) -> int:
+        while True:
+            index = self._rng.getrandbits(26)
+            if index not in self._indices:
+                self._indices.add(index)
+                return index
+
+    def _set_state(self, peer: Peer, state: State) -> None:
+        if state not in _EDGES[peer.state]:
+            raise AssertionError(f"{peer.id}: {peer.state} -> {state}")
+        peer.state = state

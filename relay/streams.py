@@ -1,0 +1,167 @@
+"""The records of one relay's streams: what is wanted, apart from how a worker is told (relay/workers.py).
+
+    Stream ─┬─ publication   (published here: local)        subs      who wants it as RTP, by subscriber id
+            └─ pull          (from a parent: pulled)        children  relays below, by (session, conv)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from relay.requests import PublishRequest, SubscribeRequest
+from relay.tracks import Track
+from relay.units import Address
+
+PullState = Literal["wanted", "resolving", "pulling", "live", "failed"]
+NUMBER_JUMP = 1 << 16
+_EDGES: dict[PullState, tuple[PullState, ...]] = {
+    "wanted": ("resolving", "failed"),
+    "resolving": ("pulling", "failed", "wanted"),
+    "pulling": ("live", "failed", "wanted"),
+    "live": ("wanted", "failed"),
+    "failed": ("wanted",),
+}
+
+
+@dataclass
+class Publication:
+    """A publisher here. `address` is known once the ingress socket is open."""
+
+    body: PublishRequest
+    ingress: int
+    sources: tuple[Address, ...]
+    port: int
+    address: Address | None = None
+    error: str | None = None
+    asked: bool = False
+
+
+@dataclass
+class Attempt:
+    """One upstream asked for a stream; (session, conv) is its conversation, `r` its request number."""
+
+    peer: str
+    session: int
+    conv: int
+    r: int
+
+
+@dataclass
+class Pull:
+    """Where a stream that is not published here comes from."""
+
+    state: PullState = "wanted"
+    attempts: list[Attempt] = field(default_factory=list)
+    parent: Attempt | None = None
+    route: tuple[str, ...] = ()  # relay ids from the origin to the parent
+    below: tuple[str, ...] = ()  # relays on the way down, of the child that asked first
+    backoff_ns: int = 0
+    retry_at: int | None = None
+    give_up_at: int | None = None
+    linger_until: int | None = None
+    keyframe_at: dict[int, int] = field(default_factory=dict)
+
+    def set_state(self, state: PullState) -> None:
+        if state not in _EDGES[self.state]:
+            raise AssertionError(f"pull: {self.state} -> {state}")
+        self.state = state
+
+
+@dataclass
+class Sub:
+    """An RTP subscriber. `added`: its worker has been told."""
+
+    slot: int
+    body: SubscribeRequest
+    default: Address | None
+    by_track: dict[str, Address]
+    added: bool = False
+
+
+@dataclass
+class Child:
+    """A relay below. `next`: first media number it gets, known when the worker answered."""
+
+    peer: str
+    session: int
+    conv: int
+    lane: int
+    want: int
+    r: int
+    route: tuple[str, ...]
+    resume: tuple[int, int] | None
+    slot: int | None = None  # None: waits for our own parent's answer
+    next: int | None = None
+
+
+@dataclass
+class Stream:
+    """One stream of this relay."""
+
+    id: str
+    worker: int
+    slot: int
+    epoch: int = 0
+    number: int = 0  # where media numbers start when the stream is opened anew
+    tracks: tuple[Track, ...] = ()
+    group: str | None = None
+    opened: bool = False
+    publication: Publication | None = None
+    pull: Pull | None = None
+    subs: dict[str, Sub] = field(default_factory=dict)
+    children: dict[tuple[int, int], Child] = field(default_factory=dict)
+
+    @property
+    def role(self) -> str:
+        return "pulled" if self.publication is None else "local"
+
+    @property
+    def state(self) -> str:
+        if self.publication is not None:
+            return "live"
+        if self.pull is None:
+            return "ended"
+        return "lingering" if self.pull.linger_until is not None else self.pull.state
+
+    @property
+    def confirmed(self) -> bool:
+        """The way to the publisher's relay stands."""
+        return self.publication is not None or (self.pull is not None and self.pull.state == "live")
+
+    @property
+    def wanted(self) -> bool:
+        return bool(self.subs or self.children)
+
+
+class Streams:
+    """By id, and by (worker, slot) for what workers report."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, Stream] = {}
+        self._by_slot: dict[tuple[int, int], Stream] = {}
+
+    def add(self, stream: Stream) -> None:
+        self._by_id[stream.id] = stream
+        self._by_slot[stream.worker, stream.slot] = stream
+
+    def remove(self, stream: Stream) -> None:
+        del self._by_id[stream.id]
+        del self._by_slot[stream.worker, stream.slot]
+
+    def get(self, stream_id: str) -> Stream | None:
+        return self._by_id.get(stream_id)
+
+    def at(self, worker: int, slot: int) -> Stream | None:
+        return self._by_slot.get((worker, slot))
+
+    def ids(self) -> list[str]:
+        return sorted(self._by_id)
+
+    def __iter__(self) -> Iterator[Stream]:
+        """A copy: the loop may add and remove."""
+        return iter(list(self._by_id.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_id)

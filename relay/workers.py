@@ -1,0 +1,153 @@
+"""The workers as the control plane sees them: which are up, whose slots are free, and a stream's records as commands.
+
+Nothing is sent to a worker that is down: it gets everything again when it is back (`open_stream` from the records).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from relay.actions import Action, Command, OpenIngress
+from relay.commands import encode
+from relay.placement import Slots
+from relay.streams import Child, Stream, Sub
+from relay.tracks import CODECS, Track
+from relay.units import Address
+
+KINDS = {"audio": 0, "video": 1, "data": 2}
+CODEC_CODES = {word: code for code, word in enumerate(CODECS, 1)}
+ALL_LAYERS = 255
+Done = Callable[[int, int, int], None]  # rc, value, now
+
+
+class Workers:
+    """`emit` takes the actions."""
+
+    def __init__(self, count: int, streams_max: int, ingress_ip: str, emit: Callable[[Action], None]) -> None:
+        self.up = [False] * count
+        self.streams = [Slots(streams_max) for _ in range(count)]
+        self.subs = [Slots(max(streams_max * 4, 64)) for _ in range(count)]
+        self.ingress = [Slots(min(streams_max, 60000)) for _ in range(count)]
+        self._ingress_ip = ingress_ip
+        self._emit = emit
+        self._pending: dict[tuple[int, int], Done] = {}
+        self._seq = 0
+
+    def command(self, worker: int, op: str, *, addr: Address | None = None, **fields: int) -> None:
+        if self.up[worker]:
+            self._emit(Command(worker, encode(op, 0, addr=addr, **fields)))
+
+    def ask(self, worker: int, op: str, done: Done, **fields: int) -> None:
+        """A command whose answer is wanted; `done` is never called when the worker dies first."""
+        if not self.up[worker]:
+            return
+        self._seq = self._seq % 0xFFFFFFFF + 1
+        self._pending[worker, self._seq] = done
+        self._emit(Command(worker, encode(op, self._seq, addr=None, **fields)))
+
+    def on_done(self, worker: int, seq: int, rc: int, value: int, now: int) -> None:
+        done = self._pending.pop((worker, seq), None)
+        if done is not None:
+            done(rc, value, now)
+
+    def lost(self, worker: int) -> None:
+        self.up[worker] = False
+        for key in [key for key in self._pending if key[0] == worker]:
+            del self._pending[key]
+
+    # -- a stream's records as commands ------------------------------------------------------------------------------
+
+    def open_stream(self, stream: Stream) -> None:
+        """Everything about the stream but its pull's conversation and its children."""
+        if stream.opened or not self.up[stream.worker]:
+            return
+        local = stream.publication is not None
+        self.command(
+            stream.worker, "stream_open", stream=stream.slot, local=int(local), epoch=stream.epoch, number=stream.number
+        )
+        stream.opened = True
+        self.set_tracks(stream)
+        self.open_ingress(stream)
+        for sub in stream.subs.values():
+            self.add_sub(stream, sub)
+
+    def raise_epoch(self, stream: Stream) -> None:
+        """Local subscribers stay; the caller has told the children."""
+        local = int(stream.publication is not None)
+        where = {"stream": stream.slot, "local": local, "epoch": stream.epoch, "number": stream.number}
+        self.command(stream.worker, "stream_epoch", addr=None, **where)
+        self.set_tracks(stream)
+        if stream.publication is not None and stream.publication.address is not None:
+            self.set_sources(stream)
+
+    def set_tracks(self, stream: Stream) -> None:
+        for number, track in enumerate(stream.tracks):
+            self.command(
+                stream.worker, "stream_track", stream=stream.slot, track=number, format=track_format(track),
+                clock_rate=track.clock_rate, ssrc=track.ssrc or 0,
+            )  # fmt: skip
+
+    def open_ingress(self, stream: Stream) -> None:
+        publication = stream.publication
+        if publication is not None and stream.opened:
+            publication.asked = True
+            self._emit(OpenIngress(stream.worker, publication.ingress, self._ingress_ip, publication.port))
+
+    def bind_ingress(self, stream: Stream) -> None:
+        publication = stream.publication
+        assert publication is not None
+        learn = int(publication.body.ingress.source == "learn")
+        self.command(stream.worker, "ingress_bind", ingress=publication.ingress, stream=stream.slot, learn=learn)
+        self.set_sources(stream)
+
+    def set_sources(self, stream: Stream) -> None:
+        publication = stream.publication
+        assert publication is not None
+        for source in publication.sources:
+            self.command(stream.worker, "ingress_source", ingress=publication.ingress, addr=source)
+
+    def close_stream(self, stream: Stream) -> None:
+        """The worker forgets it; its records stay and can be opened again."""
+        if stream.opened:
+            self.command(stream.worker, "stream_close", stream=stream.slot)
+        stream.opened = False
+        for sub in stream.subs.values():
+            sub.added = False
+
+    def add_sub(self, stream: Stream, sub: Sub) -> None:
+        if not stream.opened or sub.added:
+            return
+        spatial = ALL_LAYERS if sub.body.max_layer is None else sub.body.max_layer
+        self.command(
+            stream.worker, "sub_add", sub=sub.slot, stream=stream.slot, tracks=track_mask(stream, sub),
+            layers=spatial | ALL_LAYERS << 8, addr=sub.default,
+        )  # fmt: skip
+        for number, track in enumerate(stream.tracks):
+            if track.id in sub.by_track:
+                self.command(stream.worker, "sub_addr", sub=sub.slot, track=number, addr=sub.by_track[track.id])
+        sub.added = True
+
+    def drop_sub(self, stream: Stream, sub: Sub) -> None:
+        if sub.added:
+            self.command(stream.worker, "sub_drop", sub=sub.slot)
+        sub.added = False
+
+    def add_child(self, stream: Stream, child: Child, done: Done) -> None:
+        assert child.slot is not None
+        resume = child.resume
+        start = resume[1] + 1 if resume is not None and resume[0] == stream.epoch else 0
+        self.ask(
+            stream.worker, "child_add", done, sub=child.slot, stream=stream.slot, session=child.session,
+            conv=child.conv, lane_want=child.lane | child.want << 8, **{"from": start},
+        )  # fmt: skip
+
+
+def track_format(track: Track) -> int:
+    return KINDS[track.kind] | CODEC_CODES.get(track.codec, 0) << 8 | track.payload_type << 16
+
+
+def track_mask(stream: Stream, sub: Sub) -> int:
+    """One bit a track; all of them unless the subscriber names its tracks."""
+    if sub.body.tracks is None:
+        return 0xFFFF
+    return sum(1 << number for number, track in enumerate(stream.tracks) if track.id in sub.body.tracks)

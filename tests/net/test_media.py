@@ -1,0 +1,84 @@
+"""Real media through real relays: ffmpeg and GStreamer in, ffmpeg out, every picture and audio packet compared."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from relay import ffmpeg
+from relay.dev import DevMesh, Impaired
+from relay.passage import Carried, Passage
+
+SECONDS = 4.0
+needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is missing: apt-get install ffmpeg")
+needs_gstreamer = pytest.mark.skipif(
+    shutil.which("gst-launch-1.0") is None,
+    reason="GStreamer is missing: apt-get install gstreamer1.0-tools gstreamer1.0-plugins-{good,bad}",
+)
+pytestmark = [pytest.mark.net, needs_ffmpeg]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("media") / "source.mkv"
+    asyncio.run(ffmpeg.make_source(path, SECONDS))
+    return path
+
+
+async def carry(source: Path, *, loss: str | None = None, video: bool = True, gstreamer: bool = False) -> Carried:
+    bad = [Impaired("bj-1", "sh-1", ["--loss", loss, "--delay", "20ms", "--seed", "7"])] if loss else []
+    tracks = [ffmpeg.TRACK_V0, ffmpeg.TRACK_A0] if video else [ffmpeg.TRACK_A0]
+    async with DevMesh(3, impaired=bad) as mesh, Passage(mesh, "cam/1", tracks) as passage:
+        await passage.publish()
+        view = await passage.subscribe()
+        assert view["route"] == ["bj-1", "sh-1", "gz-1"]
+        await passage.listen()
+        if gstreamer:
+            await passage.watch(asyncio.ensure_future(gst_publish(source, passage.ingress.port)))
+        else:
+            await passage.send(ffmpeg.publish_arguments(source, passage.ingress, video=video))
+        return await passage.finish(source)
+
+
+async def gst_publish(source: Path, port: int) -> None:
+    process = await asyncio.create_subprocess_exec(
+        "gst-launch-1.0", "-q", "filesrc", f"location={source}", "!", "matroskademux", "name=demux",
+        "demux.video_0", "!", "queue", "!", "h264parse", "!", "rtph264pay", "pt=96", "config-interval=-1", "mtu=1200",
+        "!", "udpsink", "host=127.0.0.1", f"port={port}",
+        "demux.audio_0", "!", "queue", "!", "opusparse", "!", "rtpopuspay", "pt=97",
+        "!", "udpsink", "host=127.0.0.1", f"port={port}",
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, err = await asyncio.wait_for(process.communicate(), SECONDS + 20)
+    assert process.returncode == 0, err.decode()
+
+
+@pytest.mark.parametrize("loss", [None, "5%"])
+def test_ffmpeg_through_three_relays_loses_and_harms_nothing(source: Path, loss: str | None) -> None:
+    carried = asyncio.run(carry(source, loss=loss))
+    assert carried.faults() == []
+    assert len(carried.sent_video) == SECONDS * ffmpeg.FPS
+
+
+def test_ffmpegs_default_packet_size_travels_as_two_segments(source: Path) -> None:
+    """1 472 bytes is ffmpeg's default: more than the 1 380 of one segment."""
+    carried = asyncio.run(carry(source))
+    assert carried.faults() == []
+    assert carried.counter.longest > 1380
+
+
+@needs_gstreamer
+def test_gstreamer_through_three_relays_loses_and_harms_nothing(source: Path) -> None:
+    carried = asyncio.run(carry(source, gstreamer=True))
+    assert carried.faults() == []
+
+
+def test_audio_alone_travels_too(tmp_path: Path) -> None:
+    path = tmp_path / "tone.mkv"
+    asyncio.run(ffmpeg.make_source(path, SECONDS, video=False))
+    carried = asyncio.run(carry(path, video=False))
+    assert carried.faults() == []
+    assert len(carried.sent_audio) > SECONDS * 45  # 20 ms packets

@@ -1,0 +1,116 @@
+"""The configuration file: defaults, places of errors, what must not start."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from relay.config import Config, ConfigError, check, effective, load, loads
+from relay.units import Address
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "relay/data/examples").glob("*.toml"))
+PLAIN = "[security]\ninsecure_plaintext = true\n"
+
+
+def refused(text, environ=None):
+    with pytest.raises(ConfigError) as error:
+        loads(text, "f.toml", environ or {})
+    assert error.value.exit_code == 78
+    return str(error.value)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_is_valid(path):
+    assert load(path, {}).node.id
+
+
+def test_there_are_examples():
+    assert len(EXAMPLES) == 4
+
+
+def test_an_empty_file_is_a_relay_on_loopback():
+    assert loads("", environ={}) == Config()
+    assert Config().listen.data.is_loopback
+    assert Config().listen.api.is_loopback
+    assert Config().workers.count >= 1
+    assert check(Config()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[sockets]\n  recieve_buffer = '1MiB'\n", "f.toml:2:3: unknown key 'recieve_buffer' in [sockets] (did you mean 'receive_buffer'?)"),
+        ("[lisen]\n", "f.toml:1:1: unknown key 'lisen' (did you mean 'listen'?)"),
+        ("[node]\nid = \n", "f.toml:2:6:"),
+        ("[workers]\ncount = '4'\n", "f.toml:2:1: count:"),
+        ("[workers]\ncount = 0\n", "f.toml:2:1: count:"),
+        ("[workers]\ncount = -1\n", "f.toml:2:1: count:"),
+        ("[workers]\ncount = 1_000_000\n", "f.toml:2:1: count:"),
+        ("[workers]\ncount = true\n", "f.toml:2:1: count: expected int or str, got bool"),
+        ("[workers]\ncount = 62\n", "oversubscribe = true"),
+        ("[workers]\ncpus = '0,0'\n", "names a CPU twice"),
+        ("[workers]\ncpus = '9999'\n", "offline"),
+        ("[links]\ndeadline = '5'\n", "f.toml:2:1: deadline: '5' has no unit"),
+        ("[links]\ndeadline = '5 m'\n", "f.toml:2:1: deadline:"),
+        ("[links]\ndeadline = '-1s'\n", "f.toml:2:1: deadline:"),
+        ("[links]\ndeadline = '1e9s'\n", "f.toml:2:1: deadline:"),
+        ("[listen]\ndata = '::1:29900'\n", "f.toml:2:1: data:"),
+        ("[listen]\ndata = '[fe80::1%eth0]:29900'\n", "f.toml:2:1: data:"),
+        ("[listen]\ndata = 'localhost:29900'\n", "f.toml:2:1: data:"),
+        ("[listen]\napi = '0.0.0.0:7481'\n", "f.toml:2:1: the API has no tokens yet"),
+        ("[ingress]\nports = '2-1'\n", "ends before it begins"),
+        (PLAIN + "[listen]\ndata = '0.0.0.0:29900'\n", "f.toml:4:1: 0.0.0.0:29900 is not loopback"),
+        (PLAIN + "[[peers]]\nid = 'x'\naddresses = ['192.0.2.1:1']\n", "f.toml:5:1: 192.0.2.1:1 is not loopback"),
+        ("[[peers]]\nid = 'x'\naddresses = ['127.0.0.1:1']\n", "sealed links come later"),
+        (PLAIN + "[[peers]]\nid = 'x'\naddresses = []\n[[peers]]\nid = 'x'\naddresses = []\n", "f.toml:7:1: peer 'x' is listed twice"),
+        (PLAIN + "[[peers]]\nid = 'relay'\naddresses = []\n", "is this relay itself"),
+        (PLAIN + "[[peers]]\nid = 'x'\n", "f.toml:3:1: [[peers]] needs 'addresses'"),
+        (PLAIN + "[[upstreams]]\npeer = 'y'\n", "f.toml:4:1: no peer 'y' is listed"),
+    ],
+)  # fmt: skip
+def test_an_error_names_its_place(text, said):
+    assert said in refused(text)
+
+
+@pytest.mark.parametrize("data", [b"[node]\nid = '\xff'\n", b"[node]\n\0", b"#" * (10 << 20)])
+def test_bytes_that_are_no_text_are_refused(tmp_path, data):
+    path = tmp_path / "f.toml"
+    path.write_bytes(data)
+    with pytest.raises(ConfigError) as error:
+        load(path, {})
+    assert error.value.exit_code == 78
+
+
+def test_crlf_is_fine(tmp_path):
+    path = tmp_path / "f.toml"
+    path.write_bytes(b"[node]\r\nid = 'bj-1'\r\n")
+    assert load(path, {}).node.id == "bj-1"
+
+
+def test_a_missing_file_and_a_directory_exit_78(tmp_path):
+    for path in (tmp_path, tmp_path / "none.toml"):
+        with pytest.raises(ConfigError) as error:
+            load(path)
+        assert error.value.exit_code == 78
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file_exits_77(tmp_path):
+    path = tmp_path / "f.toml"
+    path.touch(mode=0)
+    with pytest.raises(ConfigError) as error:
+        load(path)
+    assert error.value.exit_code == 77
+
+
+def test_the_environment_overrides_the_file_and_is_blamed_for_its_own():
+    environ = {"ZRELAY_NODE__ID": "sh-1", "ZRELAY_WORKERS__COUNT": "1", "ZRELAY_LISTEN__DATA": "[::1]:29900"}
+    config = loads("[node]\nid = 'bj-1'\n", environ=environ)
+    assert (config.node.id, config.workers.count, config.listen.data) == ("sh-1", 1, Address("::1", 29900))
+    assert refused("", {"ZRELAY_LINKS__DEADLINE": "5"}).startswith("$ZRELAY_LINKS__DEADLINE: deadline:")
+
+
+def test_effective_values_are_plain_and_by_their_keys():
+    values = effective(loads("[workers]\nidle = 'spin:50us'\ncount = 1\n", environ={}))
+    assert values["workers"]["idle"] == 50_000
+    assert values["listen"]["data"] == "127.0.0.1:29900"

@@ -1,0 +1,44 @@
+"""The simulation notices: an off-by-one planted in forward/ turns it red."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SEEDS = "5"
+
+FILE = "zr_stream.c"
+GOOD = "zr_win_mark(&stream->window, n)"
+BAD = "zr_win_mark(&stream->window, n + 1)"  # marks the next media number as seen
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, without its build."""
+    copy = tmp_path_factory.mktemp("planted") / "tree"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "build", "_core*.so", "_whitebox*", "__pycache__"))
+    return copy
+
+
+def run_in(tree: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "ZR_SIM_SEEDS": SEEDS, "PYTHONPATH": str(tree)}
+    return subprocess.run([sys.executable, *command], cwd=tree, env=env, capture_output=True, text=True, timeout=110)
+
+
+@pytest.mark.slow
+def test_a_planted_off_by_one_turns_the_simulation_red(tree: Path) -> None:
+    source = tree / "csrc" / "forward" / FILE
+    text = source.read_text()
+    assert text.count(GOOD) == 1, "the line to change is not there any more"
+    source.write_text(text.replace(GOOD, BAD))
+    built = run_in(tree, "setup.py", "-q", "build_ext", "--inplace")
+    assert built.returncode == 0, built.stderr
+    ran = run_in(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/sim/test_chain.py", "-k", "at_most_once")
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert "never came" in ran.stdout or "delivered twice" in ran.stdout, ran.stdout
