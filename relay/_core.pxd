@@ -214,6 +214,7 @@ cdef extern from "worker/zr_agentlane.h" nogil:
     int zr_agentlane_session_drop(zr_agentlane *agent, uint32_t slot)
     int zr_agentlane_send(zr_agentlane *agent, uint32_t slot, const uint8_t *data, size_t len, zr_ns_t now)
     zr_ns_t zr_agentlane_heard(const zr_agentlane *agent, uint32_t slot)
+    uint32_t zr_agentlane_rtt_us(const zr_agentlane *agent, uint32_t slot)
     zr_ns_t zr_agentlane_deadline(const zr_agentlane *agent)
     int zr_agentlane_output(zr_agentlane *agent, zr_ns_t now)
     zr_batch *zr_agentlane_batch(zr_agentlane *agent)

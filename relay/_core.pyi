@@ -153,6 +153,9 @@ class ControlLane(Counters):
     def heard(self, slot: int) -> int:
         """When anything valid came; 0: never."""
 
+    def rtt_us(self, slot: int) -> int:
+        """Round trip of conversation 0, microseconds; 0: not measured yet."""
+
     def datagrams(self, now: int) -> list[tuple[bytes, bytes]]:
         """What is due: (address, datagram). For simulations."""
 

@@ -397,6 +397,9 @@ cdef class ControlLane(Counters):
     def heard(self, uint32_t slot):
         return zr_agentlane_heard(self.lane, slot)
 
+    def rtt_us(self, uint32_t slot):
+        return zr_agentlane_rtt_us(self.lane, slot)
+
     def datagrams(self, zr_ns_t now):
         cdef list sent = []
         cdef int rc = ZR_E_full

@@ -70,8 +70,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except Problem as problem:
         response = respond_problem(request, problem, request_id)
     except web.HTTPMethodNotAllowed as error:
-        problem = Problem(405, "method", "Method not allowed", f"{request.method} {request.path}")
-        response = respond_problem(request, problem, request_id)
+        refused = Problem(405, "method", "Method not allowed", f"{request.method} {request.path}")
+        response = respond_problem(request, refused, request_id)
         response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
     except web.HTTPException as error:
         code = "not-found" if error.status == 404 else "http"
@@ -226,4 +226,3 @@ def _wait_ns(request: web.Request) -> int:
     except ValueError as error:
         raise Problem(422, "type", "wait is not a duration", str(error), field="wait") from None
     return min(wait_ns, WAIT_MAX_NS)
-

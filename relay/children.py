@@ -134,9 +134,7 @@ class Children:
             return "loop"  # we have it from the asker
         return None
 
-    def _wait_for(
-        self, stream: Stream | None, peer: str, message: PullMessage
-    ) -> tuple[Stream | None, str | None]:
+    def _wait_for(self, stream: Stream | None, peer: str, message: PullMessage) -> tuple[Stream | None, str | None]:
         """The stream to wait for, or why there is no point."""
         desk = self._desk
         asked = stream is not None and stream.pull is not None and any(a.peer == peer for a in stream.pull.attempts)
@@ -190,5 +188,3 @@ class Children:
             if not forgotten:
                 self._desk.workers.command(stream.worker, "sub_drop", sub=child.slot)
             self._desk.workers.subs[stream.worker].give(child.slot)
-
-

@@ -49,7 +49,7 @@ StreamRow = Callable[[int, int], Mapping[str, int]]
 
 @dataclass(frozen=True)
 class LinkView:
-    """A peer and where its session stands; `rtt_ms` is None until links are probed."""
+    """A peer and where its session stands; `rtt_ms` is None until a control message was acknowledged."""
 
     peer: str
     state: str
@@ -68,6 +68,7 @@ class Control:
         self._children = Children(self._desk)
         self._pulls.children, self._children.pulls = self._children, self._pulls
         self._ingress: dict[tuple[int, int], Stream] = {}
+        self._rtt_us: dict[int, int] = {}  # by session slot, as the workers were told
 
     # -- life and time ----------------------------------------------------------------------------------------------
 
@@ -103,6 +104,15 @@ class Control:
         """The agent's lane last heard this session at `now`."""
         self._sessions.on_heard(slot, now)
         self._take_sessions(now)
+
+    def on_rtt(self, slot: int, rtt_us: int) -> None:
+        """The agent's lane measures this round trip; the workers are told when it moved by an eighth."""
+        known = self._rtt_us.get(slot, 0)
+        if self._sessions.peer_of(slot) is None or abs(rtt_us - known) <= known // 8:
+            return
+        self._rtt_us[slot] = rtt_us
+        for worker in range(len(self._workers.up)):
+            self._workers.command(worker, "session_rtt", session=slot, rtt_us=rtt_us)
 
     def on_message(self, slot: int, payload: bytes, now: int) -> str | None:
         """One control message; returns the drop word of a violation."""
@@ -146,6 +156,7 @@ class Control:
                 for worker in range(len(self._workers.up)):
                     self._session_add(worker, action)
             elif isinstance(action, actions.SessionDrop):
+                self._rtt_us.pop(action.slot, None)
                 for worker in range(len(self._workers.up)):
                     self._workers.command(worker, "session_drop", session=action.slot)
         self._sessions.actions.clear()
@@ -161,6 +172,8 @@ class Control:
             worker, "session_add", session=add.slot, index=add.index, peer_index=add.peer_index, lanes=add.lanes,
             rate_mhz=add.rate_mhz, mtu=add.mtu, addr=add.address,
         )  # fmt: skip
+        if add.slot in self._rtt_us:
+            self._workers.command(worker, "session_rtt", session=add.slot, rtt_us=self._rtt_us[add.slot])
 
     # -- workers ----------------------------------------------------------------------------------------------------
 
@@ -426,13 +439,13 @@ class Control:
         stream = self._get(stream_id)
         pull, own = stream.pull, self._desk.conf.relay_id
         above = pull.route if pull is not None else ()
+        counters = dict(stream_row(stream.worker, stream.slot)) if stream_row is not None and stream.opened else {}
         return StreamView(
             id=stream.id, state=stream.state, epoch=stream.epoch,
             route=[*above, own] if stream.confirmed else [],
             parent=pull.parent.peer if pull is not None and pull.parent is not None else None,
             standby=None, tracks=list(stream.tracks), subscribers=len(stream.subs) + len(stream.children),
-            counters=dict(stream_row(stream.worker, stream.slot)) if stream_row is not None and stream.opened else {},
-            stalls=0,
+            counters=counters, stalls=counters.get("stalls", 0),
         )  # fmt: skip
 
     def stream_counts(self) -> dict[tuple[str, str], int]:
@@ -443,7 +456,12 @@ class Control:
         return counts
 
     def links(self) -> list[LinkView]:
-        return [LinkView(peer.id, peer.state) for peer in self._sessions.peers.values()]
+        """Every listed peer."""
+        views = []
+        for peer in self._sessions.peers.values():
+            rtt_us = self._rtt_us.get(peer.session.slot) if peer.session is not None else None
+            views.append(LinkView(peer.id, peer.state, None if rtt_us is None else rtt_us / 1000))
+        return views
 
     def ingress_of(self, stream_id: str) -> tuple[int, int]:
         """For tests: (worker, ingress slot) of a stream published here."""

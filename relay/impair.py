@@ -56,7 +56,7 @@ class Side(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Side:
-        """"127.0.0.1:31000,127.0.0.1:29900"; ValueError otherwise."""
+        """ "127.0.0.1:31000,127.0.0.1:29900"; ValueError otherwise."""
         listen, comma, peer = text.partition(",")
         if not comma:
             raise ValueError(f"{text!r} is not LISTEN,PEER: write '127.0.0.1:31000,127.0.0.1:29900'")
@@ -249,8 +249,19 @@ _FRACTION = _Unit("fraction", parse_fraction)
 @click.option("--seed", type=click.IntRange(0, (1 << 64) - 2), default=1, show_default=True, help="Of the dice.")
 @click.option("--json", "as_json", is_flag=True, help="One object a second and a last one, on stdout.")
 def impair(
-    a: Side, b: Side, ports: int, delay: int, jitter: int, loss: float, burst: float, dup: float, reorder: float,
-    rate: int, queue: int, seed: int, as_json: bool,
+    a: Side,
+    b: Side,
+    ports: int,
+    delay: int,
+    jitter: int,
+    loss: float,
+    burst: float,
+    dup: float,
+    reorder: float,
+    rate: int,
+    queue: int,
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Put a bad network between relays A and B: each lists the other at the impairer's address.
 
@@ -276,4 +287,3 @@ def impair(
     with _stopped_by_signals() as stop, impairer:
         impairer.run(stop, report)
         report()
-

@@ -157,9 +157,7 @@ class Unknown(msgspec.Struct, frozen=True):
 AnyMessage: TypeAlias = (
     Pull | PullOk | PullNo | Want | Drop | Gone | Tracks | Keyframe | Have | Report | Goaway | Unsupported
 )
-KNOWN = frozenset(
-    "pull pull_ok pull_no want drop gone tracks keyframe have report goaway unsupported".split()
-)
+KNOWN = frozenset("pull pull_ok pull_no want drop gone tracks keyframe have report goaway unsupported".split())
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)

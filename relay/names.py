@@ -1,6 +1,6 @@
 """Names that travel: stream, relay, subscriber and track ids.
 
-    [A-Za-z0-9._~/-]{1,128}     no empty, "." or ".." segment: an id may stand in a path without changing its meaning
+[A-Za-z0-9._~/-]{1,128}     no empty, "." or ".." segment: an id may stand in a path without changing its meaning
 """
 
 from __future__ import annotations

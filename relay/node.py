@@ -229,6 +229,7 @@ class Node:
                 heard = self.lane.heard(slot)
                 if heard:
                     self.control.on_heard(slot, heard)
+                    self.control.on_rtt(slot, self.lane.rtt_us(slot))
         self.control.on_timer(now)
         for action in self.control.drain():
             moved = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -51,7 +52,7 @@ def document() -> dict[str, Any]:
         summary: str,
         *,
         body: str | None = None,
-        answers: dict[int, str | None],
+        answers: Mapping[int, str | None],
         parameters: tuple[dict[str, Any], ...] = (),
         problems: tuple[int, ...] = (),
     ) -> dict[str, Any]:

@@ -263,9 +263,7 @@ class Pulls:
                 resume = From(epoch, (number - 1) & 0xFFFFFFFF)
         route = [desk.conf.relay_id, *pull.below]
         conv, lane = attempt.conv, stream.worker
-        desk.send(
-            session, PullMessage(r=attempt.r, stream=stream.id, conv=conv, lane=lane, route=route, from_=resume)
-        )
+        desk.send(session, PullMessage(r=attempt.r, stream=stream.id, conv=conv, lane=lane, route=route, from_=resume))
         return attempt
 
     def _new_conv(self, peer: str, session: int) -> int:
@@ -296,6 +294,7 @@ class Pulls:
         pull.backoff_ns = min(max(pull.backoff_ns * 2, BACKOFF_MIN_NS), BACKOFF_MAX_NS)
         pull.retry_at = now + int(pull.backoff_ns * self._desk.rng.uniform(0.75, 1.25))
         self.children.refuse_waiting(stream, code, pull.backoff_ns // MS)
+        self.children.gone_all(stream, "lost")  # served before the parent was lost: ask again
         self._desk.changed(stream)
         self.release(stream, now)
 

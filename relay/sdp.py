@@ -13,9 +13,7 @@ _FMTP_DEFAULT = {"h264": "packetization-mode=1"}
 _MEDIA = {"audio": "audio", "video": "video", "data": "application"}
 
 
-def sdp(
-    stream_id: str, tracks: Sequence[Track], addresses: Mapping[str, Address] | Address, origin_ip: str
-) -> str:
+def sdp(stream_id: str, tracks: Sequence[Track], addresses: Mapping[str, Address] | Address, origin_ip: str) -> str:
     """The description of `tracks` as they arrive at a subscriber, lines ended by CRLF.
 
     `addresses` is where each track id is sent, or one address for all of them: then all share one port, which players

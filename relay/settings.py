@@ -54,7 +54,7 @@ def _ports(text: str) -> str:
 
 
 def _cpus(text: str) -> tuple[int, ...]:
-    """"2-5,8" -> (2, 3, 4, 5, 8): workers are pinned in this order. "" pins nobody."""
+    """ "2-5,8" -> (2, 3, 4, 5, 8): workers are pinned in this order. "" pins nobody."""
     cpus: list[int] = []
     for part in text.split(",") if text else ():
         low, found, high = part.strip().partition("-")
@@ -70,7 +70,7 @@ def _cpus(text: str) -> tuple[int, ...]:
 
 
 def _spin_ns(text: str) -> int:
-    """"block" -> 0; "spin:50us" -> 50_000."""
+    """ "block" -> 0; "spin:50us" -> 50_000."""
     if text == "block":
         return 0
     if not text.startswith("spin:"):

@@ -1,7 +1,7 @@
 """The records of one relay's streams: what is wanted, apart from how a worker is told (relay/workers.py).
 
-    Stream ─┬─ publication   (published here: local)        subs      who wants it as RTP, by subscriber id
-            └─ pull          (from a parent: pulled)        children  relays below, by (session, conv)
+Stream ─┬─ publication   (published here: local)        subs      who wants it as RTP, by subscriber id
+        └─ pull          (from a parent: pulled)        children  relays below, by (session, conv)
 """
 
 from __future__ import annotations

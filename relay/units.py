@@ -57,7 +57,7 @@ def _format(value: int, units: dict[str, int]) -> str:
 
 
 def parse_duration_ns(text: str) -> int:
-    """"15s", "20ms", "50us", "2m", "1.5h" or "0" in ns; at most 366 days."""
+    """ "15s", "20ms", "50us", "2m", "1.5h" or "0" in ns; at most 366 days."""
     return _parse(text, _DURATION_NS, "a duration", "20ms", _DURATION_NS_MAX)
 
 
@@ -67,7 +67,7 @@ def format_duration_ns(value: int) -> str:
 
 
 def parse_size_bytes(text: str) -> int:
-    """"16MiB", "64KiB", "2048B" or "0" in bytes."""
+    """ "16MiB", "64KiB", "2048B" or "0" in bytes."""
     return _parse(text, _SIZE_BYTES, "a size", "16MiB", _UINT64_MAX)
 
 
@@ -77,7 +77,7 @@ def format_size_bytes(value: int) -> str:
 
 
 def parse_rate_bps(text: str) -> int:
-    """"9Gbit/s", "2.6Mbit/s", "800kbit/s" or "0" in bits per second."""
+    """ "9Gbit/s", "2.6Mbit/s", "800kbit/s" or "0" in bits per second."""
     return _parse(text, _RATE_BPS, "a rate", "9Gbit/s", _UINT64_MAX)
 
 
@@ -87,7 +87,7 @@ def format_rate_bps(value: int) -> str:
 
 
 def parse_fraction(text: str) -> float:
-    """"5%" or "0.05": a share between 0 and 1."""
+    """ "5%" or "0.05": a share between 0 and 1."""
     match = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,12})?)(%?)", text)
     if match is None:
         raise ValueError(f"{text!r} is not a fraction: write '5%' or '0.05'")

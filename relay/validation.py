@@ -60,10 +60,10 @@ def check_publish(body: PublishRequest, ingress_ip: str) -> tuple[Address, ...]:
     source = body.ingress.source
     if source == "learn":
         if not ip_address(ingress_ip).is_loopback:
-            _refuse("source", "A source is required", "\"learn\" works on a loopback ingress only", "ingress.source")
+            _refuse("source", "A source is required", '"learn" works on a loopback ingress only', "ingress.source")
         return ()
     if not 1 <= len(source) <= SOURCES_MAX:
-        _refuse("source", "Not a list of sources", f"1 to {SOURCES_MAX} addresses, or \"learn\"", "ingress.source")
+        _refuse("source", "Not a list of sources", f'1 to {SOURCES_MAX} addresses, or "learn"', "ingress.source")
     return tuple(_address(text, f"ingress.source[{number}]") for number, text in enumerate(source))
 
 

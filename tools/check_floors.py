@@ -31,9 +31,9 @@ C_HEAP_FOLDERS = {"worker", "load"}
 
 PY_FLOORS = [
     ["__init__", "errors", "units", "names"],
-    ["_core", "config", "tracks", "requests"],
+    ["_core", "config", "settings", "tracks", "requests"],
     ["stats", "commands", "hostinfo", "sockets", "messages", "actions", "agentlog"],
-    ["supervisor", "worker", "streams", "pulls", "mesh", "sessions", "control", "placement", "workers", "children", "desk", "validation"],
+    "supervisor worker mesh sessions streams pulls children control desk placement workers validation".split(),
     ["api", "openapi", "media_types", "metrics", "dashboard", "registry_client", "sdp", "client", "status"],
     ["node"],
     ["cli", "__main__", "dev", "demo", "ffmpeg", "impair", "passage"],

@@ -23,57 +23,60 @@ typedef struct zr_cmd {
 _Static_assert(sizeof(zr_cmd) == 64, "one cache line");
 
 /* op, a, b, c, d, x, y, addr, help.  Append only: the position is the code. */
-#define ZR_CMD_LIST(X)                                                                                              \
-    X(nop, _, _, _, _, _, _, _, "answered at once: a ping")                                                         \
-    X(session_add, session, index, peer_index, lanes, rate_mhz, mtu, agent,                                         \
-      "a peer: our and its 26-bit index, its worker count, heartbeats per 1000 s, KCP mtu, its agent's address")    \
-    X(session_drop, session, _, _, _, _, _, _, "forget the peer and close its conversations; their subs go too")    \
-    X(stream_open, stream, local, _, _, epoch, number, _, "local 1: numbers are given here, starting at number")    \
-    X(stream_track, stream, track, format, clock_rate, ssrc, _, _,                                                  \
-      "format = kind (0 audio, 1 video, 2 data) | codec << 8 | payload type << 16; ssrc 0: learned")                \
-    X(stream_epoch, stream, local, _, _, epoch, number, _,                                                          \
-      "a higher epoch: tracks, window, cache, sources start anew; local subs stay, child subs are removed")         \
-    X(stream_close, stream, _, _, _, _, _, _, "drop the stream, its subs, its conversations; unbind its ingress")   \
-    X(ingress_bind, ingress, stream, learn, _, _, _, _, "RTP of this ingress socket belongs to the stream")         \
-    X(ingress_source, ingress, _, _, _, _, _, source, "one more address that may send here")                        \
-    X(ingress_close, ingress, _, _, _, _, _, _, "unbind and close the socket")                                      \
-    X(sub_add, sub, stream, tracks, layers, _, _, to,                                                               \
-      "RTP subscriber: bit mask of tracks, layers = spatial | temporal << 8 (255: all), default address")           \
-    X(sub_addr, sub, track, _, _, _, _, to, "address of one track")                                                 \
-    X(sub_drop, sub, _, _, _, _, _, _, "RTP subscriber or child: gone; a child's conversation is closed")           \
-    X(child_add, sub, stream, session, conv, lane_want, from, _,                                                    \
-      "child relay: lane | want << 8 (0 all, 1 warm); from = number + 1 to resume after, 0: cache; done.x = next")  \
-    X(child_want, sub, want, _, _, _, _, _, "0 all, 1 warm (audio and key frames)")                                 \
-    X(pull_start, stream, session, conv, lane, _, _, _, "open the conversation a parent will send on; lane or 255") \
-    X(pull_stop, session, conv, _, _, _, _, _, "close it")                                                          \
-    X(keyframe, stream, track, _, _, _, _, _, "somebody below wants a key frame")                                   \
-    X(reset, _, _, _, _, _, _, _, "forget everything: a new agent starts")                                          \
-    X(stop, _, _, _, _, _, _, _, "leave the loop after this turn")
+#define ZR_CMD_LIST(X)                                                                                                 \
+    X(nop, _, _, _, _, _, _, _, "answered at once: a ping")                                                            \
+    X(session_add, session, index, peer_index, lanes, rate_mhz, mtu, agent,                                            \
+      "a peer: our and its 26-bit index, its worker count, heartbeats per 1000 s, KCP mtu, its agent's address")       \
+    X(session_drop, session, _, _, _, _, _, _, "forget the peer and close its conversations; their subs go too")       \
+    X(stream_open, stream, local, _, _, epoch, number, _, "local 1: numbers are given here, starting at number")       \
+    X(stream_track, stream, track, format, clock_rate, ssrc, _, _,                                                     \
+      "format = kind (0 audio, 1 video, 2 data) | codec << 8 | payload type << 16; ssrc 0: learned")                   \
+    X(stream_epoch, stream, local, _, _, epoch, number, _,                                                             \
+      "a higher epoch: tracks, window, cache, sources start anew; local subs stay, child subs are removed")            \
+    X(stream_close, stream, _, _, _, _, _, _, "drop the stream, its subs, its conversations; unbind its ingress")      \
+    X(ingress_bind, ingress, stream, learn, _, _, _, _, "RTP of this ingress socket belongs to the stream")            \
+    X(ingress_source, ingress, _, _, _, _, _, source, "one more address that may send here")                           \
+    X(ingress_close, ingress, _, _, _, _, _, _, "unbind and close the socket")                                         \
+    X(sub_add, sub, stream, tracks, layers, _, _, to,                                                                  \
+      "RTP subscriber: bit mask of tracks, layers = spatial | temporal << 8 (255: all), default address")              \
+    X(sub_addr, sub, track, _, _, _, _, to, "address of one track")                                                    \
+    X(sub_drop, sub, _, _, _, _, _, _, "RTP subscriber or child: gone; a child's conversation is closed")              \
+    X(child_add, sub, stream, session, conv, lane_want, from, _,                                                       \
+      "child relay: lane | want << 8 (0 all, 1 warm); from = number + 1 to resume after, 0: cache; done.x = next")     \
+    X(child_want, sub, want, _, _, _, _, _, "0 all, 1 warm (audio and key frames)")                                    \
+    X(pull_start, stream, session, conv, lane, _, _, _, "open the conversation a parent will send on; lane or 255")    \
+    X(pull_stop, session, conv, _, _, _, _, _, "close it")                                                             \
+    X(keyframe, stream, track, _, _, _, _, _, "somebody below wants a key frame")                                      \
+    X(reset, _, _, _, _, _, _, _, "forget everything: a new agent starts")                                             \
+    X(stop, _, _, _, _, _, _, _, "leave the loop after this turn")                                                     \
+    X(session_rtt, session, rtt_us, _, _, _, _, _, "round trip to the peer as the agent measures it")
 
 /* Worker -> control plane. */
-#define ZR_EVT_LIST(X)                                                                                      \
-    X(done, rc, _, _, _, value, _, _, "answer to the command with this seq; rc is 0 or -(zr_err)")          \
-    X(keyframe, stream, track, _, _, _, _, _, "a pulled stream needs a key frame from its parent (merged)") \
-    X(conv_unknown, session, conv, _, _, _, _, _, "segments of a conversation not open here, <= 1/100 ms")  \
-    X(stream_live, stream, _, _, _, first_ns, number, _, "first packet of this epoch was accepted")         \
-    X(source_locked, ingress, track, ssrc, _, _, _, source, "learned: this track is sent from here")        \
+#define ZR_EVT_LIST(X)                                                                                                 \
+    X(done, rc, _, _, _, value, _, _, "answer to the command with this seq; rc is 0 or -(zr_err)")                     \
+    X(keyframe, stream, track, _, _, _, _, _, "a pulled stream needs a key frame from its parent (merged)")            \
+    X(conv_unknown, session, conv, _, _, _, _, _, "segments of a conversation not open here, <= 1/100 ms")             \
+    X(stream_live, stream, _, _, _, first_ns, number, _, "first packet of this epoch was accepted")                    \
+    X(source_locked, ingress, track, ssrc, _, _, _, source, "learned: this track is sent from here")                   \
     X(source_lost, ingress, track, _, _, _, _, _, "2 s of silence: the lock is released")
 
 enum zr_cmd_op {
 #define X(op, a, b, c, d, x, y, addr, help) ZR_CMD_##op,
     ZR_CMD_LIST(X)
 #undef X
-    ZR_CMD_COUNT
+        ZR_CMD_COUNT
 };
 
 enum zr_evt_op {
 #define X(op, a, b, c, d, x, y, addr, help) ZR_EVT_##op,
     ZR_EVT_LIST(X)
 #undef X
-    ZR_EVT_COUNT
+        ZR_EVT_COUNT
 };
 
-typedef struct zr_cmd_info { const char *op, *fields[7], *help; } zr_cmd_info;
+typedef struct zr_cmd_info {
+    const char *op, *fields[7], *help;
+} zr_cmd_info;
 extern const zr_cmd_info zr_cmd_infos[ZR_CMD_COUNT];
 extern const zr_cmd_info zr_evt_infos[ZR_EVT_COUNT];
 

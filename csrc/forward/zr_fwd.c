@@ -39,11 +39,11 @@ static size_t lay_out(zr_fwd *fwd, const zr_fwd_conf *conf, void **pool, void **
     size_t at = zr_round_up(sizeof(zr_fwd), ZR_CACHELINE);
     unsigned char *base = (unsigned char *)fwd;
 
-#define PART(to, bytes)                                   \
-    do {                                                  \
-        if (base != NULL)                                 \
-            *(to) = (void *)(base + at);                  \
-        at += zr_round_up((bytes), ZR_CACHELINE);         \
+#define PART(to, bytes)                                                                                                \
+    do {                                                                                                               \
+        if (base != NULL)                                                                                              \
+            *(to) = (void *)(base + at);                                                                               \
+        at += zr_round_up((bytes), ZR_CACHELINE);                                                                      \
     } while (0)
     PART(pool, zr_pool_bytes(conf->pkts_max));
     PART(lane, zr_lane_bytes(&conf->lane));

@@ -21,7 +21,7 @@
 
 typedef struct zr_fwd_conf {
     zr_lane_conf lane;
-    uint32_t pkts_max;     /* packet pool */
+    uint32_t pkts_max; /* packet pool */
     uint32_t streams_max, subs_max, ingress_max;
     uint32_t cache_max;    /* cached packets in all, <= pkts_max / 2 */
     zr_ns_t cache_age_max; /* 2 s */
@@ -33,7 +33,8 @@ typedef struct zr_fwd zr_fwd;
 /* Sensible sizes for a relay of `streams_max` streams; the lane number is set by the caller. */
 zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max);
 size_t zr_fwd_bytes(const zr_fwd_conf *conf);
-/* In `mem` (aligned to ZR_CACHELINE, zeroed). `page` and `chan` are shared with the control plane. NULL: out of range. */
+/* In `mem` (aligned to ZR_CACHELINE, zeroed). `page` and `chan` are shared with the control plane. NULL: out of range.
+ */
 zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_chan *chan, zr_ns_t now);
 void zr_fwd_fini(zr_fwd *fwd);
 

@@ -4,7 +4,7 @@
 #include "coll/zr_seq.h"
 #include "wire/zr_rtp.h"
 
-#define OUR_ERR(rc) ((rc) < 0 ? (uint32_t)-(rc) : 0u)
+#define OUR_ERR(rc) ((rc) < 0 ? (uint32_t) - (rc) : 0u)
 
 /* Canonical, so that addresses may be compared as bytes. */
 static bool addr_ok(const zr_addr *addr)
@@ -43,6 +43,14 @@ static int cmd_session_drop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_
         return ZR_E_missing;
     zr_fwd_session_gone(fwd, cmd->a);
     return ZR_OK;
+}
+
+static int cmd_session_rtt(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    (void)value, (void)now;
+    if (cmd->a >= fwd->conf.lane.sessions_max)
+        return ZR_E_inval;
+    return zr_lane_session_set_rtt(fwd->lane, cmd->a, cmd->b);
 }
 
 static int cmd_stream_open(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)

@@ -21,10 +21,8 @@ static void accept(zr_fwd *fwd, zr_stream *stream, zr_item *item, zr_ns_t now)
     zr_stream_count(stream, item, now);
     if (!stream->live) {
         stream->live = true;
-        zr_fwd_event(fwd, &(zr_cmd){ .op = ZR_EVT_stream_live,
-                                     .a = stream->slot,
-                                     .x = (uint64_t)now,
-                                     .y = item->media.number });
+        zr_fwd_event(
+            fwd, &(zr_cmd){ .op = ZR_EVT_stream_live, .a = stream->slot, .x = (uint64_t)now, .y = item->media.number });
     }
     zr_cache_put(&fwd->cache, item, now);
     zr_itemq_push(&stream->turn, item);
@@ -98,8 +96,8 @@ static int hear(zr_fwd *fwd, zr_ingress *ingress, uint32_t track, const zr_addr 
     if ((lock & ZR_LOCK_LOST) != 0)
         zr_fwd_event(fwd, &(zr_cmd){ .op = ZR_EVT_source_lost, .a = ingress->slot, .b = track });
     if ((lock & ZR_LOCK_NEW) != 0) {
-        zr_fwd_event(
-            fwd, &(zr_cmd){ .op = ZR_EVT_source_locked, .a = ingress->slot, .b = track, .c = ssrc, .addr = *from });
+        zr_fwd_event(fwd,
+                     &(zr_cmd){ .op = ZR_EVT_source_locked, .a = ingress->slot, .b = track, .c = ssrc, .addr = *from });
         if (!zr_list_linked(&ingress->locking))
             zr_list_append(&fwd->locking, &ingress->locking);
         if (fwd->release_at == ZR_NEVER)
@@ -140,8 +138,8 @@ int zr_fwd_ingress_input(zr_fwd *fwd, uint32_t slot, zr_pkt *pkt, const zr_addr 
         return zr_fwd_drop(fwd, stream, pkt, ZR_DROP_pool);
     set_rtp(item, &rtp);
     item->media.track = (uint8_t)track;
-    item->media.flags = zr_codec_flags((enum zr_codec)stream->tracks[track].conf.codec, data + rtp.payload_off,
-                                       rtp.payload_len);
+    item->media.flags =
+        zr_codec_flags((enum zr_codec)stream->tracks[track].conf.codec, data + rtp.payload_off, rtp.payload_len);
     if (rtp.marker)
         item->media.flags |= ZR_MEDIA_FRAME_END;
     zr_stream_classify(&stream->tracks[track], item);

@@ -1,4 +1,5 @@
-/* What goes when a subscriber, a pull, a stream or a session goes: nothing stays behind, whatever the turn was doing. */
+/* What goes when a subscriber, a pull, a stream or a session goes: nothing stays behind, whatever the turn was doing.
+ */
 #include "forward/zr_fwd_priv.h"
 
 void zr_fwd_sub_gone(zr_fwd *fwd, zr_sub *sub)
@@ -7,9 +8,8 @@ void zr_fwd_sub_gone(zr_fwd *fwd, zr_sub *sub)
 
     zr_stat_bump(&fwd->page->drop[ZR_DROP_gone], sub->due);
     if (stream->serving == sub)
-        stream->serving = sub->in_stream.next == &stream->players
-                              ? NULL
-                              : ZR_CONTAINER(sub->in_stream.next, zr_sub, in_stream);
+        stream->serving =
+            sub->in_stream.next == &stream->players ? NULL : ZR_CONTAINER(sub->in_stream.next, zr_sub, in_stream);
     if (sub->child)
         zr_lane_conv_close(fwd->lane, sub->conv);
     zr_list_remove(&sub->joining);
@@ -31,7 +31,8 @@ void zr_fwd_stream_cleared(zr_fwd *fwd, zr_stream *stream)
         zr_fwd_sub_gone(fwd, ZR_LIST_FIRST(&stream->children, zr_sub, in_stream));
     while (!zr_list_empty(&stream->pulls))
         zr_fwd_pull_gone(fwd, ZR_LIST_FIRST(&stream->pulls, zr_pull, in_stream));
-    ZR_LIST_EACH (sub, &stream->players, zr_sub, in_stream) {
+    ZR_LIST_EACH(sub, &stream->players, zr_sub, in_stream)
+    {
         zr_stat_bump(&fwd->page->drop[ZR_DROP_gone], sub->due);
         sub->due = 0;
         sub->at = NULL;

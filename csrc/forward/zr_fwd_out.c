@@ -59,16 +59,16 @@ int zr_fwd_fan_out(zr_fwd *fwd, zr_ns_t now)
         stream->out = stream->turn;
         stream->turn = (zr_itemq){ .count = 0 };
         zr_list_remove(at);
-        ZR_LIST_EACH (sub, &stream->children, zr_sub, in_stream)
-            for (const zr_item *item = stream->out.head; item != NULL; item = item->next)
-                if (item->ordinal >= sub->since)
-                    (void)zr_fwd_to_child(fwd, sub, item, 0, now);
+        ZR_LIST_EACH(sub, &stream->children, zr_sub, in_stream)
+        for (const zr_item *item = stream->out.head; item != NULL; item = item->next)
+            if (item->ordinal >= sub->since)
+                (void)zr_fwd_to_child(fwd, sub, item, 0, now);
         if (zr_list_empty(&stream->players)) {
             zr_itemq_clear(&stream->out, &fwd->items);
             continue;
         }
-        ZR_LIST_EACH (sub, &stream->players, zr_sub, in_stream)
-            start_player(fwd, sub);
+        ZR_LIST_EACH(sub, &stream->players, zr_sub, in_stream)
+        start_player(fwd, sub);
         stream->serving = ZR_LIST_FIRST(&stream->players, zr_sub, in_stream);
         zr_list_append(&fwd->leaving, &stream->leaving);
     }
@@ -120,9 +120,8 @@ static int output_stream(zr_fwd *fwd, zr_stream *stream, zr_batch *batch)
         zr_sub *sub = stream->serving;
         if (serve(fwd, sub, batch) != ZR_OK)
             return ZR_E_full;
-        stream->serving = sub->in_stream.next == &stream->players
-                              ? NULL
-                              : ZR_CONTAINER(sub->in_stream.next, zr_sub, in_stream);
+        stream->serving =
+            sub->in_stream.next == &stream->players ? NULL : ZR_CONTAINER(sub->in_stream.next, zr_sub, in_stream);
     }
     zr_itemq_clear(&stream->out, &fwd->items);
     zr_list_remove(&stream->leaving);
@@ -178,7 +177,7 @@ static int send_pli(zr_fwd *fwd, zr_stream *stream, zr_batch *batch)
                             (uint16_t)(ZR_SOCK_INGRESS + stream->ingress),
                             zr_rtcp_put_pli(to, fwd->conf.rtcp_ssrc, track->ssrc));
         }
-        stream->pli &= (uint16_t)~(1u << i);
+        stream->pli &= (uint16_t) ~(1u << i);
     }
     zr_list_remove(&stream->asking);
     return ZR_OK;

@@ -28,12 +28,12 @@ struct zr_fwd {
     zr_cache cache;
     zr_subs subs;
     zr_pulls pulls;
-    zr_list turning; /* streams with packets to fan out */
-    zr_list leaving; /* streams with packets to output */
-    zr_list pli;     /* streams with a PLI to send */
-    zr_list joining; /* players that wait for their replay */
-    zr_list asking;  /* players with NACKed packets to send */
-    zr_list locking; /* ingresses with a locked track */
+    zr_list turning;    /* streams with packets to fan out */
+    zr_list leaving;    /* streams with packets to output */
+    zr_list pli;        /* streams with a PLI to send */
+    zr_list joining;    /* players that wait for their replay */
+    zr_list asking;     /* players with NACKed packets to send */
+    zr_list locking;    /* ingresses with a locked track */
     zr_ns_t release_at; /* next look at the locks; ZR_NEVER when there are none */
     uint32_t stream_count, closing_count;
     bool stopping, event_waiting;

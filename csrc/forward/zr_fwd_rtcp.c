@@ -4,7 +4,7 @@
 #include "wire/zr_rtp.h"
 
 #define KEY_EVERY ZR_MS(500)
-#define NACK_MAX 1024 /* sequence numbers looked at per NACK packet */
+#define NACK_MAX  1024 /* sequence numbers looked at per NACK packet */
 
 void zr_fwd_want_key(zr_fwd *fwd, zr_stream *stream, uint32_t index, zr_ns_t now)
 {

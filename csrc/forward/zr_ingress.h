@@ -13,7 +13,7 @@
 #include "forward/zr_stream.h"
 
 #define ZR_INGRESS_SOURCES 16u
-#define ZR_LOCK_SILENCE ZR_SEC(2)
+#define ZR_LOCK_SILENCE    ZR_SEC(2)
 
 typedef struct zr_ingress {
     zr_stream *stream; /* NULL: not bound */
@@ -25,9 +25,9 @@ typedef struct zr_ingress {
 } zr_ingress;
 
 enum zr_lock { /* what an RTP packet did to its track's lock; bits */
-    ZR_LOCK_HELD = 0,
-    ZR_LOCK_LOST = 1, /* an earlier lock had run out */
-    ZR_LOCK_NEW = 2   /* this packet's source and SSRC are locked now */
+               ZR_LOCK_HELD = 0,
+               ZR_LOCK_LOST = 1, /* an earlier lock had run out */
+               ZR_LOCK_NEW = 2   /* this packet's source and SSRC are locked now */
 };
 
 void zr_ingress_init(zr_ingress *ingress, uint32_t slot);

@@ -161,6 +161,20 @@ zr_ns_t zr_lane_session_heard(const zr_lane *lane, uint32_t slot)
     return session == NULL ? 0 : session->heard;
 }
 
+uint32_t zr_lane_session_rtt_us(const zr_lane *lane, uint32_t slot)
+{
+    int conv = zr_lane_conv_find(lane, slot, 0);
+    return conv < 0 ? 0 : zr_kcp_srtt_ms(&lane->convs[conv].kcp) * 1000;
+}
+
+int zr_lane_session_set_rtt(zr_lane *lane, uint32_t slot, uint32_t rtt_us)
+{
+    if (zr_lane_session_at(lane, slot) == NULL)
+        return ZR_E_missing;
+    lane->sessions[slot].rtt_us = rtt_us;
+    return ZR_OK;
+}
+
 zr_lane_peer *zr_lane_peer_get(zr_lane *lane, zr_lane_session *session, uint8_t number)
 {
     if (session->peer[number] != NULL)

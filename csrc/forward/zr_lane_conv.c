@@ -184,6 +184,8 @@ int zr_lane_recv(zr_lane *lane, zr_lane_msg *msg)
         msg->user = conv->user;
         msg->session = conv->session->slot;
         msg->srtt_us = zr_kcp_srtt_ms(&conv->kcp) * 1000;
+        if (msg->srtt_us == 0)
+            msg->srtt_us = conv->session->rtt_us;
         msg->view_count = count;
         return ZR_OK;
     }

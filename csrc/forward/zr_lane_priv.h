@@ -29,6 +29,7 @@ typedef struct zr_lane_session {
     uint64_t
         counter; /* of the next datagram. One for all peer lanes: the key is our lane's, a number is never reused */
     zr_ns_t heard;
+    uint32_t rtt_us;    /* told by the control plane, for conversations that only receive; 0: not known */
     zr_ns_t beat_every; /* ZR_NEVER: no heartbeats */
     zr_list convs, peers;
     struct zr_lane_peer *peer[ZR_LANES]; /* NULL until first used */

@@ -43,8 +43,8 @@ static inline void zr_list_remove(zr_list *link)
 }
 
 /* Walks owners; `link` must not be removed inside the body unless the body leaves the loop. */
-#define ZR_LIST_EACH(var, list, type, member)                                                          \
-    for (type *var = ZR_CONTAINER((list)->next, type, member); &var->member != (list);                 \
+#define ZR_LIST_EACH(var, list, type, member)                                                                          \
+    for (type *var = ZR_CONTAINER((list)->next, type, member); &var->member != (list);                                 \
          var = ZR_CONTAINER(var->member.next, type, member))
 #define ZR_LIST_FIRST(list, type, member) ZR_CONTAINER((list)->next, type, member)
 

@@ -14,7 +14,7 @@
 #include "forward/zr_list.h"
 #include "stat/zr_stat.h"
 
-#define ZR_STALL ZR_MS(200)
+#define ZR_STALL        ZR_MS(200)
 #define ZR_INGRESS_NONE UINT32_MAX
 
 struct zr_sub;
@@ -47,9 +47,9 @@ typedef struct zr_stream {
     uint64_t epoch;
     uint64_t next; /* local: the next number; pulled: one above the highest seen. Unwrapped */
     uint64_t ordinal;
-    zr_ns_t last_ns; /* of RTP */
-    zr_itemq turn;   /* accepted, not yet fanned out */
-    zr_itemq out;    /* fanned out, RTP subscribers not yet all served */
+    zr_ns_t last_ns;                  /* of RTP */
+    zr_itemq turn;                    /* accepted, not yet fanned out */
+    zr_itemq out;                     /* fanned out, RTP subscribers not yet all served */
     zr_list turning, leaving, asking; /* in zr_fwd's lists: turn, out, pli not empty */
     zr_list players, children;        /* zr_sub */
     zr_list pulls;                    /* zr_pull */

@@ -237,6 +237,11 @@ zr_ns_t zr_agentlane_heard(const zr_agentlane *a, uint32_t slot)
     return zr_lane_session_heard(a->lane, slot);
 }
 
+uint32_t zr_agentlane_rtt_us(const zr_agentlane *a, uint32_t slot)
+{
+    return zr_lane_session_rtt_us(a->lane, slot);
+}
+
 zr_ns_t zr_agentlane_deadline(const zr_agentlane *a)
 {
     return zr_lane_deadline(a->lane);

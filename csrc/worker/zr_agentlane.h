@@ -60,6 +60,8 @@ int zr_agentlane_session_drop(zr_agentlane *agent, uint32_t slot);
 /* ZR_E_missing; as zr_lane_send_bytes. */
 int zr_agentlane_send(zr_agentlane *agent, uint32_t slot, const uint8_t *data, size_t len, zr_ns_t now);
 zr_ns_t zr_agentlane_heard(const zr_agentlane *agent, uint32_t slot);
+/* As zr_lane_session_rtt_us. */
+uint32_t zr_agentlane_rtt_us(const zr_agentlane *agent, uint32_t slot);
 
 zr_ns_t zr_agentlane_deadline(const zr_agentlane *agent);
 /* Fills the batch with what is due. 0: all; ZR_E_full: empty the batch and call again. The caller resets it. */

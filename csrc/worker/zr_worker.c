@@ -19,11 +19,16 @@ static uint32_t batch_entries(const zr_worker_conf *conf)
     return conf->batch * 16;
 }
 
+static uint32_t areas(const zr_worker_conf *conf)
+{
+    return ZR_MIN(conf->batch, ZR_WORKER_AREAS_MAX);
+}
+
 static size_t lay_out(const zr_worker_conf *conf, size_t at[PARTS])
 {
     const size_t bytes[PARTS] = {
         [PART_FWD] = zr_fwd_bytes(&conf->fwd),
-        [PART_RX] = zr_udp_rx_bytes(conf->batch, conf->area_bytes),
+        [PART_RX] = zr_udp_rx_bytes(areas(conf), conf->area_bytes),
         [PART_TX] = zr_udp_tx_bytes(batch_entries(conf)),
         [PART_BATCH] = zr_batch_bytes(batch_entries(conf), batch_entries(conf) * ENTRY_BYTES),
         [PART_SOCKS] = (ZR_SOCK_INGRESS + conf->fwd.ingress_max) * sizeof(zr_udp_sock),
@@ -98,7 +103,7 @@ zr_worker *zr_worker_init(void *mem, const zr_worker_conf *conf, zr_stat_page *p
     *w = (zr_worker){ .conf = *conf, .page = page, .chan = chan, .fdpass = conf->fds.fdpass, .signal = -1 };
     w->idle.epoll = -1;
     w->fwd = zr_fwd_init(base + at[PART_FWD], &conf->fwd, page, chan, now);
-    w->rx = zr_udp_rx_init(base + at[PART_RX], conf->batch, conf->area_bytes, conf->calls);
+    w->rx = zr_udp_rx_init(base + at[PART_RX], areas(conf), conf->area_bytes, conf->calls);
     w->tx = zr_udp_tx_init(base + at[PART_TX], batch_entries(conf), conf->gso, conf->calls);
     w->socks = (void *)(base + at[PART_SOCKS]);
     w->sock_count = ZR_SOCK_INGRESS + conf->fwd.ingress_max;
@@ -187,7 +192,7 @@ static int receive_from(zr_worker *w, uint32_t number, zr_ns_t now)
 {
     int count = 0, messages = (int)zr_udp_rx_areas(w->rx);
 
-    for (int i = 0; i < ZR_WORKER_CALLS_PER_TURN && messages == (int)zr_udp_rx_areas(w->rx); i++) {
+    while (messages == (int)zr_udp_rx_areas(w->rx) && count < ZR_WORKER_DGRAMS_PER_TURN) {
         zr_udp_dgram dgram;
         messages = zr_udp_recv(w->rx, w->socks[number].fd, w->page);
         while (zr_udp_next(w->rx, &dgram)) {

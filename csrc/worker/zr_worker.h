@@ -17,7 +17,8 @@
 #include "net/zr_udp_tx.h"
 
 #define ZR_WORKER_COMMANDS_PER_TURN 256
-#define ZR_WORKER_CALLS_PER_TURN    4 /* recvmmsg per socket */
+#define ZR_WORKER_DGRAMS_PER_TURN   256 /* per socket, and what one more recvmmsg brings */
+#define ZR_WORKER_AREAS_MAX         32  /* of 64 KiB each: GRO fills one with up to 54 full-size datagrams */
 
 typedef struct zr_worker_fds { /* -1: there is none */
     int link, egress;          /* UDP */
@@ -29,7 +30,7 @@ typedef struct zr_worker_fds { /* -1: there is none */
 typedef struct zr_worker_conf {
     zr_fwd_conf fwd;
     zr_worker_fds fds;
-    uint32_t batch; /* messages per recvmmsg; a send batch is 16 times that */
+    uint32_t batch; /* messages per recvmmsg, at most ZR_WORKER_AREAS_MAX; a send batch is 16 times that */
     uint32_t area_bytes;
     bool gso;
     zr_ns_t spin;              /* 0: block in epoll */

@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from relay.errors import Problem
 from relay.requests import SubscribeRequest
-from tests.py.fake_mesh import MS, S, Mesh, body, chain, to
+from tests.py.fake_mesh import MS, Mesh, S, body, chain, to
 
 
 def links(mesh, name):

@@ -18,7 +18,7 @@ BATCH = 10
 STREAM = "cam/1"
 VIDEO_EVERY_NS, AUDIO_EVERY_NS = 10 * MS, 20 * MS
 RESTART_AT = 1_200 * MS  # after the first packet
-HEAL_NS = 3_000 * MS  # what a restart may cost: greeting, pull, and three control segments lost in a row on the worst links
+HEAL_NS = 3_000 * MS  # what a restart may cost: greeting, pull, three control segments lost in a row
 END = 5_500 * MS
 
 

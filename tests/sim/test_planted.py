@@ -22,7 +22,8 @@ BAD = "zr_win_mark(&stream->window, n + 1)"  # marks the next media number as se
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project, without its build."""
     copy = tmp_path_factory.mktemp("planted") / "tree"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "build", "_core*.so", "_whitebox*", "__pycache__"))
+    left = shutil.ignore_patterns(".git", ".venv", "build", "_core*.so", "_whitebox*", "__pycache__")
+    shutil.copytree(ROOT, copy, ignore=left)
     return copy
 
 
