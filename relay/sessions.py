@@ -28,7 +28,7 @@ MS = 1_000_000
 SECOND = 1000 * MS
 SILENT_NS = 2 * SECOND
 DOWN_NS = 10 * SECOND
-SESSIONS_MAX = 64
+SESSIONS_MAX = 1024  # of a lane
 
 State = Literal["idle", "greeting", "up", "silent", "down"]
 _EDGES: dict[State, tuple[State, ...]] = {
@@ -133,7 +133,7 @@ class Sessions:
             if session is not None:
                 self._drop(peer, keep_index=hello.to is not None)
             if not self._add(peer, hello, source, now):
-                return "pool"
+                return "link_pool"
         else:
             self.on_heard(session.slot, now)
         if hello.to is None:
@@ -149,6 +149,13 @@ class Sessions:
         if peer.state == "silent":
             self._set_state(peer, "up")
             peer.greet_at = None
+
+    def reset(self, slot: int, now: int) -> None:
+        """Ends the session and greets with a new index: the peer hears that and ends its own."""
+        peer = self._by_slot.get(slot)
+        if peer is not None:
+            self._drop(peer, keep_index=False)
+            self._greet(peer, now)
 
     def on_timer(self, now: int) -> None:
         for peer in self.peers.values():

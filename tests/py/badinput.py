@@ -19,14 +19,22 @@ SECOND = 1_000_000_000
 NOW = SECOND
 AGENT, WORKER = 63, 0
 INDEX, PEER_INDEX = 0x0111111, 0x2222222  # ours, and the peer's
-PEER = Address("127.0.0.1", 6000)  # the peer's agent; its workers have the ports behind
+PEER = Address("127.0.0.1", 6000)  # the peer's agent
+PEER_WORKER = PEER.shifted(1)
 SESSION = 3
 SESSION_MTU = 1420
 PUSH = 81
 
 
 def envelope(
-    body: bytes = b"", *, lane: int, index: int = INDEX, sender: int = 0, epoch: int = 0, counter: int = 0, first: int = 0x0B
+    body: bytes = b"",
+    *,
+    lane: int,
+    index: int = INDEX,
+    sender: int = 0,
+    epoch: int = 0,
+    counter: int = 0,
+    first: int = 0x0B,
 ) -> bytes:
     """A data datagram for `lane` from lane `sender`: header 16, body, tag 16."""
     return struct.pack("<BBHIQ", first, sender, epoch, index << 6 | lane, counter) + body + bytes(16)
@@ -156,7 +164,7 @@ class Lane:
         else:
             self._core = forwarder()
 
-    def throw(self, datagrams: Sequence[bytes], source: Address = PEER.shifted(1)) -> dict[str, int]:
+    def throw(self, datagrams: Sequence[bytes], source: Address = PEER_WORKER) -> dict[str, int]:
         """The drops that they made, one by one; a hello that passes would be an error."""
         before = self._core.drops()
         for number, data in enumerate(datagrams, 1):

@@ -134,7 +134,10 @@ def test_bad_rtp_of_a_publisher_is_dropped_and_the_stream_continues(word: str) -
 
 
 def answer_to_pull(route: list[str]) -> tuple[list[PullNo], list[str]]:
-    """What relay "a", between upstream "up" and child "b", answers to b's pull of a stream it would have to pull; and the codes of its alarms."""
+    """Relay "a", between upstream "up" and child "b", is asked by b for a stream that it would have to pull.
+
+    What it refuses, and the codes of its alarms.
+    """
     peers = [Peer("b", [PEER]), Peer("up", [Address("127.0.0.1", 6100)])]
     conf = ControlConf("a", 1, peers=peers, upstreams=[Upstream("up")])
     control = Control(conf, random.Random(1), progress=lambda worker, slot: (0, 0))

@@ -172,7 +172,7 @@ def test_bad_rtp_of_a_publisher_is_dropped_and_the_stream_continues(live: LiveRe
             sink.bind(("127.0.0.1", 0))
             sink.setblocking(False)
             source = f"127.0.0.1:{publisher.getsockname()[1]}"
-            track = {"id": "a0", "kind": "audio", "codec": "opus", "payload_type": 97, "clock_rate": 48000, "channels": 2}
+            track = {"id": "a0", "kind": "audio", "codec": "opus", "payload_type": 97, "clock_rate": 48000}
             body = {"epoch": 1, "tracks": [track], "ingress": {"kind": "rtp", "source": [source]}}
             answer = await live.client.put(stream, body)
             await live.client.put(

@@ -1,7 +1,7 @@
 """T03, hijack of a stream by its first packet ("RTP bleed"): an attacker who knows everything but the port.
 
-10^5 RTP packets with the right SSRC, payload type and sequence numbers come from other ports and another host: before the
-stream is set up, while it is, and for 3 s after. None is forwarded, and the attacker is sent nothing.
+10^5 RTP packets with the right SSRC, payload type and sequence numbers come from other ports and another host: before
+the stream is set up, while it is, and for 3 s after. None is forwarded, and the attacker is sent nothing.
 """
 
 from __future__ import annotations
