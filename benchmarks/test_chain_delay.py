@@ -4,32 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import statistics
 import struct
 import time
 from typing import Any
 
-from benchmarks.machine import percentile, slack
+from benchmarks.machine import Meter, percentile, slack
 from relay.client import stream_path
 from relay.dev import DevMesh
 from relay.passage import confirmed
 from tests.net.rtp import packet, publish_body
 
-PPS, SECONDS = 200, 15
+PPS, SECONDS = 200, 5
 P50_MS, P99_MS = 0.3, 3.0
+ROUNDS = 3
 SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python's socket module does not name it
 
 
 def test_delay_through_three_relays() -> None:
+    """The median round of three decides: one round that neighbours disturbed does not, two would."""
+    print()
+    meter = Meter()
+    rounds = [one_round() for _ in range(ROUNDS)]
+    allowed = slack(meter.busy_cores())
+    assert statistics.median(p50 for p50, _ in rounds) <= P50_MS * allowed
+    assert statistics.median(p99 for _, p99 in rounds) <= P99_MS * allowed
+
+
+def one_round() -> tuple[float, float]:
+    """(p50, p99), ms; every packet arrived."""
     delays = asyncio.run(measure())
     p50, p99 = percentile(delays, 0.5), percentile(delays, 0.99)
     print(
-        f"\nthree relays, {PPS} pps x {SECONDS} s, n {len(delays)}: "
-        f"p50 {p50:.3f} ms, p99 {p99:.3f} ms, max {max(delays):.3f} ms"
+        f"three relays, {PPS} pps x {SECONDS} s, n {len(delays)}: p50 {p50:.3f} ms, p99 {p99:.3f} ms, "
+        f"max {max(delays):.3f} ms"
     )
     assert len(delays) == PPS * SECONDS
-    allowed = slack()
-    assert p50 <= P50_MS * allowed
-    assert p99 <= P99_MS * allowed
+    return p50, p99
 
 
 async def measure() -> list[float]:

@@ -1,15 +1,18 @@
-"""What 1 000 streams cost that nobody sends on: CPU time of the worker and of the agent."""
+"""What 1 000 streams cost that nobody sends on any more: CPU time of the worker and of the agent."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+from typing import Any
 
-from benchmarks.machine import cpu_ns
-from relay.client import stream_path
+from benchmarks.machine import cpu_ns, open_files
+from relay.client import Client, stream_path
 from relay.dev import DevMesh
-from tests.net.rtp import publish_body
+from tests.net.rtp import packet, publish_body
 
-STREAMS, SECONDS = 1000, 10.0
+STREAMS, SECONDS = 1000, 5.0
+SILENCE_S = 3.0  # after 2 s the worker gives a learned source up
 BAR = 0.05
 
 
@@ -18,22 +21,34 @@ def test_a_thousand_idle_streams_on_one_worker() -> None:
     print(
         f"\n{STREAMS} idle streams over {SECONDS:g} s: worker {worker * 100:.2f} %, agent {agent * 100:.2f} % of a core"
     )
-    assert worker <= BAR
+    assert 0 < worker <= BAR
 
 
 async def measure() -> tuple[float, float]:
-    """Share of a core: worker, agent. Each stream has a subscriber, as an idle stream of a real relay has."""
-    async with DevMesh(1, ingress_ports=STREAMS + 24) as mesh, mesh.client("bj-1") as relay:
+    """Share of a core: worker, agent. Every stream has had a packet and has a subscriber, as in a real relay."""
+    ports = STREAMS + 24
+    with open_files(ports + 64):  # to look for free ports, not for the relay: it gets the limit of whoever runs this
+        mesh = DevMesh(1, ingress_ports=ports)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
+        sink.bind(("127.0.0.1", 0))
+        async with mesh, mesh.client("bj-1") as relay:
+            await publish(relay, f"127.0.0.1:{sink.getsockname()[1]}")
+            await asyncio.sleep(SILENCE_S)
+            status = await relay.get("/v1/status")
+            worker = status["workers"][0]
+            assert worker["stats"]["media_accepted"] == STREAMS
+            pids = (worker["pid"], status["pid"])
+            before = [cpu_ns(pid) for pid in pids]
+            await asyncio.sleep(SECONDS)
+            used = [(cpu_ns(pid) - start) / (SECONDS * 1e9) for pid, start in zip(pids, before, strict=True)]
+    return used[0], used[1]
+
+
+async def publish(relay: Client, to: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for number in range(STREAMS):
             path = stream_path(f"idle/{number}")
-            await relay.put(path, publish_body())
-            await relay.put(f"{path}/subscribers/one", {"kind": "rtp", "address": "127.0.0.1:9"})
-        status = await relay.get("/v1/status")
-        worker = status["workers"][0]
-        assert worker["streams"] == STREAMS
-        pids = (worker["pid"], status["pid"])
-        await asyncio.sleep(1)
-        before = [cpu_ns(pid) for pid in pids]
-        await asyncio.sleep(SECONDS)
-        used = [(cpu_ns(pid) - start) / (SECONDS * 1e9) for pid, start in zip(pids, before, strict=True)]
-        return used[0], used[1]
+            answer: dict[str, Any] = await relay.put(path, publish_body())
+            await relay.put(f"{path}/subscribers/one", {"kind": "rtp", "address": to})
+            port = int(answer["ingress"]["address"].rpartition(":")[2])
+            sender.sendto(packet(number + 1, 0), ("127.0.0.1", port))

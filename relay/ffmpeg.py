@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
+import socket
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from relay.units import Address
 VIDEO_PAYLOAD_TYPE = 96
 AUDIO_PAYLOAD_TYPE = 97
 FPS = 30
+STOP_TIMEOUT_S = 5.0
 RTP = ("-rtpflags", "send_bye", "-f", "rtp")  # the receiver ends by itself when every track has said good-bye
 
 TRACK_V0: dict[str, Any] = {
@@ -43,10 +45,20 @@ async def run(*arguments: str) -> str:
         ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", *arguments,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    out, err = await process.communicate()
+    try:
+        out, err = await process.communicate()
+    finally:
+        await end(process)
     if process.returncode != 0:
         raise RuntimeError(f"ffmpeg {' '.join(arguments)}: {err.decode(errors='replace')[-800:]}")
     return out.decode()
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """Kills it when it still runs: the caller was cancelled."""
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
 
 
 async def make_source(path: Path, seconds: float, *, video: bool = True, size: str = "1280x720") -> None:
@@ -91,9 +103,11 @@ class Receiver:
     def __init__(self, sdp: Path, target: Path) -> None:
         self._sdp, self._target = sdp, target
         self._process: asyncio.subprocess.Process | None = None
+        self._ports: list[int] = []
 
     async def start(self, ports: list[int], timeout_s: float = 10.0) -> None:
-        """Until it listens on ``ports``: packets sent after that are seen."""
+        """Until it listens on ``ports``, one a track: packets sent after that are seen."""
+        self._ports = list(ports)
         self._process = await asyncio.create_subprocess_exec(
             ffmpeg(), "-hide_banner", "-loglevel", "error", *receive_arguments(self._sdp, self._target),
             stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
@@ -107,22 +121,32 @@ class Receiver:
         raise RuntimeError(f"ffmpeg does not listen on {ports}: {await self.stop()}")
 
     async def stop(self, patience_s: float = 0.0) -> str:
-        """Waits up to ``patience_s`` for it to end by itself, then ends it as Ctrl-C does; what it said on stderr."""
+        """Waits up to ``patience_s`` for it to end by itself, then says good-bye to it; what it said on stderr.
+
+        Not every publisher says good-bye. A signal reaches ffmpeg only at the next packet, and a second one makes it
+        throw away what it has not written yet; so the good-byes come from here, one for each track.
+        """
         process = self._process
         if process is None:
             return ""
         said = asyncio.ensure_future(process.communicate())
-        await asyncio.wait({said}, timeout=patience_s)
-        for _ in range(2):  # the first asks it to end, the second wakes it from waiting for a packet
-            if not said.done() and process.returncode is None:
-                process.send_signal(signal.SIGINT)
-                await asyncio.wait({said}, timeout=0.3)
-        await asyncio.wait({said}, timeout=10)
-        if process.returncode is None:
-            process.kill()
-        _, err = await said
+        try:
+            await asyncio.wait({said}, timeout=patience_s)
+            if not said.done():
+                for port in self._ports:
+                    say_bye(port)
+                await asyncio.wait({said}, timeout=STOP_TIMEOUT_S)
+        finally:
+            if process.returncode is None:
+                process.kill()
         self._process = None
-        return err.decode(errors="replace")
+        return (await said)[1].decode(errors="replace")
+
+
+def say_bye(port: int) -> None:
+    """An RTCP BYE without sources (RFC 3550 6.6) behind an empty receiver report, to a local port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(struct.pack(">BBHIBBH", 0x80, 201, 1, 0, 0x80, 203, 0), ("127.0.0.1", port))
 
 
 def bound_udp_ports() -> set[int]:

@@ -156,12 +156,15 @@ class Passage:
 
     @staticmethod
     async def watch(sending: asyncio.Future[Any], on_progress: Callable[[float], None] | None = None) -> None:
-        """Until ``sending`` is done; its error is raised."""
+        """Until ``sending`` is done; its error is raised. It goes when the caller is cancelled."""
         start = time.monotonic()
-        while not sending.done():
-            if on_progress is not None:
-                on_progress(time.monotonic() - start)
-            await asyncio.wait({sending}, timeout=0.1)
+        try:
+            while not sending.done():
+                if on_progress is not None:
+                    on_progress(time.monotonic() - start)
+                await asyncio.wait({sending}, timeout=0.1)
+        finally:
+            sending.cancel()
         await sending
 
     async def finish(self, source: Path) -> Carried:

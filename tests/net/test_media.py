@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from relay import ffmpeg
+from relay.demo import demo
 from relay.dev import DevMesh, Impaired
 from relay.passage import Carried, Passage
 
@@ -44,15 +46,19 @@ async def carry(source: Path, *, loss: str | None = None, video: bool = True, gs
 
 
 async def gst_publish(source: Path, port: int) -> None:
+    """The parameter sets come from h264parse, once a key frame: rtph264pay would put them before each of its slices."""
     process = await asyncio.create_subprocess_exec(
         "gst-launch-1.0", "-q", "filesrc", f"location={source}", "!", "matroskademux", "name=demux",
-        "demux.video_0", "!", "queue", "!", "h264parse", "!", "rtph264pay", "pt=96", "config-interval=-1", "mtu=1200",
+        "demux.video_0", "!", "queue", "!", "h264parse", "config-interval=-1", "!", "rtph264pay", "pt=96", "mtu=1200",
         "!", "udpsink", "host=127.0.0.1", f"port={port}",
         "demux.audio_0", "!", "queue", "!", "opusparse", "!", "rtpopuspay", "pt=97",
         "!", "udpsink", "host=127.0.0.1", f"port={port}",
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    _, err = await asyncio.wait_for(process.communicate(), SECONDS + 20)
+    try:
+        _, err = await asyncio.wait_for(process.communicate(), SECONDS + 20)
+    finally:
+        await ffmpeg.end(process)
     assert process.returncode == 0, err.decode()
 
 
@@ -74,6 +80,15 @@ def test_ffmpegs_default_packet_size_travels_as_two_segments(source: Path) -> No
 def test_gstreamer_through_three_relays_loses_and_harms_nothing(source: Path) -> None:
     carried = asyncio.run(carry(source, gstreamer=True))
     assert carried.faults() == []
+
+
+def test_the_demo_tells_machines_the_same_in_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert asyncio.run(demo(as_json=True, seconds=SECONDS)) == 0
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert said[-1]["step"] == "every frame arrived, none damaged"
+    pictures = next(row for row in said if row["step"].startswith("pictures"))
+    assert pictures["sent"] == pictures["decoded"] == pictures["equal"] == SECONDS * ffmpeg.FPS
+    assert [row["at_s"] for row in said] == sorted(row["at_s"] for row in said)
 
 
 def test_audio_alone_travels_too(tmp_path: Path) -> None:

@@ -96,7 +96,10 @@ def test_a_restarted_relay_in_the_middle_is_pulled_from_again() -> None:
     asyncio.run(scenario())
 
 
-def test_the_last_subscriber_leaving_ends_the_pull_after_the_linger() -> None:
+def test_the_last_subscriber_leaving_ends_the_pull_after_the_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each relay lingers for itself, from the edge up."""
+    monkeypatch.setenv("ZRELAY_LINKS__LINGER", "1s")
+
     async def scenario() -> None:
         async with DevMesh(3) as mesh, mesh.client("bj-1") as origin, mesh.client("sh-1") as middle:
             sink = await Sink.open()
@@ -107,12 +110,15 @@ def test_the_last_subscriber_leaving_ends_the_pull_after_the_linger() -> None:
                 view = await origin.get(stream_path("cam"))
                 assert view["subscribers"] == 1, "two subscribers far away are one child here"
                 await edge.delete(f"{stream_path('cam')}/subscribers/one")
+                assert (await edge.get(stream_path("cam")))["state"] == "live"
                 await edge.delete(f"{stream_path('cam')}/subscribers/two")
-                async with asyncio.timeout(20):
+                assert (await edge.get(stream_path("cam")))["state"] == "lingering"
+                assert (await middle.get(stream_path("cam")))["state"] == "live", "somebody may come back"
+                async with asyncio.timeout(8):
                     while await exists(edge, "cam") or await exists(middle, "cam"):
-                        await asyncio.sleep(0.1)
-                while (await origin.get(stream_path("cam")))["subscribers"]:
-                    await asyncio.sleep(0.05)
+                        await asyncio.sleep(0.05)
+                    while (await origin.get(stream_path("cam")))["subscribers"]:
+                        await asyncio.sleep(0.05)
             sink.close()
 
     asyncio.run(scenario())

@@ -1,0 +1,95 @@
+"""/metrics of a real relay: the text parses, every lane is there, and what is counted is true."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from relay import __version__, _core
+from relay.client import Client
+from relay.dev import DevMesh
+from relay.metrics import percentile
+from tests.net.rtp import Sender, Sink, publish_body
+
+pytestmark = pytest.mark.net
+
+PACKETS = 25
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def samples(text: str) -> Samples:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def summed(parsed: Samples, name: str, **labels: str) -> float:
+    return sum(value for (known, at), value in parsed.items() if known == name and labels.items() <= dict(at).items())
+
+
+async def carried(relay: Client) -> str:
+    """The exposition after PACKETS packets from a known publisher and three from another address."""
+    sink, sender, stranger = await Sink.open(), Sender(), Sender()
+    try:
+        answer = await relay.put("/v1/streams/cam", publish_body())
+        port = int(answer["ingress"]["address"].rpartition(":")[2])
+        await relay.put("/v1/streams/cam/subscribers/me", {"address": f"127.0.0.1:{sink.port}"})
+        for seq in range(PACKETS):
+            sender.send(port, 7, seq)
+        async with asyncio.timeout(5):
+            while len(sink.numbers[7]) < PACKETS:
+                await asyncio.sleep(0.01)
+            for seq in range(3):
+                stranger.send(port, 7, PACKETS + seq)
+            while (await relay.get("/v1/status"))["drops"].get("source") != 3:
+                await asyncio.sleep(0.01)
+        text: str = await relay.get("/metrics")
+        return text
+    finally:
+        for end in (sink, sender, stranger):
+            end.close()
+
+
+async def test_the_exposition_parses_and_says_what_happened() -> None:
+    async with DevMesh(2, workers=2) as mesh, mesh.client("bj-1") as relay:
+        parsed = samples(await carried(relay))
+    assert parsed["zrelay_build_info", (("version", __version__),)] == 1
+    assert parsed["zrelay_ready", ()] == 1
+    assert parsed["zrelay_link_up", (("peer", "sh-1"),)] == 1
+    assert parsed["zrelay_streams", (("role", "local"), ("state", "live"))] == 1
+    for worker in "01":
+        assert parsed["zrelay_worker_up", (("worker", worker),)] == 1
+        assert parsed["zrelay_worker_restarts_total", (("worker", worker),)] == 0
+    assert summed(parsed, "zrelay_media_accepted_total") == PACKETS
+    assert summed(parsed, "zrelay_fan_sent_total") == PACKETS
+    assert summed(parsed, "zrelay_udp_dropped_packets_total", reason="source") == 3
+    assert summed(parsed, "zrelay_udp_dropped_packets_total") == 3
+    age = "zrelay_packet_age_seconds"
+    assert summed(parsed, f"{age}_bucket", le="+Inf") == summed(parsed, f"{age}_count")
+
+
+async def test_every_counter_and_drop_word_of_the_core_is_exported() -> None:
+    async with DevMesh(1) as mesh, mesh.client("bj-1") as relay:
+        text = await relay.get("/metrics")
+    reasons = {(dict(labels)["direction"], dict(labels)["reason"]) for (name, labels) in samples(text)
+               if name == "zrelay_udp_dropped_packets_total"}  # fmt: skip
+    assert reasons == {(ledger, word) for _, ledger, word, _ in _core.DROPS}
+    helps = "\n".join(line for line in text.splitlines() if line.startswith("# HELP"))
+    lanes = {dict(labels)["worker"] for (name, labels) in samples(text) if name == "zrelay_media_accepted_total"}
+    assert lanes == {"0", "agent"}
+    assert helps.count("zrelay_media_accepted_total") == 1
+
+
+@pytest.mark.parametrize(
+    ("buckets", "share", "value"),
+    [([], 0.5, None), ([(1, 1)], 0.99, 1), ([(1, 50), (2, 49), (9, 1)], 0.5, 1), ([(1, 50), (2, 49), (9, 1)], 0.99, 2),
+     ([(1, 50), (2, 49), (9, 1)], 1.0, 9)],
+)  # fmt: skip
+def test_a_percentile_is_the_floor_of_the_bucket_that_holds_it(
+    buckets: list[tuple[int, int]], share: float, value: int | None
+) -> None:
+    assert percentile(buckets, share) == value
