@@ -155,7 +155,8 @@ class Api:
 
     async def list_streams(self, request: web.Request) -> web.Response:
         """GET /v1/streams?limit=&cursor=: in order of id; ``next_cursor`` is the last id of a full page."""
-        limit = _number(request, "limit") or 100
+        limit = _number(request, "limit")
+        limit = 100 if limit is None else limit
         if not 1 <= limit <= LIST_LIMIT_MAX:
             raise Problem(422, "range", "limit is out of range", f"1 to {LIST_LIMIT_MAX}", field="limit")
         after = request.query.get("cursor", "")

@@ -6,6 +6,7 @@ stream is not here waits for our own parent's answer, so that `pull_ok` means th
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from relay.desk import Desk
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from relay.pulls import Pulls
 
 CHILDREN_PER_SESSION_MAX = 1024
+HOPS_MAX = 8
 
 
 class Children:
@@ -26,6 +28,7 @@ class Children:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._by_conv: dict[tuple[int, int], Stream] = {}
+        self._count: Counter[int] = Counter()  # by session
         self._rights = {peer.id: tuple(peer.pull) for peer in desk.conf.peers}
         self.pulls: Pulls  # set by Control: they know each other
 
@@ -47,13 +50,16 @@ class Children:
         if code is None and (stream is None or not stream.confirmed):
             stream, code = self._wait_for(stream, peer, message)
         if code is not None or stream is None:
-            desk.send(session, PullNo(r=message.r, code=code or "overload"))
+            code = code or "overload"
+            instead = self._instead(desk.streams.get(message.stream), code)
+            desk.send(session, PullNo(r=message.r, code=code, try_=instead))
             return
-        resume = None if message.from_ is None else (message.from_.epoch, message.from_.number)
+        resume = None if message.from_ is None else message.from_
         want = WANTS.get(message.want, 0)
         child = Child(peer, session, message.conv, message.lane, want, message.r, tuple(message.route), resume)
         stream.children[key] = child
         self._by_conv[key] = stream
+        self._count[session] += 1
         if stream.confirmed:
             self._serve(stream, child)
         self.pulls.want(stream, now, child.route)
@@ -123,16 +129,23 @@ class Children:
             route = message.route
             desk.log("warning", "pull refused: loop", peer=peer, stream=message.stream, route=route, code="ZR1003")
             return "loop"
+        if len(message.route) > HOPS_MAX:
+            return "loop"  # media would die on the way
         if not is_name(message.stream):
             return "unknown"
         if not message.stream.startswith(self._rights.get(peer, ())):
             return "rights"
-        if sum(1 for held, _ in self._by_conv if held == session) >= CHILDREN_PER_SESSION_MAX:
+        if self._count[session] >= CHILDREN_PER_SESSION_MAX:
             return "quota"
         stream = desk.streams.get(message.stream)
         if stream is not None and stream.pull is not None and peer in stream.pull.route:
             return "loop"  # we have it from the asker
         return None
+
+    def _instead(self, stream: Stream | None, code: str) -> list[str]:
+        """Who may serve a child that does not fit here: our own parent."""
+        parent = stream.pull.parent if stream is not None and stream.pull is not None else None
+        return [parent.peer] if parent is not None and code in ("quota", "overload") else []
 
     def _wait_for(self, stream: Stream | None, peer: str, message: PullMessage) -> tuple[Stream | None, str | None]:
         """The stream to wait for, or why there is no point."""
@@ -152,7 +165,8 @@ class Children:
         child.slot = desk.workers.subs[stream.worker].take()
         key = (child.session, child.conv)
         if child.slot is None:
-            desk.send(child.session, PullNo(r=child.r, code="overload", retry_ms=1000))
+            instead = self._instead(stream, "overload")
+            desk.send(child.session, PullNo(r=child.r, code="overload", retry_ms=1000, try_=instead))
             self._remove(stream, key, forgotten=True)
             return
 
@@ -177,13 +191,16 @@ class Children:
             child.session,
             PullOk(
                 r=child.r, conv=child.conv, lane=stream.worker, epoch=stream.epoch, tracks=wire_tracks(stream.tracks),
-                next=child.next, route=[*above, self._desk.conf.relay_id],
+                next=child.next, route=[*above, self._desk.conf.relay_id], boot=stream.boot,
             ),
         )  # fmt: skip
 
     def _remove(self, stream: Stream, key: tuple[int, int], *, forgotten: bool) -> None:
         child = stream.children.pop(key)
         del self._by_conv[key]
+        self._count[child.session] -= 1
+        if not self._count[child.session]:
+            del self._count[child.session]
         if child.slot is not None:
             if not forgotten:
                 self._desk.workers.command(stream.worker, "sub_drop", sub=child.slot)

@@ -134,6 +134,10 @@ def problems(config: Config) -> list[tuple[tuple[str | int, ...], str]]:
         keys = [other.public_key for other in config.peers[:number]]
         if peer.public_key and peer.public_key in keys:
             found.append((("peers", number, "public_key"), "two peers with one public key"))
+    for number, peer in enumerate(config.peers):
+        if not peer.addresses:
+            text = f"peer {peer.id!r} has no address: give one like '127.0.0.1:29900'"
+            found.append((("peers", number, "addresses"), text))
     for number, upstream in enumerate(config.upstreams):
         if upstream.peer not in ids:
             close = difflib.get_close_matches(upstream.peer, ids, 1)

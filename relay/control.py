@@ -33,17 +33,17 @@ from relay.messages import (
     Want,
     decode_message,
 )
+from relay.publications import Publications
 from relay.pulls import Pulls
-from relay.requests import IngressAnswer, PublishAnswer, PublishRequest, StreamView, SubscribeAnswer, SubscribeRequest
+from relay.requests import PublishAnswer, PublishRequest, StreamView, SubscribeAnswer, SubscribeRequest
 from relay.sessions import SessionUp
-from relay.streams import Publication, Stream, Sub
+from relay.streams import Stream, Sub
 from relay.tracks import Track
 from relay.units import Address
-from relay.validation import check_publish, check_subscribe
+from relay.validation import check_subscribe
 
 __all__ = ["Control", "ControlConf", "LinkView", "Peer", "Upstream", "actions"]
 
-MAX_PACKET_BYTES = 1500
 StreamRow = Callable[[int, int], Mapping[str, int]]
 
 
@@ -67,7 +67,7 @@ class Control:
         self._pulls = Pulls(self._desk)
         self._children = Children(self._desk)
         self._pulls.children, self._children.pulls = self._children, self._pulls
-        self._ingress: dict[tuple[int, int], Stream] = {}
+        self._publications = Publications(self._desk, self._pulls, self._children)
         self._rtt_us: dict[int, int] = {}  # by session slot, as the workers were told
 
     # -- life and time ----------------------------------------------------------------------------------------------
@@ -79,9 +79,10 @@ class Control:
         self._sessions.on_timer(now)
         self._take_sessions(now)
         self._pulls.on_timer(now)
+        self._publications.on_timer(now)
 
     def deadline(self) -> int | None:
-        times = (self._sessions.deadline(), self._pulls.deadline())
+        times = (self._sessions.deadline(), self._pulls.deadline(), self._publications.deadline())
         return min((time for time in times if time is not None), default=None)
 
     def drain(self) -> list[actions.Action]:
@@ -113,6 +114,11 @@ class Control:
         self._rtt_us[slot] = rtt_us
         for worker in range(len(self._workers.up)):
             self._workers.command(worker, "session_rtt", session=slot, rtt_us=rtt_us)
+
+    def reset_session(self, slot: int, now: int) -> None:
+        """Its control messages do not get through: the peer and we begin again."""
+        self._sessions.reset(slot, now)
+        self._take_sessions(now)
 
     def on_message(self, slot: int, payload: bytes, now: int) -> str | None:
         """One control message; returns the drop word of a violation."""
@@ -196,14 +202,11 @@ class Control:
     def on_worker_lost(self, worker: int, now: int) -> None:
         """Its streams are wanted as before; children pull again, from the worker that comes next."""
         for stream in self._streams:
-            if stream.worker != worker or not stream.opened:
+            if stream.worker != worker:
                 continue
-            if stream.publication is not None:
-                self._desk.remember_number(stream)
-                if stream.publication.address is not None:
-                    stream.publication.port = stream.publication.address.port
-                stream.publication.address = None
-            self._children.gone_all(stream, "moved", forgotten=True)
+            self._publications.on_worker_lost(stream)
+            if stream.opened:
+                self._children.gone_all(stream, "moved", forgotten=True)
             self._pulls.on_worker_lost(stream)
             self._workers.close_stream(stream)
             self._desk.changed(stream)
@@ -229,139 +232,32 @@ class Control:
                 if stream is not None:
                     self._desk.changed(stream)
             case "source_locked" | "source_lost":
-                stream = self._ingress.get((worker, fields["ingress"]))
+                stream = self._publications.at(worker, fields["ingress"])
                 if stream is not None:
                     event_name = event.op.replace("_", " ")
                     self._desk.log("info", event_name, stream=stream.id, track=fields["track"], source=str(event.addr))
 
     def on_ingress_open(self, worker: int, slot: int, address: Address | None, error: str | None, now: int) -> None:
         """The answer to OpenIngress."""
-        stream = self._ingress.get((worker, slot))
-        publication = stream.publication if stream is not None else None
-        if stream is None or publication is None or not stream.opened:
-            if address is not None:  # unpublished meanwhile
-                self._workers.command(worker, "ingress_close", ingress=slot)
-            return
-        if address is None:
-            publication.error = error or "it did not open"
-            self._desk.log("error", "ingress did not open", stream=stream.id, error=publication.error, code="ZR1004")
-        else:
-            publication.address, publication.error = address, None
-            self._workers.bind_ingress(stream)
-        self._desk.changed(stream)
+        self._publications.on_open(worker, slot, address, error, now)
 
     # -- publishing -------------------------------------------------------------------------------------------------
 
     def publish(self, stream_id: str, body: PublishRequest, now: int) -> bool:
         """Publishes here; True when it was not published before. Raises 409 `stale-epoch`, 422, 429."""
-        sources = check_publish(body, self._desk.conf.ingress_ip)
-        stream = self._streams.get(stream_id)
-        known = max(stream.epoch if stream is not None else 0, self._desk.ended.get(stream_id, (0, 0))[0])
-        if body.epoch < known:
-            raise _stale(body.epoch, known)
-        publication = stream.publication if stream is not None else None
-        if stream is not None and publication is not None:
-            if publication.error is None and publication.body == body:
-                return False
-            if publication.error is None:
-                if body.epoch == known:
-                    raise Problem(
-                        409, "stale-epoch", "This epoch is published with another body",
-                        "raise the epoch to change a stream", extra={"current_epoch": known},
-                    )  # fmt: skip
-                self._raise_epoch(stream, publication, body, sources)
-                return False
-            self._withdraw(stream)
-        return self._publish_new(stream_id, stream, body, sources)
-
-    def _publish_new(
-        self, stream_id: str, stream: Stream | None, body: PublishRequest, sources: tuple[Address, ...]
-    ) -> bool:
-        if stream is None:
-            stream = self._desk.make_stream(stream_id, body.group)
-        elif stream.pull is not None:  # it came from elsewhere until now
-            if body.epoch == stream.epoch:
-                self._desk.remember_number(stream)
-            self._pulls.stop(stream)
-        ingress = self._workers.ingress[stream.worker].take() if stream is not None else None
-        if stream is None or ingress is None:
-            if stream is not None and not stream.wanted:
-                self._desk.remove_stream(stream)
-            raise Problem(429, "limit", "This relay is full", "no more streams fit here", retry_after_s=5)
-        if stream.opened:
-            self._children.gone_all(stream, "epoch", forgotten=True)
-            self._workers.close_stream(stream)
-        else:
-            self._children.refuse_waiting(stream, "unknown", 100)
-        epoch, number = self._desk.ended.pop(stream_id, (-1, 0))
-        stream.number = number if epoch == body.epoch else stream.number if stream.epoch == body.epoch else 0
-        stream.epoch, stream.tracks, stream.group = body.epoch, tuple(body.tracks), body.group
-        stream.publication = Publication(body, ingress, sources, body.ingress.port)
-        self._ingress[stream.worker, ingress] = stream
-        self._workers.open_stream(stream)
-        self._desk.changed(stream)
-        return True
-
-    def _raise_epoch(
-        self, stream: Stream, publication: Publication, body: PublishRequest, sources: tuple[Address, ...]
-    ) -> None:
-        self._children.gone_all(stream, "epoch", forgotten=True)
-        moved = body.ingress.port not in (0, publication.address.port if publication.address else publication.port)
-        stream.epoch, stream.number, stream.tracks = body.epoch, 0, tuple(body.tracks)
-        publication.body, publication.sources = body, sources
-        if not stream.opened:
-            return
-        self._workers.raise_epoch(stream)
-        if moved:
-            self._workers.command(stream.worker, "ingress_close", ingress=publication.ingress)
-            publication.port, publication.address = body.ingress.port, None
-            self._workers.open_ingress(stream)
-        self._desk.changed(stream)
-
-    def _withdraw(self, stream: Stream) -> None:
-        """The publication ends; subscribers stay and wait for another one, here or upstream."""
-        publication = stream.publication
-        assert publication is not None
-        self._desk.remember_number(stream)
-        self._desk.remember_ended(stream)
-        self._children.gone_all(stream, "ended", forgotten=True)
-        self._workers.close_stream(stream)
-        del self._ingress[stream.worker, publication.ingress]
-        self._workers.ingress[stream.worker].give(publication.ingress)
-        stream.publication = None
-        self._desk.changed(stream)
+        return self._publications.publish(stream_id, body)
 
     def unpublish(self, stream_id: str, epoch: int | None, now: int) -> None:
         """Also when it is not there. Raises 409 when a higher epoch is."""
-        stream = self._streams.get(stream_id)
-        if stream is None or stream.publication is None:
-            return
-        if epoch is not None and epoch < stream.epoch:
-            raise _stale(epoch, stream.epoch)
-        self._withdraw(stream)
-        if stream.wanted:
-            self._pulls.want(stream, now)
-        else:
-            self._desk.remove_stream(stream)
+        self._publications.unpublish(stream_id, epoch, now)
 
     def publish_settled(self, stream_id: str) -> bool:
         """The ingress socket is open, or cannot be, or the stream is gone."""
-        stream = self._streams.get(stream_id)
-        publication = stream.publication if stream is not None else None
-        return publication is None or publication.address is not None or publication.error is not None
+        return self._publications.settled(stream_id)
 
     def publish_answer(self, stream_id: str) -> PublishAnswer:
         """Raises 404 when it is gone, 503 `ingress` when there is no socket for it."""
-        stream = self._get(stream_id)
-        publication = stream.publication
-        if publication is None:
-            raise _missing(stream_id)
-        if publication.address is None:
-            raise Problem(
-                503, "ingress", "No ingress socket", publication.error or "it is not open yet", retry_after_s=1
-            )
-        ingress = IngressAnswer(str(publication.address))
-        return PublishAnswer(stream.id, stream.epoch, ingress, stream.worker, MAX_PACKET_BYTES)
+        return self._publications.answer(self._get(stream_id))
 
     # -- subscribing ------------------------------------------------------------------------------------------------
 
@@ -372,7 +268,7 @@ class Control:
         if stream is None:
             stream = self._desk.make_stream(stream_id)
         if stream is None:
-            raise Problem(429, "limit", "This relay is full", "no more streams fit here", retry_after_s=5)
+            raise self._desk.full("streams")
         known = stream.subs.get(sid)
         if known is not None and known.body == body:
             return False
@@ -383,7 +279,7 @@ class Control:
             slot = self._workers.subs[stream.worker].take()
         if slot is None:
             self._pulls.release(stream, now)
-            raise Problem(429, "limit", "This worker is full", "no more subscribers fit here", retry_after_s=5)
+            raise self._desk.full("subscribers")
         sub = Sub(slot, body, default, by_track)
         stream.subs[sid] = sub
         self._workers.add_sub(stream, sub)
@@ -406,7 +302,7 @@ class Control:
         """Raises 404 when the subscriber is gone."""
         stream = self._get(stream_id)
         if sid not in stream.subs:
-            raise Problem(404, "not-found", "No such subscriber", sid)
+            raise _missing_sub(sid)
         return SubscribeAnswer("live" if stream.confirmed else "pulling", stream.confirmed, stream.worker)
 
     def sdp_facts(self, stream_id: str, sid: str) -> tuple[Sequence[Track], Mapping[str, Address] | Address, str]:
@@ -414,9 +310,10 @@ class Control:
         stream = self._get(stream_id)
         sub = stream.subs.get(sid)
         if sub is None:
-            raise Problem(404, "not-found", "No such subscriber", sid)
+            raise _missing_sub(sid)
         if not stream.tracks:
-            raise Problem(503, "pulling", "The tracks are not known yet", stream_id, retry_after_s=1)
+            detail = "ask again when the subscriber is confirmed"
+            raise Problem(503, "pulling", "The tracks are not known yet", detail, retry_after_s=1)
         tracks = [track for track in stream.tracks if sub.body.tracks is None or track.id in sub.body.tracks]
         addresses: Mapping[str, Address] | Address = sub.by_track if sub.default is None else sub.default
         return tracks, addresses, self._desk.conf.ingress_ip
@@ -465,7 +362,7 @@ class Control:
 
     def ingress_of(self, stream_id: str) -> tuple[int, int]:
         """For tests: (worker, ingress slot) of a stream published here."""
-        return next(at for at, stream in self._ingress.items() if stream.id == stream_id)
+        return self._publications.ingress_of(stream_id)
 
     def slots_in_use(self) -> dict[str, int]:
         """For tests: nothing may leak."""
@@ -482,11 +379,9 @@ class Control:
 
 
 def _missing(stream_id: str) -> Problem:
-    return Problem(404, "not-found", "No such stream here", stream_id)
+    detail = f"{stream_id}: publish it with PUT /v1/streams/{{id}}, or PUT a subscriber to pull it from the mesh"
+    return Problem(404, "not-found", "No such stream here", detail)
 
 
-def _stale(epoch: int, current: int) -> Problem:
-    return Problem(
-        409, "stale-epoch", "A newer publisher owns this stream", f"epoch {epoch} < {current}",
-        extra={"current_epoch": current},
-    )  # fmt: skip
+def _missing_sub(sid: str) -> Problem:
+    return Problem(404, "not-found", "No such subscriber", f"{sid}: PUT it under /v1/streams/{{id}}/subscribers/ first")

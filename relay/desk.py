@@ -10,6 +10,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from relay.actions import Action, Log, SendControl, StreamChanged
+from relay.errors import Problem
 from relay.messages import AnyMessage, encode_message
 from relay.placement import choose_worker
 from relay.sessions import SECOND, Sessions
@@ -23,11 +24,12 @@ ENDED_MAX = 16384
 
 @dataclass(frozen=True)
 class Peer:
-    """A listed relay. `pull`: prefixes of the streams it may pull."""
+    """A listed relay. `pull`: prefixes of the streams it may pull; `publish`: of those it may give us."""
 
     id: str
     addresses: Sequence[Address]
     pull: Sequence[str] = ("",)
+    publish: Sequence[str] = ("",)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class ControlConf:
     relay_id: str
     boot_id: int
     workers: int = 1
-    streams_max: int = 1024
+    streams_max: int = 1024  # of one worker
+    streams_total: int | None = None
     peers: Sequence[Peer] = ()
     upstreams: Sequence[Upstream] = ()
     ingress_ip: str = "127.0.0.1"
@@ -59,8 +62,9 @@ class ControlConf:
             relay_id=config.node.id,
             boot_id=boot_id,
             workers=workers,
-            streams_max=min(streams_max, config.limits.max_streams),
-            peers=[Peer(peer.id, peer.addresses, peer.rights.pull) for peer in config.peers],
+            streams_max=streams_max,
+            streams_total=config.limits.max_streams,
+            peers=[Peer(peer.id, peer.addresses, peer.rights.pull, peer.rights.publish) for peer in config.peers],
             upstreams=[Upstream(upstream.peer, upstream.prefix) for upstream in config.upstreams],
             ingress_ip=config.ingress.address,
             egress_allow=config.egress.allow,
@@ -85,12 +89,20 @@ class Desk:
 
     def __post_init__(self) -> None:
         conf = self.conf
-        self.workers = Workers(conf.workers, conf.streams_max, conf.ingress_ip, self.actions.append)
+        self.workers = Workers(
+            conf.workers, conf.streams_max, conf.ingress_ip, self.emit, first_seq=conf.boot_id & 0xFFFFFFFF
+        )
         listed = {peer.id: list(peer.addresses) for peer in conf.peers}
         self.sessions = Sessions(
             conf.relay_id, conf.boot_id, conf.workers, listed, self.rng, rate=conf.rate, mtu=conf.mtu
         )
         self.egress_allow = [ip_network(text) for text in conf.egress_allow]
+        self.may_publish = {peer.id: tuple(peer.publish) for peer in conf.peers}
+
+    def full(self, what: str) -> Problem:
+        """429: more of `what` than this relay, or this worker, is made for."""
+        detail = f"no more {what} fit here: use another relay, or raise [limits] max_streams and restart this one"
+        return Problem(429, "limit", "This relay is full", detail, retry_after_s=5)
 
     def emit(self, action: Action) -> None:
         self.actions.append(action)
@@ -106,11 +118,12 @@ class Desk:
 
     def make_stream(self, stream_id: str, group: str | None = None) -> Stream | None:
         """None when the relay is full."""
-        if len(self.streams) >= self.conf.streams_max:
+        if self.conf.streams_total is not None and len(self.streams) >= self.conf.streams_total:
             return None
-        groups = {s.group: s.worker for s in self.streams if s.group is not None} if group is not None else {}
         workers = self.workers
-        worker = choose_worker([len(slots) for slots in workers.streams], workers.up, group, groups)
+        worker = self.streams.worker_of_group(group)
+        if worker is None:
+            worker = choose_worker([len(slots) for slots in workers.streams], workers.up)
         slot = workers.streams[worker].take()
         if slot is None:
             return None

@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+_TCP_LISTEN = "0A"
+
 
 class Holder(NamedTuple):
     """The process that has a port open."""
@@ -26,7 +28,15 @@ def socket_buffer_max(direction: str) -> int:
 
 def udp_holder(port: int) -> Holder | None:
     """Who has this UDP port open, as far as /proc lets us see; our own process is not named."""
-    inodes = set(_udp_inodes(port))
+    return _holder(set(_inodes("udp", port)))
+
+
+def tcp_holder(port: int) -> Holder | None:
+    """Who listens on this TCP port, likewise."""
+    return _holder(set(_inodes("tcp", port, _TCP_LISTEN)))
+
+
+def _holder(inodes: set[str]) -> Holder | None:
     if not inodes:
         return None
     for entry in Path("/proc").iterdir():
@@ -36,15 +46,15 @@ def udp_holder(port: int) -> Holder | None:
     return None
 
 
-def _udp_inodes(port: int) -> Iterator[str]:
-    for table in ("/proc/net/udp", "/proc/net/udp6"):
+def _inodes(kind: str, port: int, state: str | None = None) -> Iterator[str]:
+    for table in (f"/proc/net/{kind}", f"/proc/net/{kind}6"):
         try:
             lines = Path(table).read_text().splitlines()[1:]
         except OSError:
             continue
         for line in lines:
             fields = line.split()
-            if int(fields[1].rpartition(":")[2], 16) == port:
+            if int(fields[1].rpartition(":")[2], 16) == port and state in (None, fields[3]):
                 yield fields[9]
 
 

@@ -56,11 +56,12 @@ class WireTrack(Track, frozen=True, kw_only=True, forbid_unknown_fields=False, o
 Tracks_: TypeAlias = Annotated[list[WireTrack], Meta(max_length=TRACKS_MAX)]
 
 
-class From(msgspec.Struct, frozen=True):
-    """Resume after media number `number` of `epoch`."""
+class From(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Resume after media number `number` of `epoch`, as the origin with this boot id counts them."""
 
     epoch: U64
     number: U32
+    boot: U64 = 0
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", omit_defaults=True):
@@ -80,7 +81,8 @@ class Pull(Message, frozen=True, kw_only=True, tag="pull", rename={"from_": "fro
 
 
 class PullOk(Message, frozen=True, kw_only=True, tag="pull_ok"):
-    """Media will come from `lane`, starting at `next`. `route`: relay ids from the origin to the answering relay."""
+    """Media will come from `lane`, starting at `next`. `route`: relay ids from the origin to the answering relay;
+    `boot`: the origin's boot id. An origin that started anew numbers the same epoch from 0 again."""
 
     r: U32
     conv: Conv
@@ -89,15 +91,16 @@ class PullOk(Message, frozen=True, kw_only=True, tag="pull_ok"):
     tracks: Tracks_
     next: U32
     route: Annotated[list[Text], Meta(max_length=ROUTE_MAX)] = []
+    boot: U64 = 0
 
 
 class PullNo(Message, frozen=True, kw_only=True, tag="pull_no", rename={"try_": "try"}):
-    """`code`: unknown, loop, quota, overload, rights, draining."""
+    """`code`: unknown, loop, quota, overload, rights, draining. `try`: relays that may have it instead."""
 
     r: U32
     code: Text
     retry_ms: U32 | None = None
-    try_: list[Text] = []
+    try_: Annotated[list[Text], Meta(max_length=ROUTE_MAX)] = []
 
 
 class Want(Message, frozen=True, kw_only=True, tag="want"):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import errno
 import os
 import random
 import signal
@@ -28,43 +29,29 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from relay import __version__, _core
+from relay import __version__, _core, hostinfo
 from relay import actions as act
 from relay.agentlog import set_up_logging
 from relay.api import make_app
-from relay.commands import decode_event, encode
+from relay.commands import decode_event
 from relay.config import Config, load
 from relay.control import Control, ControlConf
+from relay.ctl import Ctl
 from relay.errors import CoreError
-from relay.metrics import Facts, PageCollector, percentile
+from relay.handles import WorkerHandle
+from relay.metrics import Facts, PageCollector
+from relay.outbox import Outbox
+from relay.report import control_report, lanes_report
+from relay.sockets import EXIT_OS, EXIT_PERMISSION, StartError
 from relay.units import Address
 
 EVENTS_PER_PUMP = 4096
 PUMPS_MAX = 64
 HEARD_EVERY_NS = 200_000_000
+RING_RETRY_NS = 5_000_000
 LAST_ERRORS = 8
 
 log = structlog.get_logger("zrelay.agent")
-
-
-class WorkerHandle:
-    """The agent's end of one worker: command and event ring, counter page, eventfd."""
-
-    def __init__(self, index: int, fds: dict[str, int], streams_max: int) -> None:
-        self.index = index
-        self.channel = _core.Channel(fds["chan"])
-        self.page = _core.StatPage(fds["page"], streams_max=streams_max)
-        self.wake_fd = fds["wake"]
-        self.up = False
-        self.restarts = 0
-
-    def post(self, record: bytes) -> bool:
-        """False when the ring is full: the worker is stuck or gone."""
-        if not self.channel.post(record):
-            return False
-        if self.channel.wake_needed():
-            os.eventfd_write(self.wake_fd, 1)
-        return True
 
 
 class Node:
@@ -78,9 +65,10 @@ class Node:
         self.page = _core.StatPage(boot["page"], streams_max=boot.get("agent_streams_max", 0))
         self._link_fd: int = boot["link"]
         self._wake_fd: int = boot["wake"]
-        self._supervisor = socket.socket(fileno=boot["ctl"])
+        self._ctl = Ctl(boot["ctl"], self._watch_room)
         now = _core.clock_now()
         self.lane = _core.ControlLane(now, page_fd=boot["page"])
+        self._outbox = Outbox(self.lane)
         conf = ControlConf.of(self.config, self.boot_id, len(self.workers), streams_max)
         self.control = Control(conf, random.Random(random.SystemRandom().getrandbits(64)), progress=self._progress)
         self.collector = PageCollector(self.pages, self._facts)
@@ -89,13 +77,16 @@ class Node:
         self._changed = asyncio.Event()  # replaced by a fresh one whenever it is set
         self._stop = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._ingress_asked: dict[int, tuple[int, int]] = {}  # request -> (worker, slot)
-        self._next_request = 1
         self._heard_next = now
         self._last_errors: list[str] = []
         self._sessions: set[int] = set()
         self._pumping = False
         self._api_up = False
+        low, _, high = self.config.ingress.ports.partition("-")
+        self._ingress_due: list[act.OpenIngress] = []
+        self._ingress_ports = (int(low), int(high or low))
+        family = socket.AF_INET6 if ":" in self.config.listen.data.ip else socket.AF_INET
+        self._hello_socket = socket.socket(family, socket.SOCK_DGRAM, fileno=os.dup(self._link_fd))
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -106,12 +97,9 @@ class Node:
             loop.add_signal_handler(number, self._stop.set)
         loop.add_reader(self._link_fd, self._on_link)
         loop.add_reader(self._wake_fd, self._on_wake)
-        self._supervisor.setblocking(False)
-        loop.add_reader(self._supervisor, self._on_supervisor)
+        loop.add_reader(self._ctl, self._on_ctl)
         if self.config.security.insecure_plaintext:
             log.warning("links are NOT encrypted: insecure_plaintext = true, loopback only", code="ZR1001")
-        for worker in self.workers:
-            worker.post(encode("reset"))  # whatever an agent before this one had set up there
         self.control.start(_core.clock_now())
         self.pump()
         runner = web.AppRunner(make_app(self), access_log=None, handle_signals=False)
@@ -119,26 +107,34 @@ class Node:
         try:
             await self._listen(runner)
             self._api_up = True
-            self._tell_supervisor({"t": "ready"})
+            self._ctl.ready()
             log.info(
                 "agent ready", relay=self.config.node.id, version=__version__, api=str(self.config.listen.api),
                 data=str(self.config.listen.data), workers=len(self.workers),
             )  # fmt: skip
             await self._stop.wait()
         finally:
-            await runner.cleanup()
-            for worker in self.workers:
-                worker.post(encode("stop"))
+            await runner.cleanup()  # the workers go on: the supervisor decides when they stop
 
     async def _listen(self, runner: web.AppRunner) -> None:
-        api = self.config.listen.api
-        await web.TCPSite(runner, api.ip, api.port, shutdown_timeout=1.0).start()
-        path = self.config.listen.socket
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        await web.UnixSite(runner, path, shutdown_timeout=1.0).start()
-        os.chmod(path, 0o660)
+        """StartError when the API's port or socket cannot be had."""
+        api, path = self.config.listen.api, self.config.listen.socket
+        try:
+            await web.TCPSite(runner, api.ip, api.port, shutdown_timeout=1.0).start()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                holder = hostinfo.tcp_holder(api.port)
+                by = f" by {holder}" if holder else ""
+                raise StartError(EXIT_OS, f"TCP {api} is in use{by}: set listen.api to a free port") from None
+            raise StartError(_os_exit(error), f"TCP {api}: {error.strerror}: check listen.api") from None
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+            await web.UnixSite(runner, path, shutdown_timeout=1.0).start()
+            os.chmod(path, 0o660)
+        except OSError as error:
+            raise StartError(_os_exit(error), f"{path}: {error.strerror}: listen.socket must be writable") from None
 
     # -- inputs ---------------------------------------------------------------------------------------------------
 
@@ -156,36 +152,38 @@ class Node:
             os.eventfd_read(self._wake_fd)
         self.pump()
 
-    def _on_supervisor(self) -> None:
+    def _on_ctl(self) -> None:
         now = _core.clock_now()
-        try:
-            data = self._supervisor.recv(65536)
-        except BlockingIOError:
-            return
-        if not data:  # the supervisor died: go on serving; the init system brings it back
-            asyncio.get_running_loop().remove_reader(self._supervisor)
+        for message in self._ctl.messages():
+            self._hear_supervisor(message, now)
+        if self._ctl.gone:  # go on serving; the init system brings it back
+            asyncio.get_running_loop().remove_reader(self._ctl)
             log.error("the supervisor is gone; forwarding goes on", code="ZR1002")
-            return
-        message = msgpack.unpackb(data)
-        kind = message["t"]
-        if kind == "worker_up":
-            handle = self.workers[message["worker"]]
-            handle.up = True
-            self.control.on_worker_up(handle.index, now)
-        elif kind == "worker_lost":
-            handle = self.workers[message["worker"]]
-            handle.up = False
-            handle.restarts += 1
-            self._remember(f"worker {handle.index} was lost and is being replaced")
-            self.control.on_worker_lost(handle.index, now)
-        elif kind == "ingress":
-            worker, slot = self._ingress_asked.pop(message["r"])
-            error = message.get("error")
-            address = None if error else Address(message["address"], message["port"])
-            self.control.on_ingress_open(worker, slot, address, error, now)
-        elif kind == "stop":
-            self._stop.set()
         self.pump(now)
+
+    def _hear_supervisor(self, message: dict[str, Any], now: int) -> None:
+        match message["t"]:
+            case "worker_up":
+                handle = self.workers[message["worker"]]
+                handle.up = True
+                handle.begin()
+                self.control.on_worker_up(handle.index, now)
+            case "worker_lost":
+                handle = self.workers[message["worker"]]
+                handle.lost()
+                self._remember(f"worker {handle.index} was lost and is being replaced")
+                self.control.on_worker_lost(handle.index, now)
+            case "ingress":
+                self.control.on_ingress_open(*self._ctl.answered(message), now)
+            case "stop":
+                self._stop.set()
+
+    def _watch_room(self, wanted: bool) -> None:
+        loop = asyncio.get_running_loop()
+        if wanted:
+            loop.add_writer(self._ctl, self._ctl.flush)
+        else:
+            loop.remove_writer(self._ctl)
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -198,15 +196,21 @@ class Node:
         if self._pumping:
             return
         self._pumping = True
+        now = _core.clock_now() if now is None else now
+        rest_ns = HEARD_EVERY_NS  # after an error of ours: later, not never
         try:
-            now = _core.clock_now() if now is None else now
             for _ in range(PUMPS_MAX):
                 if not self._pump_once(now):
                     break
+            for worker in self.workers:
+                worker.flush()
+            self._ask_for_ingress()
+            self._outbox.flush(now)
             self.lane.flush(self._link_fd, now)
-            self._set_timer(now)
+            rest_ns = 0
         finally:
             self._pumping = False
+            self._set_timer(now, rest_ns)
 
     def _pump_once(self, now: int) -> bool:
         moved = False
@@ -216,11 +220,7 @@ class Node:
             if word is not None:
                 self.lane.refuse(word)
         for worker in self.workers:
-            events = worker.channel.events(EVENTS_PER_PUMP)
-            if not events:
-                worker.channel.sleep()
-                events = worker.channel.events(EVENTS_PER_PUMP)  # written between the look and the nap
-            for record in events:
+            for record in worker.events(EVENTS_PER_PUMP):
                 moved = True
                 self.control.on_event(worker.index, decode_event(record), now)
         if now >= self._heard_next:
@@ -234,22 +234,30 @@ class Node:
         for action in self.control.drain():
             moved = True
             self._perform(action, now)
+        for worker in self.workers:
+            if worker.behind:
+                self._begin_again(worker, now)
         return moved
+
+    def _begin_again(self, worker: WorkerHandle, now: int) -> None:
+        """It took no commands for too long: it is told everything anew, like a successor."""
+        self._remember(f"worker {worker.index} takes no commands; it is told everything again")
+        log.error("worker takes no commands", worker=worker.index, code="ZR1005")
+        self.control.on_worker_lost(worker.index, now)
+        for action in self.control.drain():  # commands to this worker are not taken: it is still behind
+            self._perform(action, now)
+        worker.begin()
+        self.control.on_worker_up(worker.index, now)
 
     def _perform(self, action: act.Action, now: int) -> None:
         match action:
             case act.Command(worker, record):
-                if not self.workers[worker].post(record):
-                    self._remember(f"worker {worker} does not take commands")
+                self.workers[worker].post(record)
             case act.SendControl(slot, payload):
-                try:
-                    self.lane.send(slot, payload, now)
-                except CoreError as error:
-                    self._remember(f"control message not sent: {error}")
+                self._send(slot, payload, now)
             case act.SendDatagram(address, data):
                 with contextlib.suppress(OSError):  # a hello that cannot leave is sent again
-                    os_address = (address.ip, address.port)
-                    self._hello_socket(address).sendto(data, os_address)
+                    self._hello_socket.sendto(data, (address.ip, address.port))
             case act.SessionAdd():
                 self.lane.session_add(
                     action.slot, action.index, action.peer_index, action.lanes, action.rate_mhz, action.mtu,
@@ -258,9 +266,10 @@ class Node:
                 self._sessions.add(action.slot)
             case act.SessionDrop(slot):
                 self._sessions.discard(slot)
+                self._outbox.drop(slot)
                 self.lane.session_drop(slot)
             case act.OpenIngress():
-                self._open_ingress(action)
+                self._ingress_due.append(action)
             case act.StreamChanged():
                 self._changed.set()
                 self._changed = asyncio.Event()
@@ -271,34 +280,34 @@ class Node:
                 if level in ("warning", "error"):
                     self._remember(event)
 
-    def _hello_socket(self, address: Address) -> socket.socket:
-        """The link socket as a Python socket: hellos leave by the port the peer knows."""
-        if not hasattr(self, "_link_socket"):
-            family = socket.AF_INET6 if ":" in address.ip else socket.AF_INET
-            self._link_socket = socket.socket(family, socket.SOCK_DGRAM, fileno=os.dup(self._link_fd))
-        return self._link_socket
-
-    def _open_ingress(self, action: act.OpenIngress) -> None:
-        request = self._next_request
-        self._next_request += 1
-        self._ingress_asked[request] = (action.worker, action.slot)
-        low, _, high = self.config.ingress.ports.partition("-")
-        self._tell_supervisor({
-            "t": "open_ingress", "r": request, "worker": action.worker, "slot": action.slot,
-            "address": action.ip, "port": action.port, "ports": [int(low), int(high or low)],
-        })  # fmt: skip
-
-    def _tell_supervisor(self, message: dict[str, Any]) -> None:
+    def _send(self, slot: int, payload: bytes, now: int) -> None:
+        """A control message; a peer that takes none of them for too long gets a new session."""
+        if slot not in self._sessions:
+            return
         try:
-            self._supervisor.send(msgpack.packb(message))
-        except OSError as error:
-            self._remember(f"the supervisor does not listen: {error}")
+            sent = self._outbox.send(slot, payload, now)
+        except CoreError as error:  # too long, or a lane that lost the session: neither may happen
+            log.error("control message not sent", slot=slot, bytes=len(payload), error=str(error), code="ZR1006")
+            sent = False
+        if not sent:
+            self._remember("a peer takes no control messages; its session begins again")
+            self.control.reset_session(slot, now)
 
-    def _set_timer(self, now: int) -> None:
-        deadlines = [d for d in (self.control.deadline(), self.lane.deadline(), now + HEARD_EVERY_NS) if d is not None]
+    def _ask_for_ingress(self) -> None:
+        """A slot's last socket is closed by a command: it must be in the ring before the next socket is asked for."""
+        due, self._ingress_due = self._ingress_due, []
+        for action in due:
+            if self.workers[action.worker].waiting:
+                self._ingress_due.append(action)
+            else:
+                self._ctl.open_ingress(action.worker, action.slot, action.ip, action.port, self._ingress_ports)
+
+    def _set_timer(self, now: int, least_ns: int) -> None:
+        again = now + (RING_RETRY_NS if any(worker.waiting for worker in self.workers) else HEARD_EVERY_NS)
+        deadlines = [d for d in (self.control.deadline(), self.lane.deadline(), again) if d is not None]
         if self._timer is not None:
             self._timer.cancel()
-        delay = max(0, min(deadlines) - now) / 1e9
+        delay = max(least_ns, min(deadlines) - now) / 1e9
         self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
 
     def _remember(self, text: str) -> None:
@@ -350,55 +359,17 @@ class Node:
     def status(self) -> dict[str, Any]:
         """The body of GET /v1/status; see relay/status.py for the screen made of it."""
         now = _core.clock_now()
-        uptime_s = (now - self._started_ns) / 1e9
-        totals: dict[str, int] = {}
-        ledgers: dict[str, int] = {}
-        drops: dict[str, int] = {}
-        hists: dict[str, dict[int, int]] = {"hop_delay_us": {}, "age_us": {}}
-        workers = []
-        for lane, page in self.pages():
-            stats = page.stats()
-            for name, kind, _, _ in _core.STATS:
-                if kind == "c":
-                    totals[name] = totals.get(name, 0) + stats[name]
-            for name, off in page.ledgers().items():
-                ledgers[name] = ledgers.get(name, 0) + abs(off)
-            for name, count in page.drops().items():
-                if count:
-                    drops[name] = drops.get(name, 0) + count
-            for name, merged in hists.items():
-                for floor, count in page.hist(name):
-                    merged[floor] = merged.get(floor, 0) + count
-            if lane != "agent":
-                handle = self.workers[int(lane)]
-                workers.append({
-                    "worker": handle.index, "up": handle.up, "pid": page.pid, "generation": page.generation,
-                    "restarts": handle.restarts, "streams": stats["streams"], "subscribers": stats["subs"],
-                    "busy_pct": round(stats["busy_ns"] / max(1, now - page.started_ns) * 100, 2), "stats": stats,
-                })  # fmt: skip
         reasons = self.reasons()
-        streams: dict[str, int] = {}
-        for (state, _), count in self.control.stream_counts().items():
-            streams[state] = streams.get(state, 0) + count
         return {
             "relay": self.config.node.id, "version": __version__, "state": "degraded" if reasons else "ready",
-            "reasons": reasons, "pid": os.getpid(),
-            "boot_id": self.boot_id, "uptime_s": round(uptime_s, 3), "workers": workers,
-            "links": [{"peer": k.peer, "state": k.state, "rtt_ms": k.rtt_ms} for k in self.control.links()],
-            "streams": streams, "totals": totals, "ledgers": ledgers, "drops": drops,
-            "hop_delay_ms": _percentiles(hists["hop_delay_us"]), "age_ms": _percentiles(hists["age_us"]),
-            "last_errors": self._last_errors,
+            "reasons": reasons, "pid": os.getpid(), "boot_id": self.boot_id,
+            "uptime_s": round((now - self._started_ns) / 1e9, 3), "last_errors": self._last_errors,
+            **lanes_report(self.workers, self.page, now), **control_report(self.control),
         }  # fmt: skip
 
 
-def _percentiles(hist: dict[int, int]) -> dict[str, float | None]:
-    buckets = sorted(hist.items())
-
-    def at(share: float) -> float | None:
-        value = percentile(buckets, share)
-        return None if value is None else value / 1000
-
-    return {"p50": at(0.5), "p99": at(0.99), "max": at(1.0)}
+def _os_exit(error: OSError) -> int:
+    return EXIT_PERMISSION if error.errno in (errno.EACCES, errno.EPERM) else EXIT_OS
 
 
 def main() -> None:
@@ -414,9 +385,12 @@ def main() -> None:
     async def serve() -> None:
         await Node(boot).serve()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve())
-    sys.exit(0)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve())
+    except StartError as error:
+        print(f"zrelay: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

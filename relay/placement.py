@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 
 class Slots:
@@ -30,8 +30,6 @@ class Slots:
         return len(self._taken)
 
 
-def choose_worker(loads: Sequence[int], up: Sequence[bool], group: str | None, groups: Mapping[str, int]) -> int:
-    """The worker of the group when it has one; else the least loaded, workers that are up first, low numbers first."""
-    if group is not None and group in groups:
-        return groups[group]
+def choose_worker(loads: Sequence[int], up: Sequence[bool]) -> int:
+    """The least loaded, workers that are up first, low numbers first."""
     return min(range(len(loads)), key=lambda worker: (not up[worker], loads[worker], worker))

@@ -11,8 +11,10 @@ leaves: what the parent sends before that is not acknowledged and comes again.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from relay.agenda import Agenda
 from relay.desk import Desk
 from relay.messages import Drop, From, Gone, Keyframe, PullNo, PullOk, Tracks, plain_tracks
 from relay.messages import Pull as PullMessage
@@ -38,6 +40,7 @@ class Pulls:
         self._by_conv: dict[tuple[int, int], Stream] = {}
         self._convs_used: dict[int, set[int]] = {}
         self._next_r = 0
+        self._agenda: Agenda[tuple[Stream, Pull]] = Agenda(_still_due)
         self.children: Children  # set by Control: they know each other
 
     # -- wanting ----------------------------------------------------------------------------------------------------
@@ -64,6 +67,7 @@ class Pulls:
         if pull is not None and pull.state == "live":
             if pull.linger_until is None:
                 pull.linger_until = now + self._desk.conf.linger_ns
+                self._agenda.add(pull.linger_until, (stream, pull))
                 self._desk.changed(stream)
             return
         self.stop(stream)
@@ -76,9 +80,17 @@ class Pulls:
 
     def candidates(self, stream: Stream, below: tuple[str, ...]) -> list[str]:
         """Upstreams that may have it: not those that are waiting for us, nor those that pull it from us."""
-        never = {*below, self._desk.conf.relay_id, *(child.peer for child in stream.children.values())}
         listed = [up.peer for up in self._desk.conf.upstreams if stream.id.startswith(up.prefix)]
-        return [peer for peer in dict.fromkeys(listed) if peer not in never]
+        return self._allowed(stream, below, listed)
+
+    def _allowed(self, stream: Stream, below: tuple[str, ...], peers: Iterable[str]) -> list[str]:
+        may_publish = self._desk.may_publish
+        never = {*below, self._desk.conf.relay_id, *(child.peer for child in stream.children.values())}
+        return [
+            peer
+            for peer in dict.fromkeys(peers)
+            if peer not in never and stream.id.startswith(may_publish.get(peer, ()))
+        ]
 
     # -- answers and reports ----------------------------------------------------------------------------------------
 
@@ -104,17 +116,22 @@ class Pulls:
         pull.set_state("live")
         pull.retry_at = pull.give_up_at = None
         pull.backoff_ns = 0
+        pull.keyframe_at.clear()
         workers = self._desk.workers
-        if not stream.opened:
-            stream.epoch, stream.number, stream.tracks = message.epoch, message.next, tracks
-            workers.open_stream(stream)
-        elif message.epoch > stream.epoch:
-            self.children.gone_all(stream, "epoch", forgotten=True)
-            stream.epoch, stream.number, stream.tracks = message.epoch, message.next, tracks
-            workers.raise_epoch(stream)
-            self._again_subs(stream)
-        else:
+        if stream.opened and message.epoch == stream.epoch and message.boot == stream.boot:
             self._new_tracks(stream, tracks)
+        else:
+            raised = stream.opened and message.epoch > stream.epoch
+            if stream.opened:
+                self.children.gone_all(stream, "epoch" if raised else "moved", forgotten=True)
+            if not raised:  # never open, or the same epoch from an origin that began to count anew
+                workers.close_stream(stream)
+            stream.epoch, stream.boot, stream.number = message.epoch, message.boot, message.next
+            stream.tracks = tracks
+            if raised:
+                workers.raise_epoch(stream)
+            else:
+                workers.open_stream(stream)
         workers.command(
             stream.worker, "pull_start", stream=stream.slot, session=session, conv=attempt.conv, lane=message.lane
         )
@@ -123,9 +140,20 @@ class Pulls:
         self.release(stream, now)
 
     def on_no(self, session: int, message: PullNo, now: int) -> None:
+        """The relays it names instead are asked too, once; `retry_ms` stretches the back-off."""
         found = self._by_r.get((session, message.r))
-        if found is not None:
-            self._refused(*found, now)
+        if found is None:
+            return
+        stream, attempt = found
+        pull = stream.pull
+        assert pull is not None
+        for peer in self._allowed(stream, pull.below, message.try_):
+            other = self._desk.sessions.slot_of(peer)
+            if other is not None and peer not in pull.asked:
+                pull.attempts.append(self._ask(stream, peer, other))
+        wait_ns = min((message.retry_ms or 0) * MS, BACKOFF_MAX_NS)
+        pull.backoff_ns = max(pull.backoff_ns, wait_ns // 2)  # doubled when it fails
+        self._refused(stream, attempt, now)
 
     def on_gone(self, session: int, message: Gone, now: int) -> None:
         stream = self._by_conv.get((session, message.conv))
@@ -196,25 +224,18 @@ class Pulls:
                 pull.set_state("wanted")
 
     def on_timer(self, now: int) -> None:
-        for stream in self._desk.streams:
-            pull = stream.pull
-            if pull is None:
-                continue
+        for stream, pull in self._agenda.due(now):
             if pull.linger_until is not None and now >= pull.linger_until:
                 self.stop(stream)
                 self._desk.remove_stream(stream)
             elif pull.give_up_at is not None and now >= pull.give_up_at:
                 self._forget(stream, tell=True)
                 self._fail(stream, "unknown", now)
-            elif pull.retry_at is not None and now >= pull.retry_at:
+            else:
                 self._retry(stream, now)
 
     def deadline(self) -> int | None:
-        times = []
-        for stream in self._desk.streams:
-            if stream.pull is not None:
-                times += [stream.pull.linger_until, stream.pull.give_up_at, stream.pull.retry_at]
-        return min((time for time in times if time is not None), default=None)
+        return self._agenda.deadline()
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
@@ -236,6 +257,7 @@ class Pulls:
         if not desk.workers.up[stream.worker]:
             return  # on_worker_up comes back to it
         pull.set_state("resolving")
+        pull.asked.clear()
         candidates = self.candidates(stream, pull.below)
         for peer in candidates:
             session = desk.sessions.slot_of(peer)
@@ -245,6 +267,7 @@ class Pulls:
             self._fail(stream, "unknown", now)
             return
         pull.give_up_at = now + ANSWER_NS
+        self._agenda.add(pull.give_up_at, (stream, pull))
         if pull.attempts:  # else: the first session that comes up is asked at once
             pull.set_state("pulling")
         desk.changed(stream)
@@ -254,13 +277,14 @@ class Pulls:
         assert pull is not None
         self._next_r = (self._next_r + 1) & 0xFFFFFFFF
         attempt = Attempt(peer, session, self._new_conv(peer, session), self._next_r)
+        pull.asked.add(peer)
         self._by_r[session, attempt.r] = (stream, attempt)
         self._by_conv[session, attempt.conv] = stream
         resume = None
         if stream.opened:
             epoch, number = desk.progress(stream.worker, stream.slot)
             if epoch == stream.epoch and number > 0:
-                resume = From(epoch, (number - 1) & 0xFFFFFFFF)
+                resume = From(epoch, (number - 1) & 0xFFFFFFFF, stream.boot)
         route = [desk.conf.relay_id, *pull.below]
         conv, lane = attempt.conv, stream.worker
         desk.send(session, PullMessage(r=attempt.r, stream=stream.id, conv=conv, lane=lane, route=route, from_=resume))
@@ -292,7 +316,8 @@ class Pulls:
         pull.give_up_at = None
         pull.linger_until = None
         pull.backoff_ns = min(max(pull.backoff_ns * 2, BACKOFF_MIN_NS), BACKOFF_MAX_NS)
-        pull.retry_at = now + int(pull.backoff_ns * self._desk.rng.uniform(0.75, 1.25))
+        pull.retry_at = now + int(pull.backoff_ns * self._desk.rng.uniform(1.0, 1.5))
+        self._agenda.add(pull.retry_at, (stream, pull))
         self.children.refuse_waiting(stream, code, pull.backoff_ns // MS)
         self.children.gone_all(stream, "lost")  # served before the parent was lost: ask again
         self._desk.changed(stream)
@@ -324,13 +349,11 @@ class Pulls:
             return
         stream.tracks = tracks
         self._desk.workers.set_tracks(stream)
-        self._again_subs(stream)
+        self._desk.workers.again_subs(stream)
         self.children.tell_tracks(stream)
         self._desk.changed(stream)
 
-    def _again_subs(self, stream: Stream) -> None:
-        """Track lists and addresses by track are by number: subscribers that name tracks are added anew."""
-        for sub in stream.subs.values():
-            if sub.body.tracks is not None or sub.by_track:
-                self._desk.workers.drop_sub(stream, sub)
-                self._desk.workers.add_sub(stream, sub)
+
+def _still_due(when: int, item: tuple[Stream, Pull]) -> bool:
+    stream, pull = item
+    return stream.pull is pull and when in (pull.linger_until, pull.give_up_at, pull.retry_at)

@@ -7,8 +7,10 @@
                                             └── drop and add ───────────┴────────────────────┘
 
 Both sides greet. A side keeps one receive index per session and says it in its hello; whoever hears a hello answers
-with its own, so two hellos that cross name the same pair of indices: one session. The pair (boot id, index) of a
-replaced session is remembered, so that a late datagram does not bring it back.
+with its own, so two hellos that cross name the same pair of indices: one session. Who made a session from a hello goes
+on greeting until it hears something on it: when both replace a session at once, each answer names an index that is
+gone, and only the next hello, at its random time, brings the two together. The pair (boot id, index) of a replaced
+session is remembered, so that a late datagram does not bring it back.
 """
 
 from __future__ import annotations
@@ -134,6 +136,9 @@ class Sessions:
                 self._drop(peer, keep_index=hello.to is not None)
             if not self._add(peer, hello, source, now):
                 return "link_pool"
+            if hello.to is None:  # does it know our index? until something says so, we go on greeting
+                peer.tries, peer.greeting_since = 0, now
+                peer.greet_at = now + self._retry_ns(0)
         else:
             self.on_heard(session.slot, now)
         if hello.to is None:
@@ -146,9 +151,9 @@ class Sessions:
         if peer is None or peer.session is None or now < peer.session.heard_at:
             return
         peer.session.heard_at = now
+        peer.greet_at = None
         if peer.state == "silent":
             self._set_state(peer, "up")
-            peer.greet_at = None
 
     def reset(self, slot: int, now: int) -> None:
         """Ends the session and greets with a new index: the peer hears that and ends its own."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from relay.messages import From
 from relay.requests import PublishRequest, SubscribeRequest
 from relay.tracks import Track
 from relay.units import Address
@@ -30,12 +31,13 @@ class Publication:
     """A publisher here. `address` is known once the ingress socket is open."""
 
     body: PublishRequest
+    worker: int
     ingress: int
     sources: tuple[Address, ...]
     port: int
     address: Address | None = None
     error: str | None = None
-    asked: bool = False
+    retry_at: int | None = None
 
 
 @dataclass
@@ -61,6 +63,7 @@ class Pull:
     retry_at: int | None = None
     give_up_at: int | None = None
     linger_until: int | None = None
+    asked: set[str] = field(default_factory=set)  # since it was resolved last
     keyframe_at: dict[int, int] = field(default_factory=dict)
 
     def set_state(self, state: PullState) -> None:
@@ -91,7 +94,7 @@ class Child:
     want: int
     r: int
     route: tuple[str, ...]
-    resume: tuple[int, int] | None
+    resume: From | None
     slot: int | None = None  # None: waits for our own parent's answer
     next: int | None = None
 
@@ -104,6 +107,7 @@ class Stream:
     worker: int
     slot: int
     epoch: int = 0
+    boot: int = 0  # boot id of the origin: whose numbers these are
     number: int = 0  # where media numbers start when the stream is opened anew
     tracks: tuple[Track, ...] = ()
     group: str | None = None
@@ -141,14 +145,26 @@ class Streams:
     def __init__(self) -> None:
         self._by_id: dict[str, Stream] = {}
         self._by_slot: dict[tuple[int, int], Stream] = {}
+        self._groups: dict[str, dict[str, Stream]] = {}
 
     def add(self, stream: Stream) -> None:
         self._by_id[stream.id] = stream
         self._by_slot[stream.worker, stream.slot] = stream
+        if stream.group is not None:
+            self._groups.setdefault(stream.group, {})[stream.id] = stream
 
     def remove(self, stream: Stream) -> None:
         del self._by_id[stream.id]
         del self._by_slot[stream.worker, stream.slot]
+        if stream.group is not None:
+            del self._groups[stream.group][stream.id]
+            if not self._groups[stream.group]:
+                del self._groups[stream.group]
+
+    def worker_of_group(self, group: str | None) -> int | None:
+        """Streams of one group live on one worker."""
+        members = self._groups.get(group) if group is not None else None
+        return next(iter(members.values())).worker if members else None
 
     def get(self, stream_id: str) -> Stream | None:
         return self._by_id.get(stream_id)

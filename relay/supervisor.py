@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import os
 import random
+import resource
 import select
 import signal
 import socket
@@ -37,6 +38,8 @@ __all__ = ["StartError", "Supervisor", "SupervisorConf"]
 EXIT_INTERNAL, EXIT_CONFIG = 70, 78
 FATAL_CODES = (EXIT_INTERNAL, EXIT_OS, EXIT_PERMISSION, EXIT_CONFIG)
 CHAN_SLOTS = 4096
+STREAMS_PER_WORKER_MAX = 4096
+FILES_SPARE = 1024  # beside a socket for each stream: connections to the API, pages, rings
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 5.0
 STEADY_S = 10.0  # who lived this long starts without back-off
 STARTING_POLL_S = 0.005
@@ -62,7 +65,7 @@ class SupervisorConf:
     window: int = 1024  # segments per conversation
     receive_buffer: int = 0
     send_buffer: int = 0
-    streams_max: int = 1024
+    streams_max: int = 1024  # of one worker
     config_path: str | None = None
     die_with_parent: bool = False
     agent_command: tuple[str, ...] = (sys.executable, "-m", "relay.node")
@@ -83,6 +86,7 @@ class SupervisorConf:
             window=config.links.window,
             receive_buffer=config.sockets.receive_buffer,
             send_buffer=config.sockets.send_buffer,
+            streams_max=min(config.limits.max_streams, STREAMS_PER_WORKER_MAX),
             config_path=path,
             die_with_parent=die_with_parent,
         )
@@ -207,6 +211,18 @@ class Supervisor:
             cpu = conf.cpus[i % len(conf.cpus)] if conf.cpus else None
             self.workers.append(WorkerSlot(f"zr-worker-{i}", index=i, cpu=cpu, fds=fds, page=page))
         self._warn_small_buffers()
+        self._raise_file_limit()
+
+    def _raise_file_limit(self) -> None:
+        """Every stream published here is a socket in its worker; children inherit the limit."""
+        wanted = self.conf.streams_max + FILES_SPARE
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft == resource.RLIM_INFINITY or soft >= wanted:
+            return
+        granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+        if granted < wanted:
+            say(f"WARN {granted} open files are allowed, {wanted} wanted: raise LimitNOFILE= or ulimit -n")
 
     def _warn_small_buffers(self) -> None:
         with socket.socket(fileno=os.dup(self._fds["link"])) as link:

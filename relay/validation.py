@@ -14,6 +14,7 @@ from relay.units import Address
 
 TRACKS_MAX = 16
 SOURCES_MAX = 16
+FMTP_BYTES_MAX = 1024  # a list of tracks travels in one control message
 EPOCH_MAX = (1 << 63) - 1
 RTCP_TYPES = range(72, 77)
 
@@ -43,6 +44,8 @@ def tracks_error(tracks: Sequence[Track]) -> tuple[str, str] | None:
             return f"{where}.ssrc", f"{track.ssrc} is no 32-bit number"
         if track.channels is not None and not 1 <= track.channels <= 255:
             return f"{where}.channels", f"{track.channels} channels"
+        if len((track.fmtp or "").encode()) > FMTP_BYTES_MAX:
+            return f"{where}.fmtp", f"more than {FMTP_BYTES_MAX} bytes"
         if any(ord(char) < 32 for char in (track.fmtp or "") + track.codec) or len(track.codec) > 32:
             return f"{where}.codec", "control characters, or a codec of more than 32 characters"
     return None

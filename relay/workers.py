@@ -23,7 +23,9 @@ Done = Callable[[int, int, int], None]  # rc, value, now
 class Workers:
     """`emit` takes the actions."""
 
-    def __init__(self, count: int, streams_max: int, ingress_ip: str, emit: Callable[[Action], None]) -> None:
+    def __init__(
+        self, count: int, streams_max: int, ingress_ip: str, emit: Callable[[Action], None], *, first_seq: int = 0
+    ) -> None:
         self.up = [False] * count
         self.streams = [Slots(streams_max) for _ in range(count)]
         self.subs = [Slots(max(streams_max * 4, 64)) for _ in range(count)]
@@ -31,7 +33,7 @@ class Workers:
         self._ingress_ip = ingress_ip
         self._emit = emit
         self._pending: dict[tuple[int, int], Done] = {}
-        self._seq = 0
+        self._seq = first_seq  # by the boot id: answers to an agent before this one find nobody
 
     def command(self, worker: int, op: str, *, addr: Address | None = None, **fields: int) -> None:
         if self.up[worker]:
@@ -77,6 +79,7 @@ class Workers:
         where = {"stream": stream.slot, "local": local, "epoch": stream.epoch, "number": stream.number}
         self.command(stream.worker, "stream_epoch", addr=None, **where)
         self.set_tracks(stream)
+        self.again_subs(stream)
         if stream.publication is not None and stream.publication.address is not None:
             self.set_sources(stream)
 
@@ -90,7 +93,6 @@ class Workers:
     def open_ingress(self, stream: Stream) -> None:
         publication = stream.publication
         if publication is not None and stream.opened:
-            publication.asked = True
             self._emit(OpenIngress(stream.worker, publication.ingress, self._ingress_ip, publication.port))
 
     def bind_ingress(self, stream: Stream) -> None:
@@ -132,10 +134,18 @@ class Workers:
             self.command(stream.worker, "sub_drop", sub=sub.slot)
         sub.added = False
 
+    def again_subs(self, stream: Stream) -> None:
+        """Tracks are told to a worker by number: after they changed, subscribers that name theirs are added anew."""
+        for sub in stream.subs.values():
+            if sub.body.tracks is not None or sub.by_track:
+                self.drop_sub(stream, sub)
+                self.add_sub(stream, sub)
+
     def add_child(self, stream: Stream, child: Child, done: Done) -> None:
         assert child.slot is not None
         resume = child.resume
-        start = resume[1] + 1 if resume is not None and resume[0] == stream.epoch else 0
+        same = resume is not None and (resume.epoch, resume.boot) == (stream.epoch, stream.boot)
+        start = resume.number + 1 if resume is not None and same else 0
         self.ask(
             stream.worker, "child_add", done, sub=child.slot, stream=stream.slot, session=child.session,
             conv=child.conv, lane_want=child.lane | child.want << 8, **{"from": start},

@@ -48,4 +48,22 @@ static inline size_t zr_round_up(size_t n, size_t to)
     return (n + to - 1) & ~(to - 1);
 }
 
+/* The smallest power of two that is at least `n` and at least 2; n <= 2^31. */
+static inline uint32_t zr_pow2_up(uint32_t n)
+{
+    return n <= 2 ? 2 : 1u << (32 - __builtin_clz(n - 1));
+}
+
+/* Where each of `count` parts begins behind `head` bytes, every one on a cache line of its own; returns the end. */
+static inline size_t zr_lay_out(size_t head, const size_t *bytes, int count, size_t *at)
+{
+    size_t end = zr_round_up(head, ZR_CACHELINE);
+
+    for (int i = 0; i < count; i++) {
+        at[i] = end;
+        end += zr_round_up(bytes[i], ZR_CACHELINE);
+    }
+    return end;
+}
+
 #endif

@@ -31,11 +31,7 @@ static uint32_t seek(const zr_map *map, uint64_t key)
 
 static uint32_t cells_for(uint32_t max)
 {
-    uint32_t cells = 2;
-
-    while (cells < 2 * max)
-        cells *= 2;
-    return cells;
+    return zr_pow2_up(2 * max);
 }
 
 size_t zr_map_bytes(uint32_t max)

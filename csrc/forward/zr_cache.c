@@ -2,15 +2,6 @@
 
 #include "coll/zr_seq.h"
 
-static uint32_t buckets_for(uint32_t items_max)
-{
-    uint32_t n = 2;
-
-    while (n < items_max)
-        n *= 2;
-    return n;
-}
-
 static zr_item **bucket_of(const zr_cache *cache, uint32_t stream, uint32_t ssrc, uint16_t seq)
 {
     uint64_t h = ((uint64_t)ssrc << 32 | (uint64_t)stream << 16 | seq) * 0x9E3779B97F4A7C15u;
@@ -18,11 +9,25 @@ static zr_item **bucket_of(const zr_cache *cache, uint32_t stream, uint32_t ssrc
     return &cache->buckets[(h >> 32) & cache->bucket_mask];
 }
 
+static bool named(const zr_item *item, uint32_t stream, uint32_t ssrc, uint16_t seq)
+{
+    return item->stream == stream && item->ssrc == ssrc && item->seq == seq;
+}
+
+/* Only the newest packet of a name can be found, so the one before leaves the chain: a publisher that repeats one
+ * sequence number for ever must not make a chain of all its packets. */
 static void index_item(zr_cache *cache, zr_item *item)
 {
     zr_item **bucket = bucket_of(cache, item->stream, item->ssrc, item->seq);
 
+    for (zr_item **at = bucket; *at != NULL; at = &(*at)->hash_next)
+        if (named(*at, item->stream, item->ssrc, item->seq)) {
+            (*at)->indexed = false;
+            *at = (*at)->hash_next;
+            break;
+        }
     item->hash_next = *bucket;
+    item->indexed = true;
     *bucket = item;
 }
 
@@ -39,7 +44,7 @@ static void drop_oldest(zr_cache *cache, zr_cache_line *line)
 {
     zr_item *item = zr_itemq_pop(&line->queue);
 
-    if (!zr_item_is_rtcp(item))
+    if (item->indexed)
         unindex_item(cache, item);
     zr_items_give(&cache->items, item);
     if (line->queue.count == 0)
@@ -61,7 +66,7 @@ static void touch(zr_cache *cache, zr_cache_line *line)
 size_t zr_cache_bytes(uint32_t items_max, uint32_t streams_max)
 {
     return zr_items_bytes(items_max) + zr_round_up(streams_max * sizeof(zr_cache_line), ZR_CACHELINE) +
-           zr_round_up(buckets_for(items_max) * sizeof(zr_item *), ZR_CACHELINE);
+           zr_round_up(zr_pow2_up(items_max) * sizeof(zr_item *), ZR_CACHELINE);
 }
 
 void zr_cache_init(zr_cache *cache, void *mem, uint32_t items_max, uint32_t streams_max, zr_ns_t age_max)
@@ -74,7 +79,7 @@ void zr_cache_init(zr_cache *cache, void *mem, uint32_t items_max, uint32_t stre
     cache->lines = (void *)at;
     at += zr_round_up(streams_max * sizeof(zr_cache_line), ZR_CACHELINE);
     cache->buckets = (void *)at;
-    cache->bucket_mask = buckets_for(items_max) - 1;
+    cache->bucket_mask = zr_pow2_up(items_max) - 1;
     zr_list_init(&cache->recent);
     for (uint32_t i = 0; i < streams_max; i++) {
         cache->lines[i].queue = (zr_itemq){ .count = 0 };
@@ -106,10 +111,10 @@ void zr_cache_put(zr_cache *cache, const zr_item *item, zr_ns_t now)
 const zr_item *zr_cache_find(zr_cache *cache, uint32_t stream, uint32_t ssrc, uint16_t seq, zr_ns_t now)
 {
     for (zr_item *item = *bucket_of(cache, stream, ssrc, seq); item != NULL; item = item->hash_next) {
-        if (item->stream != stream || item->ssrc != ssrc || item->seq != seq)
+        if (!named(item, stream, ssrc, seq))
             continue;
         if (now - item->arrival > cache->age_max)
-            return NULL; /* newest first: the others are older still */
+            return NULL;
         touch(cache, &cache->lines[stream]);
         return item;
     }
@@ -165,7 +170,7 @@ bool zr_cache_check(const zr_cache *cache)
             if (item->stream != i || item->slice.pkt->refs == 0 || item->ordinal <= ordinal)
                 return false;
             ordinal = item->ordinal;
-            wanted += !zr_item_is_rtcp(item);
+            wanted += item->indexed;
         }
     }
     for (uint32_t i = 0; cache->items.count > 0 && i <= cache->bucket_mask; i++)

@@ -32,60 +32,52 @@ zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max)
     };
 }
 
-/* Lays the parts out one behind the other; with `fwd` NULL only adds them up. */
-static size_t lay_out(zr_fwd *fwd, const zr_fwd_conf *conf, void **pool, void **lane, void **items, void **cache,
-                      void **subs, void **pulls)
-{
-    size_t at = zr_round_up(sizeof(zr_fwd), ZR_CACHELINE);
-    unsigned char *base = (unsigned char *)fwd;
+enum part { PART_POOL, PART_LANE, PART_ITEMS, PART_CACHE, PART_SUBS, PART_PULLS, PART_STREAMS, PART_INGRESSES, PARTS };
 
-#define PART(to, bytes)                                                                                                \
-    do {                                                                                                               \
-        if (base != NULL)                                                                                              \
-            *(to) = (void *)(base + at);                                                                               \
-        at += zr_round_up((bytes), ZR_CACHELINE);                                                                      \
-    } while (0)
-    PART(pool, zr_pool_bytes(conf->pkts_max));
-    PART(lane, zr_lane_bytes(&conf->lane));
-    PART(items, zr_items_bytes(conf->pkts_max));
-    PART(cache, zr_cache_bytes(conf->cache_max, conf->streams_max));
-    PART(subs, zr_subs_bytes(conf->subs_max));
-    PART(pulls, zr_pulls_bytes(conf->lane.convs_max));
-    if (base != NULL)
-        fwd->streams = (void *)(base + at);
-    at += zr_round_up(conf->streams_max * sizeof(zr_stream), ZR_CACHELINE);
-    if (base != NULL)
-        fwd->ingresses = (void *)(base + at);
-    at += zr_round_up(conf->ingress_max * sizeof(zr_ingress), ZR_CACHELINE);
-#undef PART
-    return at;
+static size_t lay_out(const zr_fwd_conf *conf, size_t at[PARTS])
+{
+    const size_t bytes[PARTS] = {
+        [PART_POOL] = zr_pool_bytes(conf->pkts_max),
+        [PART_LANE] = zr_lane_bytes(&conf->lane),
+        [PART_ITEMS] = zr_items_bytes(conf->pkts_max),
+        [PART_CACHE] = zr_cache_bytes(conf->cache_max, conf->streams_max),
+        [PART_SUBS] = zr_subs_bytes(conf->subs_max),
+        [PART_PULLS] = zr_pulls_bytes(conf->lane.convs_max),
+        [PART_STREAMS] = conf->streams_max * sizeof(zr_stream),
+        [PART_INGRESSES] = conf->ingress_max * sizeof(zr_ingress),
+    };
+    return zr_lay_out(sizeof(zr_fwd), bytes, PARTS, at);
 }
 
 size_t zr_fwd_bytes(const zr_fwd_conf *conf)
 {
-    return conf_ok(conf) ? lay_out(NULL, conf, NULL, NULL, NULL, NULL, NULL, NULL) : 0;
+    size_t at[PARTS];
+    return conf_ok(conf) ? lay_out(conf, at) : 0;
 }
 
 zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_chan *chan, zr_ns_t now)
 {
+    size_t at[PARTS];
+    uint8_t *base = mem;
     zr_fwd *fwd = mem;
-    void *pool, *lane, *items, *cache, *subs, *pulls;
     zr_spsc *commands = zr_chan_commands(chan), *events = zr_chan_events(chan);
 
     if (!conf_ok(conf) || page->streams_max < conf->streams_max || commands->slot_bytes < sizeof(zr_cmd) ||
         events->slot_bytes < sizeof(zr_cmd))
         return NULL;
     *fwd = (zr_fwd){ .conf = *conf, .page = page, .commands = commands, .events = events, .release_at = ZR_NEVER };
-    (void)lay_out(fwd, conf, &pool, &lane, &items, &cache, &subs, &pulls);
-    if (zr_pool_init(&fwd->pool, pool, conf->pkts_max) != ZR_OK)
+    (void)lay_out(conf, at);
+    if (zr_pool_init(&fwd->pool, base + at[PART_POOL], conf->pkts_max) != ZR_OK)
         return NULL;
-    fwd->lane = zr_lane_init(lane, &conf->lane, &fwd->pool, page, now);
+    fwd->lane = zr_lane_init(base + at[PART_LANE], &conf->lane, &fwd->pool, page, now);
     if (fwd->lane == NULL)
         return NULL;
-    zr_items_init(&fwd->items, items, conf->pkts_max);
-    zr_cache_init(&fwd->cache, cache, conf->cache_max, conf->streams_max, conf->cache_age_max);
-    zr_subs_init(&fwd->subs, subs, conf->subs_max);
-    zr_pulls_init(&fwd->pulls, pulls, conf->lane.convs_max);
+    zr_items_init(&fwd->items, base + at[PART_ITEMS], conf->pkts_max);
+    zr_cache_init(&fwd->cache, base + at[PART_CACHE], conf->cache_max, conf->streams_max, conf->cache_age_max);
+    zr_subs_init(&fwd->subs, base + at[PART_SUBS], conf->subs_max);
+    zr_pulls_init(&fwd->pulls, base + at[PART_PULLS], conf->lane.convs_max);
+    fwd->streams = (void *)(base + at[PART_STREAMS]);
+    fwd->ingresses = (void *)(base + at[PART_INGRESSES]);
     for (uint32_t i = 0; i < conf->streams_max; i++)
         zr_stream_init(&fwd->streams[i], i, &page->streams[i]);
     for (uint32_t i = 0; i < conf->ingress_max; i++)
@@ -112,13 +104,13 @@ zr_pool *zr_fwd_pool(zr_fwd *fwd)
 
 int zr_fwd_ingress_closed(zr_fwd *fwd)
 {
-    for (uint32_t i = 0; fwd->closing_count > 0 && i < fwd->conf.ingress_max; i++)
-        if (fwd->ingresses[i].closing) {
-            fwd->ingresses[i].closing = false;
-            fwd->closing_count--;
-            return (int)i;
-        }
-    return ZR_E_again;
+    if (fwd->closing_count == 0)
+        return ZR_E_again;
+    while (!fwd->ingresses[fwd->closing_from].closing)
+        fwd->closing_from++;
+    fwd->ingresses[fwd->closing_from].closing = false;
+    fwd->closing_count--;
+    return (int)fwd->closing_from;
 }
 
 bool zr_fwd_stopping(const zr_fwd *fwd)

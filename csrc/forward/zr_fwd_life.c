@@ -80,6 +80,7 @@ void zr_fwd_session_gone(zr_fwd *fwd, uint32_t session)
 void zr_fwd_ingress_gone(zr_fwd *fwd, zr_ingress *ingress)
 {
     zr_ingress_unbind(ingress);
+    fwd->closing_from = fwd->closing_count == 0 ? ingress->slot : ZR_MIN(fwd->closing_from, ingress->slot);
     fwd->closing_count += !ingress->closing;
     ingress->closing = true;
 }

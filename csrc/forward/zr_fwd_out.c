@@ -50,6 +50,7 @@ int zr_fwd_fan_out(zr_fwd *fwd, zr_ns_t now)
 {
     int packets = 0;
 
+    fwd->replays_left = ZR_FWD_REPLAYS;
     for (zr_list *at = fwd->turning.next, *next; at != &fwd->turning; at = next) {
         zr_stream *stream = ZR_CONTAINER(at, zr_stream, turning);
         next = at->next;
@@ -108,7 +109,8 @@ static int serve(zr_fwd *fwd, zr_sub *sub, zr_batch *batch)
             sub->due--;
         }
         ZR_CHECK(sub->pass <= ZR_TRACKS_MAX);
-        sub->pass++;
+        uint32_t own = (uint32_t)sub->own >> sub->pass; /* the tracks whose pass is still to come */
+        sub->pass = (uint8_t)(own == 0 ? ZR_TRACKS_MAX + 1 : sub->pass + 1u + (uint32_t)__builtin_ctz(own));
         sub->at = sub->stream->out.head;
     }
     return ZR_OK;
@@ -128,7 +130,7 @@ static int output_stream(zr_fwd *fwd, zr_stream *stream, zr_batch *batch)
     return ZR_OK;
 }
 
-/* What the cache holds for a player that has just joined. */
+/* What the cache holds for a player that has just joined; what the turn has no budget for waits for the next. */
 static int replay(zr_fwd *fwd, zr_sub *sub, zr_batch *batch, zr_ns_t now)
 {
     const zr_item *item = zr_cache_first(&fwd->cache, sub->stream->slot, now);
@@ -137,8 +139,11 @@ static int replay(zr_fwd *fwd, zr_sub *sub, zr_batch *batch, zr_ns_t now)
     for (; item != NULL && item->ordinal < sub->since; item = item->next) {
         if (item->ordinal < sub->replay_at || zr_seq_before(item->media.number, sub->replay_number))
             continue;
+        if (fwd->replays_left == 0)
+            return ZR_OK;
         if (to_player(fwd, sub, item, batch, &went) != ZR_OK)
             return ZR_E_full;
+        fwd->replays_left--;
         sub->replay_at = item->ordinal + 1;
         zr_stat_add(fwd->page, ZR_STAT_fan_due, 1);
         zr_stat_add(fwd->page, ZR_STAT_cache_replayed, went);
@@ -198,7 +203,7 @@ int zr_fwd_output(zr_fwd *fwd, zr_batch *batch, zr_ns_t now)
 
     while (rc == ZR_OK && !zr_list_empty(&fwd->pli))
         rc = send_pli(fwd, ZR_LIST_FIRST(&fwd->pli, zr_stream, asking), batch);
-    while (rc == ZR_OK && !zr_list_empty(&fwd->joining))
+    while (rc == ZR_OK && !zr_list_empty(&fwd->joining) && fwd->replays_left > 0)
         rc = replay(fwd, ZR_LIST_FIRST(&fwd->joining, zr_sub, joining), batch, now);
     while (rc == ZR_OK && !zr_list_empty(&fwd->asking))
         rc = repeat(fwd, ZR_LIST_FIRST(&fwd->asking, zr_sub, asking), batch);

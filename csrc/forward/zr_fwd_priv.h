@@ -14,6 +14,9 @@
 #include "forward/zr_pull.h"
 #include "forward/zr_sub.h"
 
+#define ZR_FWD_REPLAYS                                                                                                 \
+    4096u /* packets for joiners in one turn: a crowd that joins at once must not hold up the rest                     \
+           */
 #define ZR_FWD_CHILD 0x80000000u /* a conversation's user value: child's sub slot with this bit, or a pull's slot */
 
 struct zr_fwd {
@@ -28,14 +31,16 @@ struct zr_fwd {
     zr_cache cache;
     zr_subs subs;
     zr_pulls pulls;
-    zr_list turning;    /* streams with packets to fan out */
-    zr_list leaving;    /* streams with packets to output */
-    zr_list pli;        /* streams with a PLI to send */
-    zr_list joining;    /* players that wait for their replay */
-    zr_list asking;     /* players with NACKed packets to send */
-    zr_list locking;    /* ingresses with a locked track */
-    zr_ns_t release_at; /* next look at the locks; ZR_NEVER when there are none */
+    zr_list turning;       /* streams with packets to fan out */
+    zr_list leaving;       /* streams with packets to output */
+    zr_list pli;           /* streams with a PLI to send */
+    zr_list joining;       /* players that wait for their replay */
+    zr_list asking;        /* players with NACKed packets to send */
+    zr_list locking;       /* ingresses with a locked track */
+    zr_ns_t release_at;    /* next look at the locks; ZR_NEVER when there are none */
+    uint32_t replays_left; /* in this turn */
     uint32_t stream_count, closing_count;
+    uint32_t closing_from; /* no ingress below it is closing */
     bool stopping, event_waiting;
 };
 

@@ -1,10 +1,16 @@
 /* RTCP of subscribers, and the key frames they ask for. */
 #include "forward/zr_fwd_priv.h"
 
+#include "time/zr_rate.h"
 #include "wire/zr_rtp.h"
 
 #define KEY_EVERY ZR_MS(500)
 #define NACK_MAX  1024 /* sequence numbers looked at per NACK packet */
+
+/* What a subscriber may ask for: a thousand packets a second, and 512 at once. A datagram can name six thousand, so
+ * that its answers would be five thousand times its size. */
+#define ASK_EVERY ZR_MS(1)
+#define ASK_BURST 512
 
 void zr_fwd_want_key(zr_fwd *fwd, zr_stream *stream, uint32_t index, zr_ns_t now)
 {
@@ -34,17 +40,21 @@ static void serve_nack(zr_fwd *fwd, const zr_addr *at, uint32_t ssrc, uint16_t s
     zr_stat_add(fwd->page, ZR_STAT_nack_asked, 1);
     for (zr_dest *dest = zr_subs_at(&fwd->subs, at, NULL); dest != NULL; dest = zr_subs_at(&fwd->subs, at, dest)) {
         zr_sub *sub = dest->sub;
-        const zr_item *found = zr_cache_find(&fwd->cache, sub->stream->slot, ssrc, seq, now);
+        const zr_item *found;
         zr_item *again;
+        if (!zr_rate_take(&sub->asks, now, ASK_EVERY, ASK_BURST))
+            return;
+        found = zr_cache_find(&fwd->cache, sub->stream->slot, ssrc, seq, now);
         if (!asked && zr_stream_by_ssrc(sub->stream, ssrc) >= 0) {
             zr_stat_bump(&sub->stream->row->nack_asked, 1);
             asked = true;
         }
         if (found == NULL || !zr_sub_wants(sub, found))
             continue;
+        if (fwd->items.in_use > fwd->items.count / 2)
+            return; /* many ask at once: what is live goes first */
         again = zr_items_copy(&fwd->items, found);
-        if (again == NULL)
-            return;
+        ZR_CHECK(again != NULL);
         zr_itemq_push(&sub->asked, again);
         if (!zr_list_linked(&sub->asking))
             zr_list_append(&fwd->asking, &sub->asking);

@@ -45,6 +45,7 @@ zr_item *zr_items_copy(zr_items *items, const zr_item *from)
         return NULL;
     *item = *from;
     item->next = item->hash_next = NULL;
+    item->indexed = false;
     zr_pkt_hold(item->slice.pkt);
     return item;
 }

@@ -19,6 +19,7 @@ typedef struct zr_item {
     uint32_t ssrc;    /* of RTP, like seq and timestamp */
     uint32_t timestamp;
     uint16_t seq;
+    bool indexed; /* in the replay cache's hash chains */
     struct zr_item *next, *hash_next;
 } zr_item;
 

@@ -16,13 +16,7 @@ static size_t lay_out(const zr_lane_conf *conf, size_t at[PARTS])
         [PART_BY_CONV] = zr_map_bytes(conf->convs_max),
         [PART_BLOCKS] = zr_kcp_blocks_bytes(conf->blocks_max),
     };
-    size_t end = zr_round_up(sizeof(zr_lane), ZR_CACHELINE);
-
-    for (int i = 0; i < PARTS; i++) {
-        at[i] = end;
-        end += zr_round_up(bytes[i], ZR_CACHELINE);
-    }
-    return end;
+    return zr_lay_out(sizeof(zr_lane), bytes, PARTS, at);
 }
 
 size_t zr_lane_bytes(const zr_lane_conf *conf)

@@ -2,7 +2,8 @@
 
 #include "coll/zr_seq.h"
 
-#define BUCKET ZR_SEC(5)
+#define BUCKET  ZR_SEC(5)
+#define JUMP_US (2u * 5000000u)
 
 static void turn_bucket(zr_hop *hop, zr_ns_t now)
 {
@@ -27,6 +28,11 @@ uint32_t zr_hop_delay_us(zr_hop *hop, uint32_t hop_us, uint32_t srtt_us, zr_ns_t
     if (hop->known_before && zr_seq_before(hop->best_before, best))
         best = hop->best_before;
     delay = difference - best;
+    if (delay > JUMP_US) { /* longer than we remember: it is the peer's clock that went back */
+        hop->best = difference;
+        hop->known_before = false;
+        delay = 0;
+    }
     return delay > UINT32_MAX - srtt_us / 2 ? UINT32_MAX : delay + srtt_us / 2;
 }
 

@@ -2,7 +2,9 @@
  * zr_pull.h - a pull: one open conversation on which a parent sends a stream, and the delay of that hop.
  *
  * The two clocks are not synchronised: (now - hop time) is compared with the smallest such difference of the last 10 s
- * (two buckets of 5 s), which stands for the path at its best, half the round trip.
+ * (two buckets of 5 s), which stands for the path at its best, half the round trip. A peer's clock that jumps ahead
+ * sets a new best at once; one that jumps back shows as a delay until the old best is forgotten, and at once when the
+ * delay would be longer than the memory.
  */
 #ifndef ZR_PULL_H
 #define ZR_PULL_H

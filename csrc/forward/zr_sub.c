@@ -7,11 +7,7 @@ static uint32_t dests_for(uint32_t max)
 
 static uint32_t buckets_for(uint32_t max)
 {
-    uint32_t n = 2;
-
-    while (n < dests_for(max))
-        n *= 2;
-    return n;
+    return zr_pow2_up(dests_for(max));
 }
 
 static zr_dest **bucket_of(const zr_subs *subs, const zr_addr *addr)

@@ -44,6 +44,7 @@ typedef struct zr_sub {
     /* Player, packets asked for by NACK: */
     zr_list asking;
     zr_itemq asked;
+    zr_ns_t asks; /* zr_rate of look-ups */
 } zr_sub;
 
 typedef struct zr_subs {

@@ -60,6 +60,7 @@ int zr_kcp_init(zr_kcp *kcp, const zr_kcp_conf *conf, zr_kcp_blocks *blocks, zr_
         .rto_min = conf->nodelay ? 30 : 100,
         .backoff_max = at_once ? 1000 : UINT32_MAX,
         .ssthresh = 2,
+        .answered = { .wins = zr_kcp_ms(now) - ZR_KCP_ANSWER_MS, .stale = zr_kcp_ms(now) - ZR_KCP_ANSWER_MS },
         .ts_flush = 100,
         .probe_first = at_once ? 50 : 7000,
         .probe_max = at_once ? 1000 : 120000,
@@ -106,6 +107,8 @@ zr_ns_t zr_kcp_deadline(const zr_kcp *kcp)
         at = zr_kcp_ns(kcp->now, kcp->resend_at);
     if (kcp->probe_wait != 0)
         at = ZR_MIN(at, zr_kcp_ns(kcp->now, kcp->ts_probe));
+    if (kcp->told.again)
+        at = ZR_MIN(at, zr_kcp_ns(kcp->now, kcp->told.again_at));
     return at;
 }
 
@@ -141,7 +144,8 @@ bool zr_kcp_due(const zr_kcp *kcp, zr_ns_t now)
 
     if (!kcp->conf.flush_at_once)
         return kcp->flush_due;
-    return due_already(kcp) || zr_kcp_loss_due(kcp, ms) || (kcp->probe_wait != 0 && !zr_seq_before(ms, kcp->ts_probe));
+    return due_already(kcp) || zr_kcp_loss_due(kcp, ms) || zr_kcp_again_due(kcp, ms) ||
+           (kcp->probe_wait != 0 && !zr_seq_before(ms, kcp->ts_probe));
 }
 
 uint32_t zr_kcp_waiting(const zr_kcp *kcp)

@@ -85,7 +85,7 @@ int zr_kcp_recv_bytes(zr_kcp *kcp, uint8_t *to, size_t size);
 /* When must I be called again? ZR_NEVER when idle (nothing unacknowledged, no ack owed, no probe). */
 zr_ns_t zr_kcp_deadline(const zr_kcp *kcp);
 void zr_kcp_on_deadline(zr_kcp *kcp, zr_ns_t now);
-/* True when zr_kcp_output would emit something now. */
+/* False when zr_kcp_output would emit nothing now. True may be a false alarm: what was due is acknowledged already. */
 bool zr_kcp_due(const zr_kcp *kcp, zr_ns_t now);
 /* Puts every due segment into the packer. 0: done; ZR_E_full: the batch is full, send it and call again. */
 int zr_kcp_output(zr_kcp *kcp, zr_pack *pack, zr_ns_t now);

@@ -71,20 +71,48 @@ void zr_kcp_loss_sent(zr_kcp *kcp, zr_kcp_slot *slot, enum zr_kcp_verdict verdic
     arm(kcp, slot);
 }
 
-void zr_kcp_loss_update(zr_kcp *kcp, bool count_acks)
+bool zr_kcp_loss_sent_at(const zr_kcp_slot *slot, uint32_t ts)
 {
-    uint32_t end = kcp->snd_nxt;
+    return ts == slot->ts || (slot->xmit > 1 && zr_seq_before(ts, slot->ts));
+}
+
+/* What the datagram's ACK has passed over. */
+static void count_acks(zr_kcp *kcp)
+{
+    uint32_t end = kcp->in.ack_sn;
 
     /* An ACK for what has left the window meanwhile says nothing about what is still in it. */
-    count_acks = count_acks && !zr_seq_before(kcp->in.ack_sn, kcp->snd_una) && zr_seq_before(kcp->in.ack_sn, end);
-    kcp->resend_any = false;
-    kcp->fast_due = false;
+    if (!kcp->in.acked || zr_seq_before(end, kcp->snd_una) || !zr_seq_before(end, kcp->snd_nxt))
+        return;
     for (uint32_t sn = zr_kcp_slot_next(kcp->blocks, &kcp->snd, kcp->snd_una, end); sn != end;
          sn = zr_kcp_slot_next(kcp->blocks, &kcp->snd, sn + 1, end)) {
         zr_kcp_slot *slot = zr_kcp_slot_at(kcp->blocks, &kcp->snd, sn);
-        if (count_acks && zr_seq_before(sn, kcp->in.ack_sn) &&
-            (!kcp->conf.conservative || !zr_seq_before(kcp->in.ack_ts, slot->ts)))
+        if (!kcp->conf.conservative || !zr_seq_before(kcp->in.ack_ts, slot->ts))
             slot->fastack++;
+        kcp->fast_due |= fast_resend(kcp, slot);
+    }
+}
+
+void zr_kcp_loss_acked(zr_kcp *kcp)
+{
+    uint32_t in_flight = kcp->snd_nxt - kcp->snd_una;
+
+    count_acks(kcp);
+    /* Of a long window the cached due time is kept though its segment may be gone: a timer that finds nothing due now
+     * and then costs less than a walk per ACK. */
+    if (in_flight <= ZR_KCP_BLOCK)
+        zr_kcp_loss_rearm(kcp);
+    kcp->resend_any = in_flight > 0;
+}
+
+void zr_kcp_loss_rearm(zr_kcp *kcp)
+{
+    uint32_t end = kcp->snd_nxt;
+
+    kcp->resend_any = kcp->fast_due = false;
+    for (uint32_t sn = zr_kcp_slot_next(kcp->blocks, &kcp->snd, kcp->snd_una, end); sn != end;
+         sn = zr_kcp_slot_next(kcp->blocks, &kcp->snd, sn + 1, end)) {
+        const zr_kcp_slot *slot = zr_kcp_slot_at(kcp->blocks, &kcp->snd, sn);
         kcp->fast_due |= fast_resend(kcp, slot);
         arm(kcp, slot);
     }

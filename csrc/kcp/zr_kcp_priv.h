@@ -30,6 +30,7 @@
 #define ZR_KCP_FAST_LIMIT 5u /* fast resends stop after this many transmissions */
 #define ZR_KCP_DEAD_LINK  20u
 #define ZR_KCP_RTT_SANE   60000 /* ms */
+#define ZR_KCP_ANSWER_MS  10u   /* hardened: at most one WINS asked for, one ACK of what una covers, in this time */
 
 enum { ZR_KCP_ASK = 1, ZR_KCP_TELL = 2 }; /* kcp->probe: a WASK, a WINS is owed */
 
@@ -69,6 +70,23 @@ typedef struct zr_kcp_acks {
     zr_kcp_ack first[ZR_KCP_ACKS_INLINE];
 } zr_kcp_acks;
 
+/* At once only: an ACK datagram is small, and losing it makes the peer resend all that it acknowledged. So the next
+ * datagrams repeat what una does not cover, and while the path is known to lose, a silent one is followed by a WINS,
+ * whose una covers the rest. */
+#define ZR_KCP_TOLD       16u
+#define ZR_KCP_TOLD_TIMES 2u        /* how often an ACK is repeated */
+#define ZR_KCP_AGAIN_MS   6u        /* silence before the WINS */
+#define ZR_KCP_LOSSY      ZR_SEC(1) /* after the last sign of loss */
+
+typedef struct zr_kcp_told {
+    zr_kcp_ack ring[ZR_KCP_TOLD];
+    uint8_t left[ZR_KCP_TOLD]; /* repeats */
+    uint32_t count;            /* since none was left to repeat */
+    bool again;                /* the WINS is to go at again_at, ms */
+    uint32_t again_at;
+    zr_ns_t lossy_until;
+} zr_kcp_told;
+
 struct zr_kcp {
     zr_kcp_conf conf;
     zr_kcp_blocks *blocks;
@@ -99,6 +117,10 @@ struct zr_kcp {
     uint32_t probe_wait, ts_probe, probe_first, probe_max;
     uint32_t state; /* 0, or ~0 once a segment went out 20 times: informative, as in stock */
 
+    struct { /* hardened: answers that repeated questions get once in a while, in ms */
+        uint32_t wins, stale;
+    } answered;
+
     struct { /* the datagram being taken in */
         bool open, acked;
         uint32_t una;            /* snd_una before it */
@@ -106,6 +128,7 @@ struct zr_kcp {
     } in;
 
     zr_kcp_acks acks;
+    zr_kcp_told told;
     zr_kcp_table snd, rcv;
     zr_kcp_counts counts;
 };
@@ -171,7 +194,14 @@ zr_kcp_ack *zr_kcp_acks_at(const zr_kcp_acks *acks, const zr_kcp_blocks *blocks,
 bool zr_kcp_acks_add(zr_kcp_acks *acks, zr_kcp_blocks *blocks, uint32_t sn, uint32_t ts);
 bool zr_kcp_acks_recent(const zr_kcp_acks *acks, const zr_kcp_blocks *blocks, uint32_t sn);
 void zr_kcp_on_una(zr_kcp *kcp, uint32_t una);
-void zr_kcp_on_ack(zr_kcp *kcp, uint32_t sn, uint32_t ts, uint32_t ms);
+/* The round trip that this ACK shows, if it does; before anything of its datagram's segment is applied. */
+void zr_kcp_sample(zr_kcp *kcp, uint32_t sn, uint32_t ts, uint32_t ms);
+void zr_kcp_on_ack(zr_kcp *kcp, uint32_t sn, uint32_t ts);
+/* Owed ACKs, and after them what is repeated; `ack` is left at the last owed one: a stock engine's probes repeat its ts
+ * and sn, and so do ours. */
+int zr_kcp_put_acks(zr_kcp *kcp, zr_pack *pack, zr_seg *ack, uint32_t ms);
+bool zr_kcp_again_due(const zr_kcp *kcp, uint32_t ms);
+void zr_kcp_tell_again(zr_kcp *kcp, zr_pack *pack, const zr_seg *ack, uint32_t ms);
 
 /* zr_kcp_rto.c */
 void zr_kcp_on_rtt(zr_kcp *kcp, int32_t rtt_ms);
@@ -182,8 +212,12 @@ enum zr_kcp_verdict zr_kcp_loss_verdict(const zr_kcp *kcp, const zr_kcp_slot *sl
 /* Is there any segment in flight for which the verdict is not WAIT? O(1). */
 bool zr_kcp_loss_due(const zr_kcp *kcp, uint32_t ms);
 void zr_kcp_loss_sent(zr_kcp *kcp, zr_kcp_slot *slot, enum zr_kcp_verdict verdict, uint32_t ms);
-/* After each datagram that acknowledged something, and after resending: counts and the cached due time anew. */
-void zr_kcp_loss_update(zr_kcp *kcp, bool count_acks);
+/* Could a copy of this segment have been sent at `ts`? */
+bool zr_kcp_loss_sent_at(const zr_kcp_slot *slot, uint32_t ts);
+/* After a datagram that acknowledged something. */
+void zr_kcp_loss_acked(zr_kcp *kcp);
+/* The cached due time anew, by a walk over the window. */
+void zr_kcp_loss_rearm(zr_kcp *kcp);
 bool zr_kcp_loss_check(const zr_kcp *kcp);
 
 #endif

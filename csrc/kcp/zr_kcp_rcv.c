@@ -27,11 +27,22 @@ static bool keep(zr_kcp *kcp, const zr_seg *seg, zr_pkt *pkt)
     return true;
 }
 
-static void on_push(zr_kcp *kcp, const zr_seg *seg, zr_pkt *pkt)
+/* Hardened, at most once in a while. A question left out is asked again, or was answered meanwhile. */
+static bool may_answer(const zr_kcp *kcp, uint32_t *last, uint32_t ms)
+{
+    if (kcp->conf.harden && ms - *last < ZR_KCP_ANSWER_MS)
+        return false;
+    *last = ms;
+    return true;
+}
+
+static void on_push(zr_kcp *kcp, const zr_seg *seg, zr_pkt *pkt, uint32_t ms)
 {
     bool old = zr_seq_before(seg->sn, kcp->rcv_nxt);
 
     kcp->counts.segs_received++;
+    if (seg->sn != kcp->rcv_nxt)
+        kcp->told.lossy_until = kcp->now + ZR_KCP_LOSSY;
     /* Beyond the window: no ACK. Neither beyond the table, which a window of 8192 with a stalled recv could reach. */
     if (!zr_seq_before(seg->sn, kcp->rcv_nxt + kcp->conf.rcv_wnd) ||
         (!old && seg->sn - kcp->rcv_head >= ZR_KCP_WND_MAX)) {
@@ -42,6 +53,8 @@ static void on_push(zr_kcp *kcp, const zr_seg *seg, zr_pkt *pkt)
         kcp->counts.duplicates++;
         if (kcp->conf.harden && zr_kcp_acks_recent(&kcp->acks, kcp->blocks, seg->sn))
             return;
+        if (old && !may_answer(kcp, &kcp->answered.stale, ms))
+            return; /* the una of any answer covers it */
     } else if (!keep(kcp, seg, pkt)) {
         kcp->counts.window_drops++; /* out of blocks: not taken, so not acknowledged */
         return;
@@ -112,6 +125,8 @@ void zr_kcp_input_seg(zr_kcp *kcp, const zr_seg *seg, zr_pkt *pkt, zr_ns_t now)
     uint32_t ms = zr_kcp_ms(now);
 
     kcp->now = now;
+    if (seg->cmd == ZR_SEG_ACK)
+        zr_kcp_sample(kcp, seg->sn, seg->ts, ms);
     if (!kcp->in.open) {
         kcp->in.open = true;
         kcp->in.acked = false;
@@ -123,13 +138,14 @@ void zr_kcp_input_seg(zr_kcp *kcp, const zr_seg *seg, zr_pkt *pkt, zr_ns_t now)
     zr_kcp_on_una(kcp, seg->una);
     switch (seg->cmd) {
     case ZR_SEG_PUSH:
-        on_push(kcp, seg, pkt);
+        on_push(kcp, seg, pkt, ms);
         break;
     case ZR_SEG_ACK:
-        zr_kcp_on_ack(kcp, seg->sn, seg->ts, ms);
+        zr_kcp_on_ack(kcp, seg->sn, seg->ts);
         break;
     case ZR_SEG_WASK:
-        kcp->probe |= ZR_KCP_TELL;
+        if (may_answer(kcp, &kcp->answered.wins, ms))
+            kcp->probe |= ZR_KCP_TELL;
         break;
     default:
         break;
@@ -144,7 +160,7 @@ void zr_kcp_input_end(zr_kcp *kcp, zr_ns_t now)
     if (!kcp->in.open)
         return;
     if (kcp->in.acked || advanced)
-        zr_kcp_loss_update(kcp, kcp->in.acked);
+        zr_kcp_loss_acked(kcp);
     if (advanced)
         kcp->cc->on_advance(kcp);
     if (kcp->conf.flush_at_once)

@@ -123,23 +123,6 @@ static zr_seg segment(const zr_kcp *kcp, enum zr_seg_cmd cmd)
     };
 }
 
-/* `last` is left at the last ACK: a stock engine's probes repeat its ts and sn, and so do ours. */
-static int put_acks(zr_kcp *kcp, zr_pack *pack, zr_seg *last)
-{
-    while (kcp->acks.next < kcp->acks.count) {
-        const zr_kcp_ack *ack = zr_kcp_acks_at(&kcp->acks, kcp->blocks, kcp->acks.next);
-        last->sn = ack->sn;
-        last->ts = ack->ts;
-        if (zr_pack_put(pack, last, NULL, 0, NULL, 0) != ZR_OK)
-            return ZR_E_full;
-        kcp->acks.next++;
-        kcp->counts.acks_sent++;
-    }
-    if (kcp->acks.count > 0)
-        zr_kcp_acks_clear(&kcp->acks, kcp->blocks);
-    return ZR_OK;
-}
-
 static int put_probe(zr_kcp *kcp, zr_pack *pack, uint8_t flag, zr_seg *seg, enum zr_seg_cmd cmd)
 {
     if ((kcp->probe & flag) == 0)
@@ -180,7 +163,7 @@ static int put_again(zr_kcp *kcp, zr_pack *pack, uint32_t ms)
         if (verdict != ZR_KCP_WAIT && put_push(kcp, pack, sn, slot, verdict, ms) != ZR_OK)
             return ZR_E_full; /* still due: what was sent is no longer, the rest is */
     }
-    zr_kcp_loss_update(kcp, false);
+    zr_kcp_loss_rearm(kcp);
     return ZR_OK;
 }
 
@@ -201,10 +184,11 @@ static int flush(zr_kcp *kcp, zr_pack *pack, zr_ns_t now)
 {
     uint32_t ms = zr_kcp_ms(now);
     zr_seg control = segment(kcp, ZR_SEG_ACK);
-    int rc = put_acks(kcp, pack, &control);
+    int rc = zr_kcp_put_acks(kcp, pack, &control, ms);
 
     if (rc != ZR_OK)
         return rc;
+    zr_kcp_tell_again(kcp, pack, &control, ms);
     zr_kcp_probe_step(kcp, ms);
     if ((rc = put_probe(kcp, pack, ZR_KCP_ASK, &control, ZR_SEG_WASK)) != ZR_OK ||
         (rc = put_probe(kcp, pack, ZR_KCP_TELL, &control, ZR_SEG_WINS)) != ZR_OK ||

@@ -24,8 +24,13 @@
     X(h264, "h264", "H264")                                                                                            \
     X(h265, "h265", "H265")                                                                                            \
     X(vp8, "vp8", "VP8")                                                                                               \
-    X(vp9, "vp9", "VP9") X(av1, "av1", "AV1") X(opus, "opus", "opus") X(aac, "aac", "MPEG4-GENERIC")                   \
-        X(pcmu, "pcmu", "PCMU") X(pcma, "pcma", "PCMA")
+    X(vp9, "vp9", "VP9")                                                                                               \
+    X(av1, "av1", "AV1")                                                                                               \
+    X(opus, "opus", "opus")                                                                                            \
+    X(aac, "aac", "MPEG4-GENERIC")                                                                                     \
+    X(pcmu, "pcmu", "PCMU")                                                                                            \
+    X(pcma, "pcma", "PCMA")
+
 enum zr_codec {
 #define X(id, word, rtpmap) ZR_CODEC_##id,
     ZR_CODEC_LIST(X)

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/zr_err.h"
+#include "time/zr_rate.h"
 #include "worker/zr_ingest.h"
 
 #define SOURCES       1024u /* token buckets; sources that collide share one */
@@ -24,7 +25,7 @@ struct zr_agentlane {
     zr_batch batch;
     zr_hello hellos[ZR_HELLO_QUEUE]; /* a ring: first .. first + count */
     uint32_t first, count;
-    zr_ns_t next_due[SOURCES]; /* when a source's bucket would be full again */
+    zr_ns_t full_at[SOURCES]; /* zr_rate, by source */
 };
 
 enum part { PART_POOL, PART_LANE, PART_RX, PART_TX, PART_BATCH, PARTS };
@@ -51,13 +52,7 @@ static size_t lay_out(const zr_agentlane_conf *conf, size_t at[PARTS])
         [PART_TX] = zr_udp_tx_bytes(BATCH_ENTRIES),
         [PART_BATCH] = zr_batch_bytes(BATCH_ENTRIES, ARENA_BYTES),
     };
-    size_t end = zr_round_up(sizeof(zr_agentlane), ZR_CACHELINE);
-
-    for (int i = 0; i < PARTS; i++) {
-        at[i] = end;
-        end += zr_round_up(bytes[i], ZR_CACHELINE);
-    }
-    return end;
+    return zr_lay_out(sizeof(zr_agentlane), bytes, PARTS, at);
 }
 
 zr_agentlane_conf zr_agentlane_conf_default(uint32_t sessions_max)
@@ -115,26 +110,14 @@ static zr_ns_t *bucket_of(zr_agentlane *a, const zr_addr *from)
 
     if (!loopback)
         source.port = 0;
-    return &a->next_due[zr_addr_hash(&source) % SOURCES];
-}
-
-/* A token bucket kept as one time (GCRA): it is full again at *due, and each hello moves that by one interval. */
-static bool within_rate(zr_agentlane *a, const zr_addr *from, zr_ns_t now)
-{
-    zr_ns_t *due = bucket_of(a, from);
-    zr_ns_t from_now = ZR_MAX(*due, now);
-
-    if (from_now - now > (ZR_HELLO_BURST - 1) * ZR_HELLO_EVERY)
-        return false;
-    *due = from_now + ZR_HELLO_EVERY;
-    return true;
+    return &a->full_at[zr_addr_hash(&source) % SOURCES];
 }
 
 static int hello_input(zr_agentlane *a, zr_pkt *pkt, const zr_addr *from, zr_ns_t now)
 {
     if (pkt->len < ZR_HELLO_MIN || pkt->len > ZR_HELLO_MAX) {
         zr_drop_add(a->page, ZR_DROP_length);
-    } else if (a->count == ZR_HELLO_QUEUE || !within_rate(a, from, now)) {
+    } else if (a->count == ZR_HELLO_QUEUE || !zr_rate_take(bucket_of(a, from), now, ZR_HELLO_EVERY, ZR_HELLO_BURST)) {
         zr_drop_add(a->page, ZR_DROP_ratelimit);
     } else {
         zr_stat_add(a->page, ZR_STAT_link_accepted, 1);

@@ -33,13 +33,7 @@ static size_t lay_out(const zr_worker_conf *conf, size_t at[PARTS])
         [PART_BATCH] = zr_batch_bytes(batch_entries(conf), batch_entries(conf) * ENTRY_BYTES),
         [PART_SOCKS] = (ZR_SOCK_INGRESS + conf->fwd.ingress_max) * sizeof(zr_udp_sock),
     };
-    size_t end = zr_round_up(sizeof(zr_worker), ZR_CACHELINE);
-
-    for (int i = 0; i < PARTS; i++) {
-        at[i] = end;
-        end += zr_round_up(bytes[i], ZR_CACHELINE);
-    }
-    return end;
+    return zr_lay_out(sizeof(zr_worker), bytes, PARTS, at);
 }
 
 zr_worker_conf zr_worker_conf_default(uint8_t lane, uint32_t streams_max)

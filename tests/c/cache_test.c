@@ -39,6 +39,22 @@ static void store_close(store *s)
     free(s->packets);
 }
 
+ZR_TEST(a_repeated_sequence_number_is_found_once_and_makes_no_chain)
+{
+    store s;
+    store_open(&s, 16);
+    for (int i = 0; i < 40; i++) {
+        uint32_t indexed = 0;
+        put(&s, 0, 5, 0, ZR_MS(i));
+        for (uint32_t b = 0; b <= s.cache.bucket_mask; b++)
+            for (const zr_item *item = s.cache.buckets[b]; item != NULL; item = item->hash_next)
+                indexed++;
+        CHECK_EQ(indexed, 1);
+        CHECK_EQ(zr_cache_find(&s.cache, 0, 7, 5, ZR_MS(i))->arrival, ZR_MS(i));
+    }
+    store_close(&s);
+}
+
 ZR_TEST(a_full_cache_takes_from_the_stream_used_longest_ago)
 {
     store s;

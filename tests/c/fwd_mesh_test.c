@@ -1,4 +1,5 @@
 /* Two or three forwarders, joined by their datagrams: parent a, second parent c, child b. */
+#include "forward/zr_lane_priv.h"
 #include "fwd_rig.h"
 
 #include "zr_test.h"
@@ -213,5 +214,132 @@ ZR_TEST(a_key_frame_wanted_of_a_pulled_stream_becomes_one_event)
     for (zr_cmd event; (event = rig_event(&b)).op != ZR_EVT_COUNT;)
         events += event.op == ZR_EVT_keyframe;
     CHECK_EQ(events, 1);
+    rig_close(&b);
+}
+
+ZR_TEST(what_a_silent_child_has_no_room_for_is_dropped_as_window_and_counted)
+{
+    rig a;
+    rig_open_window(&a, 0, 64, 32);
+    rig_publish(&a, 0);
+    know(&a, 0, 1, 2);
+    DO(&a, .op = ZR_CMD_child_add, .a = 9, .d = 5);
+    CHECK_EQ(rig_do(&a, (zr_cmd){ .op = ZR_CMD_sub_add, .a = 0, .c = 3, .d = 0xFFFF, .addr = rig_addr(4, 6000) }, NULL),
+             0);
+    for (uint16_t i = 0; i < 100; i++) {
+        rig_media(&a, false, i, i, i == 0);
+        CHECK_EQ(rig_turn(&a, NULL, NULL), 1); /* the player has all of them */
+    }
+    CHECK_EQ(rig_drops(&a, ZR_DROP_window), 100 - 2 * 32);
+    CHECK_EQ(rig_stat(&a, ZR_STAT_fan_sent), 100 + 2 * 32);
+    rig_balanced(&a);
+    rig_close(&a);
+}
+
+ZR_TEST(a_sender_report_crosses_a_pull_as_it_came)
+{
+    static uint8_t report[52] = { 0x81, 200, 0, 12 };
+    rig a, b;
+    const zr_item *item;
+
+    open_pair(&a, &b, 0);
+    join(&a, 1, &b, 0, 5, 0, 0);
+    rig_media(&a, false, 0, 0, true);
+    zr_put32be(report + 4, VIDEO_SSRC);
+    report[8] = 0xAB;
+    CHECK_EQ(rig_bytes(&a, report, sizeof report, rig_addr(1, 5001)), ZR_OK);
+    turn(&a, 1, &b);
+    CHECK_EQ(b.page->streams[0].packets, 2);
+    item = b.fwd->streams[0].turn.tail;
+    CHECK(zr_item_is_rtcp(item));
+    CHECK_EQ(item->media.number, 1);
+    CHECK_EQ(item->slice.len, sizeof report);
+    CHECK(memcmp(zr_slice_data(&item->slice), report, sizeof report) == 0);
+    CHECK_EQ(rig_turn(&b, NULL, NULL), 2);
+    rig_close(&a);
+    rig_close(&b);
+}
+
+static int unknown_events(rig *r)
+{
+    int count = 0;
+
+    for (zr_cmd event; (event = rig_event(r)).op != ZR_EVT_COUNT;)
+        if (event.op == ZR_EVT_conv_unknown) {
+            CHECK_EQ(event.a, 0);
+            CHECK_EQ(event.b, 5);
+            count++;
+        }
+    return count;
+}
+
+ZR_TEST(segments_of_a_conversation_that_is_not_open_are_told_at_most_once_in_100_ms)
+{
+    rig a, b;
+    open_pair(&a, &b, 0);
+    join(&a, 1, &b, 0, 5, 0, 0);
+    DO(&b, .op = ZR_CMD_pull_stop, .a = 0, .b = 5);
+    (void)unknown_events(&b);
+    for (uint16_t i = 0; i < 50; i++) {
+        rig_media(&a, false, i, i, false);
+        turn(&a, 1, &b);
+        a.now += ZR_MS(3);
+        b.now += ZR_MS(3);
+    }
+    CHECK_EQ(unknown_events(&b), 2); /* in 147 ms */
+    CHECK_EQ(rig_stat(&b, ZR_STAT_kcp_conv_unknown), 50);
+    rig_close(&a);
+    rig_close(&b);
+}
+
+static zr_addr host6(uint8_t host, uint16_t port)
+{
+    return (zr_addr){ .ip = { 0xFD, [15] = host }, .port = port, .family = 6 };
+}
+
+static void carry_six(const zr_tx *tx, void *context)
+{
+    wire *w = context;
+
+    if (tx->sock == ZR_SOCK_EGRESS) {
+        zr_addr player = host6(4, 6000);
+        CHECK(zr_addr_eq(&tx->to, &player));
+    }
+    carry(tx, context);
+    if (tx->sock == ZR_SOCK_LINK)
+        CHECK(zr_addr_same_ip(&tx->to, &w->source) == false && tx->to.family == 6);
+}
+
+ZR_TEST(a_whole_relay_works_over_ipv6)
+{
+    uint8_t data[100], nack[16] = { 0x81, 205, 0, 3 };
+    rig a, b;
+    wire w = { .from = &a, .to = &b, .source = host6(1, 7001) };
+    zr_addr player = host6(4, 6000);
+    zr_pkt *pkt;
+
+    rig_open(&a, 0, 64);
+    rig_open(&b, 0, 64);
+    rig_stream(&a, true, 0);
+    rig_stream(&b, false, 0);
+    DO(&a, .op = ZR_CMD_ingress_bind, .a = 0, .b = 0);
+    DO(&a, .op = ZR_CMD_ingress_source, .a = 0, .addr = host6(3, 5000));
+    DO(&a, .op = ZR_CMD_session_add, .b = 1, .c = 2, .d = 1, .y = 1420, .addr = host6(2, 7000));
+    DO(&b, .op = ZR_CMD_session_add, .b = 2, .c = 1, .d = 1, .y = 1420, .addr = host6(1, 7000));
+    DO(&b, .op = ZR_CMD_pull_start, .c = 5);
+    DO(&b, .op = ZR_CMD_sub_add, .c = 3, .d = 0xFFFF, .addr = player);
+    DO(&a, .op = ZR_CMD_child_add, .a = 9, .d = 5);
+    for (uint16_t i = 0; i < 10; i++)
+        CHECK_EQ(rig_bytes(&a, data, rig_rtp(data, false, i, i, i == 0), host6(3, 5000)), ZR_OK);
+    CHECK_EQ(rig_bytes(&a, data, sizeof data, host6(5, 5000)), ZR_E_dropped);
+    rig_turn(&a, carry_six, &w);
+    CHECK_EQ(b.page->streams[0].packets, 10);
+    CHECK_EQ(rig_turn(&b, carry_six, &(wire){ .from = &b, .to = &a, .source = host6(2, 7001) }), 10);
+    CHECK_EQ(zr_kcp_waiting(&a.fwd->lane->convs[zr_lane_conv_find(a.fwd->lane, 0, 5)].kcp), 0);
+    zr_put32be(nack + 8, VIDEO_SSRC);
+    pkt = zr_pool_copy(zr_fwd_pool(b.fwd), nack, sizeof nack);
+    CHECK_EQ(zr_fwd_egress_input(b.fwd, pkt, &player, b.now), ZR_OK);
+    CHECK_EQ(rig_turn(&b, carry_six, &w), 1);
+    rig_close(&a);
     rig_close(&b);
 }

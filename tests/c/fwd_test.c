@@ -251,6 +251,26 @@ ZR_TEST(key_frame_requests_are_merged_to_one_in_half_a_second)
     rig_close(&r);
 }
 
+ZR_TEST(a_fir_asks_for_a_key_frame_of_the_track_it_names)
+{
+    uint8_t fir[20] = { 0x84, 206, 0, 4 };
+    int seen = 0;
+    rig r;
+
+    rig_open(&r, 0, 64);
+    rig_publish(&r, 0);
+    CHECK_EQ(rig_do(&r, sub_to(0, 6000), NULL), 0);
+    rig_media(&r, false, 0, 0, true);
+    zr_put32be(fir + 12, 77);
+    CHECK_EQ(rig_rtcp(&r, fir, sizeof fir, rig_addr(2, 6000)), ZR_OK);
+    CHECK_EQ(rig_stat(&r, ZR_STAT_keyframe_asked), 0);
+    zr_put32be(fir + 12, VIDEO_SSRC);
+    CHECK_EQ(rig_rtcp(&r, fir, sizeof fir, rig_addr(2, 6000)), ZR_OK);
+    rig_turn(&r, see_pli, &seen);
+    CHECK_EQ(seen, 1);
+    rig_close(&r);
+}
+
 ZR_TEST(wrong_commands_are_refused_and_change_nothing)
 {
     rig r;

@@ -88,3 +88,32 @@ ZR_TEST(hop_delay_is_measured_against_the_best_of_ten_seconds)
 #undef AT
     CHECK_EQ(zr_hop_delay_us(&hop, (uint32_t)(18000u * 1000u) - offset - 900u, 1000, ZR_MS(18000)), 800);
 }
+
+ZR_TEST(hop_delay_survives_a_jump_of_the_peers_clock)
+{
+    static const struct {
+        uint32_t jump;           /* of the peer's clock, us, mod 2^32 */
+        uint32_t at_once, later; /* delay right behind it, and twelve seconds later */
+    } rows[] = {
+        { 5000000, 0, 0 },            /* ahead: a new best */
+        { 0u - 3000000, 3000000, 0 }, /* back by less than we remember: looks like a delay, until forgotten */
+        { 0u - 60000000, 0, 0 },      /* back by more */
+        { 0x7FFFFFFF, 0, 0 },
+        { 0x80000000, 0, 0 },
+        { 0x80000001, 0, 0 },
+    };
+    for (unsigned i = 0; i < ZR_LEN(rows); i++) {
+        zr_hop hop = { .known = false };
+        zr_ns_t now = ZR_SEC(1000);
+        uint32_t peer = 0xFFFFF000u, delay = 0;
+        for (int ms = 0; ms < 20000; ms += 10, now += ZR_MS(10)) {
+            if (ms == 7000)
+                peer += rows[i].jump;
+            delay = zr_hop_delay_us(&hop, (uint32_t)(now / 1000) + peer, 0, now);
+            if (ms == 7000)
+                CHECK_EQ(delay, rows[i].at_once);
+            CHECK(delay <= (ms < 7000 ? 0 : rows[i].at_once));
+        }
+        CHECK_EQ(delay, rows[i].later);
+    }
+}

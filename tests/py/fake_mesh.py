@@ -39,6 +39,7 @@ class FakeWorker:
     sessions: dict[int, int] = field(default_factory=dict)
     pulls: dict[tuple[int, int], int] = field(default_factory=dict)
     bound: dict[int, int] = field(default_factory=dict)
+    sockets: set[int] = field(default_factory=set)
     log: list[tuple[str, dict[str, int]]] = field(default_factory=list)
 
     def command(self, record: bytes) -> bytes | None:
@@ -92,6 +93,7 @@ class FakeWorker:
 
     def ingress_close(self, f: dict[str, int]) -> None:
         self.bound.pop(f["ingress"], None)
+        self.sockets.discard(f["ingress"])
 
     def sub_add(self, f: dict[str, int]) -> None:
         assert f["sub"] not in self.subs
@@ -134,12 +136,13 @@ class FakeRelay:
         peers = [Peer(peer, [mesh.address(peer)]) for peer in plan["peers"]]
         conf = ControlConf(
             name, mesh.rng.getrandbits(64), workers=plan.get("workers", 1), peers=peers,
-            upstreams=[Upstream(peer) for peer in plan["upstreams"]], linger_ns=S,
+            upstreams=[Upstream(peer) for peer in plan["upstreams"]], linger_ns=S, **plan.get("conf", {}),
         )  # fmt: skip
         self.control = Control(conf, random.Random(mesh.rng.getrandbits(64)), progress=lambda worker, slot: (0, 0))
         self.workers = [FakeWorker() for _ in range(conf.workers)]
         self.sessions: dict[int, act.SessionAdd] = {}
         self.words: list[str] = []
+        self.no_sockets = False
         self.control.start(mesh.now)
         for worker in range(conf.workers):
             self.control.on_worker_up(worker, mesh.now)
@@ -171,7 +174,11 @@ class FakeRelay:
             case act.SessionDrop(slot):
                 del self.sessions[slot]
             case act.OpenIngress(worker, slot, ip, port):
-                self.control.on_ingress_open(worker, slot, Address(ip, port or 30000 + slot), None, now)
+                if self.no_sockets:
+                    self.control.on_ingress_open(worker, slot, None, "too many open files", now)
+                else:
+                    self.workers[worker].sockets.add(slot)
+                    self.control.on_ingress_open(worker, slot, Address(ip, port or 30000 + slot), None, now)
 
     def lose_worker(self, worker: int) -> None:
         self.control.on_worker_lost(worker, self.mesh.now)
@@ -210,7 +217,8 @@ class Mesh:
         for _ in range(self.rng.choice((1, 1, 1, 2)) if self.loss else 1):
             if self.rng.random() >= self.loss:
                 delay = self.rng.randrange(1, 60 if self.loss else 2) * MS
-                self.air.append((self.now + delay, self.names[(address.port - 20000) // 100], self.address(source), data))
+                name = self.names[(address.port - 20000) // 100]
+                self.air.append((self.now + delay, name, self.address(source), data))
 
     def run(self, duration_ns: int, step_ns: int = 10 * MS) -> None:
         """Turns the clock; everything due happens."""
@@ -255,7 +263,7 @@ class Mesh:
             self.relays[end[0]].pump()
 
 
-def chain(count: int = 3, seed: int = 1, workers: int = 1) -> Mesh:
+def chain(count: int = 3, seed: int = 1, workers: int = 1, **conf: Any) -> Mesh:
     """a <- b <- c ...: each pulls from the one before."""
     names = "abcdefgh"[:count]
     return Mesh(
@@ -264,6 +272,7 @@ def chain(count: int = 3, seed: int = 1, workers: int = 1) -> Mesh:
                 "peers": list(names[max(0, i - 1) : i] + names[i + 1 : i + 2]),
                 "upstreams": list(names[max(0, i - 1) : i]),
                 "workers": workers,
+                "conf": conf,
             }
             for i, name in enumerate(names)
         },

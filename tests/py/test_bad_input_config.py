@@ -184,7 +184,6 @@ def test_a_data_port_in_use_is_named_with_its_holder(relay: DevRelay, lane: int)
 
 
 @pytest.mark.net
-@pytest.mark.xfail(reason="the agent ends with a traceback, the relay with 70", strict=True)
 @pytest.mark.parametrize("case", ["C08 api"])
 def test_an_api_port_in_use_is_named_with_its_holder(relay: DevRelay, case: str) -> None:
     done = run_beside(socket.SOCK_STREAM, relay.api, relay)

@@ -20,13 +20,17 @@ def test_every_command_survives_the_codec_with_all_its_fields():
 
 
 def test_fields_stand_where_the_struct_has_them():
-    record = encode("session_add", 1, session=2, index=3, peer_index=4, lanes=5, rate_mhz=6, mtu=7, addr=Address("1.2.3.4", 8))
+    record = encode(
+        "session_add", 1, session=2, index=3, peer_index=4, lanes=5, rate_mhz=6, mtu=7, addr=Address("1.2.3.4", 8)
+    )
     words = [int.from_bytes(record[at : at + 4], "little") for at in (4, 8, 12, 16, 20, 24, 32)]
     assert words == [1, 2, 3, 4, 5, 6, 7]
     assert record[40:] == Address("1.2.3.4", 8).pack() + bytes(4)
 
 
-@pytest.mark.parametrize("fields", [{"nope": 1}, {"_": 1}, {"stream": -1}, {"stream": 1 << 32}, {"addr": Address("::1", 1)}])
+@pytest.mark.parametrize(
+    "fields", [{"nope": 1}, {"_": 1}, {"stream": -1}, {"stream": 1 << 32}, {"addr": Address("::1", 1)}]
+)
 def test_a_command_that_cannot_be_is_refused(fields):
     with pytest.raises(ValueError):
         encode("stream_close", **fields)

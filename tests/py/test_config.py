@@ -39,7 +39,10 @@ def test_an_empty_file_is_a_relay_on_loopback():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[sockets]\n  recieve_buffer = '1MiB'\n", "f.toml:2:3: unknown key 'recieve_buffer' in [sockets] (did you mean 'receive_buffer'?)"),
+        (
+            "[sockets]\n  recieve_buffer = '1MiB'\n",
+            "f.toml:2:3: unknown key 'recieve_buffer' in [sockets] (did you mean 'receive_buffer'?)",
+        ),
         ("[lisen]\n", "f.toml:1:1: unknown key 'lisen' (did you mean 'listen'?)"),
         ("[node]\nid = \n", "f.toml:2:6:"),
         ("[workers]\ncount = '4'\n", "f.toml:2:1: count:"),
@@ -62,7 +65,8 @@ def test_an_empty_file_is_a_relay_on_loopback():
         (PLAIN + "[listen]\ndata = '0.0.0.0:29900'\n", "f.toml:4:1: 0.0.0.0:29900 is not loopback"),
         (PLAIN + "[[peers]]\nid = 'x'\naddresses = ['192.0.2.1:1']\n", "f.toml:5:1: 192.0.2.1:1 is not loopback"),
         ("[[peers]]\nid = 'x'\naddresses = ['127.0.0.1:1']\n", "sealed links come later"),
-        (PLAIN + "[[peers]]\nid = 'x'\naddresses = []\n[[peers]]\nid = 'x'\naddresses = []\n", "f.toml:7:1: peer 'x' is listed twice"),
+        (PLAIN + 2 * "[[peers]]\nid = 'x'\naddresses = []\n", "f.toml:7:1: peer 'x' is listed twice"),
+        (PLAIN + "[[peers]]\nid = 'x'\naddresses = []\n", "f.toml:5:1: peer 'x' has no address"),
         (PLAIN + "[[peers]]\nid = 'relay'\naddresses = []\n", "is this relay itself"),
         (PLAIN + "[[peers]]\nid = 'x'\n", "f.toml:3:1: [[peers]] needs 'addresses'"),
         (PLAIN + "[[upstreams]]\npeer = 'y'\n", "f.toml:4:1: no peer 'y' is listed"),

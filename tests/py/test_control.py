@@ -1,13 +1,10 @@
 """Three control planes joined by a bad network: the whole way from subscribe to confirmed, and back to nothing."""
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from relay.errors import Problem
-from relay.requests import SubscribeRequest
-from tests.py.fake_mesh import MS, Mesh, S, body, chain, to
+from relay.requests import Ingress, PublishRequest, SubscribeRequest
+from tests.py.fake_mesh import AUDIO, MS, VIDEO, FakeWorker, Mesh, S, body, chain, to
 
 
 def links(mesh, name):
@@ -175,83 +172,149 @@ def test_a_subscriber_that_may_not_be_is_refused_and_leaves_nothing(request_, co
     assert mesh["a"].slots_in_use() == used
 
 
-@settings(max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
-class ThreeRelays(RuleBasedStateMachine):
-    """Publishers and subscribers come and go while hellos are lost and relays and workers die."""
-
-    names = st.sampled_from("abc")
-    streams = st.sampled_from(["s", "t"])
-
-    @initialize(seed=st.integers(0, 1 << 16))
-    def begin(self, seed):
-        self.mesh = chain(3, seed)
-        self.mesh.loss = 0.3
-        self.epochs: dict[str, int] = {}
-        self.published: dict[str, int] = {}
-        self.subs: dict[tuple[str, str, str], None] = {}
-
-    @rule(stream=streams)
-    def publish(self, stream):
-        self.epochs[stream] = self.published[stream] = self.epochs.get(stream, 0) + 1
-        self.mesh["a"].publish(stream, body(self.epochs[stream]), self.mesh.now)
-
-    @precondition(lambda self: self.published)
-    @rule(stream=streams)
-    def unpublish(self, stream):
-        self.mesh["a"].unpublish(stream, self.published.pop(stream, None), self.mesh.now)
-
-    @rule(name=names, stream=streams, sid=st.sampled_from("xy"))
-    def subscribe(self, name, stream, sid):
-        self.mesh[name].subscribe(stream, sid, to(), self.mesh.now)
-        self.subs[name, stream, sid] = None
-
-    @rule(name=names, stream=streams, sid=st.sampled_from("xy"))
-    def unsubscribe(self, name, stream, sid):
-        self.mesh[name].unsubscribe(stream, sid, self.mesh.now)
-        self.subs.pop((name, stream, sid), None)
-
-    @rule(name=st.sampled_from("bc"))
-    def restart(self, name):
-        self.mesh.boot(name)
-        self.subs = {key: None for key in self.subs if key[0] != name}
-
-    @rule(name=names)
-    def lose_worker(self, name):
-        self.mesh.relays[name].lose_worker(0)
-
-    @rule(ms=st.integers(10, 3000))
-    def time_passes(self, ms):
-        self.mesh.run(ms * MS)
-
-    @invariant()
-    def one_pull_a_stream(self):
-        if not hasattr(self, "mesh"):
-            return
-        for relay in self.mesh.relays.values():
-            relay.pump()
-            for worker in relay.workers:
-                assert len(set(worker.pulls.values())) == len(worker.pulls)
-
-    def teardown(self):
-        if not hasattr(self, "mesh"):
-            return
-        mesh = self.mesh
-        mesh.loss = 0.0
-        mesh.run(25 * S, 50 * MS)
-        for name, stream, sid in self.subs:
-            answer = mesh[name].subscribe_answer(stream, sid)
-            assert answer.confirmed == (stream in self.published), (name, stream, mesh[name].describe(stream))
-            if answer.confirmed:
-                assert mesh[name].describe(stream).epoch == self.published[stream]
-        for name, stream, sid in self.subs:
-            mesh[name].unsubscribe(stream, sid, mesh.now)
-        for stream in self.published:
-            mesh["a"].unpublish(stream, None, mesh.now)
-        mesh.run(10 * S, 50 * MS)
-        for relay in mesh.relays.values():
-            assert relay.control.slots_in_use() == {"streams": 0, "subs": 0, "ingress": 0, "children": 0}
-            for worker in relay.workers:
-                assert (worker.streams, worker.subs, worker.pulls) == ({}, {}, {})
+def told(mesh, name, *ops):
+    """What the first worker of `name` was told, of these operations."""
+    return [(op, fields) for op, fields in mesh.relays[name].workers[0].log if op in ops]
 
 
-TestThreeRelays = ThreeRelays.TestCase
+def test_an_origin_that_starts_anew_in_the_same_epoch_is_followed_from_its_new_numbers():
+    mesh = chain()
+    mesh.run(S)
+    mesh["a"].publish("s", body(4), mesh.now)
+    mesh["c"].subscribe("s", "one", to(), mesh.now)
+    mesh.run(S)
+    mesh.boot("a")
+    mesh["a"].publish("s", body(4), mesh.now)
+    for name in "bc":
+        mesh.relays[name].workers[0].log.clear()
+    mesh.run(4 * S)
+    assert mesh["c"].subscribe_answer("s", "one").confirmed
+    for name in "bc":
+        assert [op for op, _ in told(mesh, name, "stream_open", "stream_close")] == ["stream_close", "stream_open"]
+
+
+def test_a_parent_that_restarts_between_leaves_the_numbers_below_alone():
+    mesh = chain()
+    mesh.run(S)
+    mesh["a"].publish("s", body(4), mesh.now)
+    mesh["c"].subscribe("s", "one", to(), mesh.now)
+    mesh.run(S)
+    mesh.boot("b")
+    mesh.relays["c"].workers[0].log.clear()
+    mesh.run(4 * S)
+    assert mesh["c"].subscribe_answer("s", "one").confirmed
+    assert told(mesh, "c", "stream_open", "stream_close") == []
+
+
+def test_an_ingress_that_cannot_open_is_asked_for_again_every_second():
+    mesh = chain(1)
+    relay = mesh.relays["a"]
+    relay.no_sockets = True
+    mesh["a"].publish("s", body(), mesh.now)
+    relay.pump()
+    with pytest.raises(Problem) as refused:
+        mesh["a"].publish_answer("s")
+    assert (refused.value.status, refused.value.retry_after_s) == (503, 1)
+    assert "too many open files" in refused.value.detail
+    relay.no_sockets = False
+    mesh.run(900 * MS)
+    assert relay.workers[0].sockets == set()
+    mesh.run(200 * MS)
+    assert mesh["a"].publish_answer("s").ingress.address == "127.0.0.1:30000"
+    assert mesh["a"].deadline() is None
+
+
+def test_a_socket_that_does_not_come_back_with_its_worker_is_asked_for_again():
+    mesh = chain(1)
+    relay = mesh.relays["a"]
+    mesh["a"].publish("s", body(), mesh.now)
+    relay.pump()
+    before = mesh["a"].publish_answer("s")
+    relay.no_sockets = True
+    relay.lose_worker(0)
+    relay.no_sockets = False
+    mesh.run(1100 * MS)
+    assert mesh["a"].publish_answer("s") == before
+
+
+def test_the_socket_of_a_stream_that_ends_is_closed():
+    mesh = chain(1)
+    mesh["a"].publish("s", body(), mesh.now)
+    mesh.relays["a"].pump()
+    assert mesh.relays["a"].workers[0].sockets == {0}
+    mesh["a"].unpublish("s", 1, mesh.now)
+    mesh.relays["a"].pump()
+    assert mesh.relays["a"].workers[0].sockets == set()
+
+
+def test_a_worker_lost_while_its_stream_is_being_asked_for_asks_again():
+    mesh = chain(2)
+    mesh.run(S)
+    mesh["a"].publish("s", body(), mesh.now)
+    mesh["b"].subscribe("s", "one", to(), mesh.now)
+    mesh.relays["b"].pump()  # the question is on its way
+    mesh["b"].on_worker_lost(0, mesh.now)
+    mesh.run(S)
+    mesh.relays["b"].workers[0] = FakeWorker()
+    mesh["b"].on_worker_up(0, mesh.now)
+    mesh.run(S)
+    assert mesh["b"].subscribe_answer("s", "one").confirmed
+    assert len(mesh.relays["b"].workers[0].pulls) == 1
+
+
+def test_a_subscriber_that_names_its_tracks_follows_them_through_a_new_epoch():
+    mesh = chain(1)
+    mesh["a"].publish("s", body(), mesh.now)
+    audio_only = SubscribeRequest(address="127.0.0.1:5000", tracks=["a0"])
+    mesh["a"].subscribe("s", "one", audio_only, mesh.now)
+    mesh["a"].publish("s", PublishRequest(epoch=2, tracks=[AUDIO, VIDEO], ingress=Ingress()), mesh.now)
+    mesh.relays["a"].pump()
+    assert [fields["tracks"] for _, fields in told(mesh, "a", "sub_add")] == [0b10, 0b01]
+
+
+def test_streams_of_one_group_live_on_one_worker_and_others_are_spread():
+    mesh = chain(1, workers=3)
+    for n in range(6):
+        group = "room" if n % 2 else None
+        mesh["a"].publish(f"s{n}", PublishRequest(epoch=1, tracks=[VIDEO], ingress=Ingress(), group=group), mesh.now)
+    mesh.relays["a"].pump()
+    workers = [mesh["a"].publish_answer(f"s{n}").worker for n in range(6)]
+    assert len({workers[n] for n in (1, 3, 5)}) == 1
+    assert len({workers[n] for n in (0, 2, 4)}) > 1
+
+
+def test_a_full_relay_says_what_to_do():
+    mesh = chain(1, streams_max=2)
+    for n in range(2):
+        mesh["a"].publish(f"s{n}", body(), mesh.now)
+    for call in (
+        lambda: mesh["a"].publish("s2", body(), mesh.now),
+        lambda: mesh["a"].subscribe("x", "y", to(), mesh.now),
+    ):
+        with pytest.raises(Problem) as refused:
+            call()
+        assert (refused.value.status, refused.value.code) == (429, "limit")
+        assert "max_streams" in refused.value.detail
+    assert mesh["a"].slots_in_use()["streams"] == 2
+
+
+def test_a_session_that_takes_nothing_is_begun_again_and_the_streams_come_back():
+    mesh = chain(2)
+    mesh.run(S)
+    mesh["a"].publish("s", body(), mesh.now)
+    mesh["b"].subscribe("s", "one", to(), mesh.now)
+    mesh.run(S)
+    (slot,) = mesh.relays["b"].sessions
+    mesh["b"].reset_session(slot, mesh.now)
+    mesh.run(2 * S)
+    assert links(mesh, "a") == {"b": "up"}
+    assert mesh["b"].subscribe_answer("s", "one").confirmed
+
+
+def test_a_thousand_idle_streams_set_no_timers():
+    mesh = chain(1)
+    for n in range(1000):
+        mesh["a"].publish(f"s{n}", body(), mesh.now)
+        mesh["a"].subscribe(f"s{n}", "one", to(), mesh.now)
+    mesh.relays["a"].pump()
+    assert mesh["a"].deadline() is None

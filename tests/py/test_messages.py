@@ -1,5 +1,7 @@
 """Control messages and hellos: what is taken, what is answered `unsupported`, what is a violation."""
 
+from contextlib import suppress
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -46,7 +48,8 @@ def test_an_unknown_type_is_to_be_answered():
 @pytest.mark.parametrize(
     "loose",
     [[], 1, "pull", {}, {"t": 1}, {"t": "pull"}, {"t": "drop", "conv": 0}, {"t": "drop", "conv": 1 << 32},
-     {"t": "drop", "conv": True}, {"t": "keyframe", "conv": 1, "track": 99}, {"t": "gone", "conv": 1, "code": "x" * 300}],
+     {"t": "drop", "conv": True}, {"t": "keyframe", "conv": 1, "track": 99},
+     {"t": "gone", "conv": 1, "code": "x" * 300}],
 )  # fmt: skip
 def test_what_breaks_the_protocol_is_a_violation(loose):
     with pytest.raises(m.Violation) as refused:
@@ -57,10 +60,8 @@ def test_what_breaks_the_protocol_is_a_violation(loose):
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_message_or_a_violation(data):
     for decode in (m.decode_message, m.decode_hello):
-        try:
+        with suppress(m.Violation):
             decode(data)
-        except m.Violation:
-            pass
 
 
 def test_a_hello_and_its_answer_differ_by_type_and_to():

@@ -13,7 +13,24 @@ def test_a_name_is_taken(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a" * 129, ".", "..", "a//b", "/a", "a/", "a/../b", "a/.", "a\0", "a\n", "<script>", "\u202eabc", "é", "a b", "a" * 2**20],
+    [
+        "",
+        "a" * 129,
+        ".",
+        "..",
+        "a//b",
+        "/a",
+        "a/",
+        "a/../b",
+        "a/.",
+        "a\0",
+        "a\n",
+        "<script>",
+        "\u202eabc",
+        "é",
+        "a b",
+        "a" * 2**20,
+    ],
 )
 def test_what_could_mean_something_else_is_refused(text):
     assert not is_name(text)

@@ -19,7 +19,7 @@ class Middle:
 
     def __init__(self, **conf):
         peers = [Peer(name, [at], ("live/",) if name == "down" else ("",)) for name, at in AT.items()]
-        made = ControlConf("mid", 1, peers=peers, upstreams=[Upstream("up1"), Upstream("up2")], **conf)
+        made = ControlConf("mid", 1, **({"peers": peers, "upstreams": [Upstream("up1"), Upstream("up2")]} | conf))
         self.control = Control(made, random.Random(1), progress=lambda worker, slot: (0, 0))
         self.control.on_worker_up(0, 0)
         self.slots = {}
@@ -54,8 +54,8 @@ def mid():
 
 
 def ok(pull, **more):
-    tracks = m.wire_tracks([VIDEO, AUDIO])
-    return m.PullOk(**({"r": pull.r, "conv": pull.conv, "lane": 0, "epoch": 3, "tracks": tracks, "next": 7, "route": ["o"]} | more))
+    said = {"epoch": 3, "tracks": m.wire_tracks([VIDEO, AUDIO]), "next": 7, "route": ["o"]}
+    return m.PullOk(**({"r": pull.r, "conv": pull.conv, "lane": 0} | said | more))
 
 
 def asked(conv=8, **more):
@@ -159,3 +159,88 @@ def test_segments_of_a_conversation_that_nobody_opened_are_answered_by_drop_but_
         event = core_codec().encode_event("conv_unknown", session=mid.slots["up1"], conv=conv)
         mid.control.on_event(0, core_codec().decode_event(event), 0)
     assert mid.out()[0] == [("up1", m.Drop(conv=4242))]
+
+
+def test_the_relays_a_refusal_names_are_asked_instead_once():
+    mid = Middle(upstreams=[Upstream("up1")])
+    mid.control.subscribe("live/s", "x", to(), 0)
+    ((_, pull),) = mid.out()[0]
+    mid.hear("up1", m.PullNo(r=pull.r, code="overload", try_=["up2", "nobody", "mid", "up1"]))
+    ((name, other),) = mid.out()[0]
+    assert (name, other.stream) == ("up2", "live/s")
+    mid.hear("up2", m.PullNo(r=other.r, code="overload", try_=["up1", "up2"]))
+    assert mid.out()[0] == []
+    assert mid.control.describe("live/s").state == "failed"
+
+
+def test_a_refusal_that_says_when_is_not_asked_before(mid):
+    mid.control.subscribe("live/s", "x", to(), 0)
+    for name, pull in mid.out()[0]:
+        mid.hear(name, m.PullNo(r=pull.r, code="overload", retry_ms=1200))
+    mid.control.on_timer(int(1.1 * S))
+    assert [message for _, message in mid.out()[0] if isinstance(message, m.Pull)] == []
+    mid.control.on_timer(int(1.9 * S))
+    assert {name for name, message in mid.out()[0] if isinstance(message, m.Pull)} == {"up1", "up2"}
+
+
+def test_a_parent_is_asked_only_for_what_it_may_publish():
+    peers = [Peer("up1", [AT["up1"]], publish=("live/",)), Peer("up2", [AT["up2"]], publish=("other/",))]
+    mid = Middle(peers=[*peers, Peer("down", [AT["down"]])])
+    mid.control.subscribe("live/s", "x", to(), 0)
+    assert [name for name, _ in mid.out()[0]] == ["up1"]
+
+
+def test_a_way_longer_than_media_lives_is_refused(mid):
+    mid.hear("down", asked(route=["down", *(f"r{n}" for n in range(8))]))
+    assert [(name, message.code) for name, message in mid.out()[0]] == [("down", "loop")]
+
+
+def test_a_child_that_does_not_fit_is_sent_to_our_parent(mid):
+    mid.control.subscribe("live/s", "x", to(), 0)
+    pulls = dict(mid.out()[0])
+    mid.hear("up1", ok(pulls["up1"]))
+    for conv in range(1, 1026):
+        mid.hear("down", asked(conv))
+    refused = [message for name, message in mid.out()[0] if name == "down" and isinstance(message, m.PullNo)]
+    assert [(message.code, message.try_) for message in refused] == [("quota", ["up1"])]
+    mid.hear("down", m.Drop(conv=1))
+    mid.hear("down", asked(2000))
+    assert [type(message) for name, message in mid.out()[0] if name == "down"] == [m.PullOk]
+
+
+def test_new_tracks_travel_down_and_to_the_worker(mid):
+    mid.hear("down", asked())
+    pulls = dict(mid.out()[0])
+    mid.hear("up1", ok(pulls["up1"]))
+    mid.out()
+    mid.hear("up1", m.Tracks(conv=pulls["up1"].conv, tracks=m.wire_tracks([AUDIO])))
+    said, told = mid.out()
+    assert said == [("down", m.Tracks(conv=8, tracks=m.wire_tracks([AUDIO])))]
+    assert [op for op, _ in told] == ["stream_track"]
+    mid.hear("up1", m.Tracks(conv=pulls["up1"].conv, tracks=m.wire_tracks([AUDIO])))
+    assert mid.out() == ([], [])
+
+
+def test_numbers_of_another_origin_boot_are_not_resumed(mid):
+    mid.control.publish("live/s", body(3), 0)
+    mid.control.on_ingress_open(0, 0, Address("127.0.0.1", 30000), None, 0)
+    mid.out()
+    for conv, boot in ((8, 1), (10, 2)):
+        mid.hear("down", asked(conv, from_=m.From(3, 99, boot)))
+    starts = [fields["from"] for op, fields in mid.out()[1] if op == "child_add"]
+    assert starts == [100, 0]  # 1 is our own boot id
+
+
+def test_a_key_frame_is_asked_of_a_new_parent_at_once(mid):
+    mid.control.subscribe("live/s", "x", to(), 0)
+    pulls = dict(mid.out()[0])
+    mid.hear("up1", ok(pulls["up1"]))
+    event = core_codec().decode_event(core_codec().encode_event("keyframe", stream=0, track=0))
+    mid.control.on_event(0, event, 0)
+    mid.out()
+    mid.hear("up1", m.Gone(conv=pulls["up1"].conv, code="lost"))
+    pulls = dict(mid.out()[0])
+    mid.hear("up2", ok(pulls["up2"]))
+    mid.out()
+    mid.control.on_event(0, event, S // 10)
+    assert mid.out()[0] == [("up2", m.Keyframe(conv=pulls["up2"].conv, track=0))]

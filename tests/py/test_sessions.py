@@ -1,6 +1,7 @@
 """The start, life and end of sessions, seen from one side."""
 
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_retries_are_fast_then_slow_and_never_end(sessions):
     assert 22 <= early <= 45
     middle = sum(3 * SECOND <= time < 33 * SECOND for time in times)
     assert 90 <= middle <= 180
-    assert max(b - a for a, b in zip(times, times[1:], strict=False)) <= 5 * SECOND
+    assert max(b - a for a, b in pairwise(times)) <= 5 * SECOND
 
 
 def test_two_seconds_of_silence_greet_again_and_ten_end_the_session(sessions):
@@ -114,3 +115,50 @@ def test_a_new_boot_id_is_a_new_session_and_the_old_one_never_returns(sessions):
     assert kinds == [SessionAdd, SessionDrop, SessionAdd]
     first, second = (action for action in sessions.actions if isinstance(action, SessionAdd))
     assert first.index != second.index
+
+
+def test_who_made_a_session_from_a_hello_greets_until_it_is_heard(sessions):
+    sessions.on_datagram(hello(), THERE, 0)
+    sent(sessions)
+    sessions.on_timer(sessions.deadline())
+    assert [said.to for said in sent(sessions)] == [None]
+    sessions.on_heard(0, 200 * MS)
+    assert sessions.deadline() == 200 * MS + 2 * SECOND
+
+
+def test_two_sides_that_replace_their_session_at_the_same_moment_find_each_other():
+    ends = {name: Sessions(name, 5, 1, {}, random.Random(name)) for name in "ab"}
+    at = {"a": HERE, "b": THERE}
+    for name, other in ("ab", "ba"):
+        ends[name] = Sessions(name, 5, 1, {other: [at[other]]}, random.Random(ord(name)))
+        ends[name].start(0)
+        lost = hello(relay=other, boot_id=5, index=1000 + ord(name))  # of a session that the other side has lost
+        ends[name].on_datagram(lost, at[other], 0)
+        ends[name].actions.clear()
+        ends[name].on_timer(2 * SECOND)  # silence, seen by both at once
+    now = 2 * SECOND
+    while now < 3 * SECOND:
+        said = [(name, ends[name].actions[:]) for name in "ab"]
+        for name, actions in said:
+            del ends[name].actions[: len(actions)]
+        for name, actions in said:
+            for action in actions:
+                if isinstance(action, SendDatagram):
+                    ends["ab".replace(name, "")].on_datagram(action.data, at[name], now)
+        now += 10 * MS
+        for end in ends.values():
+            end.on_timer(now)
+    (a,), (b,) = ends["a"].adds(), ends["b"].adds()
+    assert (a.index, a.peer_index) == (b.peer_index, b.index)
+
+
+def test_a_reset_session_is_begun_again_with_another_index(sessions):
+    ours = up(sessions)
+    sent(sessions)
+    sessions.reset(0, SECOND)
+    sessions.on_timer(SECOND)
+    assert sessions.events[-1] == SessionDown("b", 0)
+    (again,) = sent(sessions)
+    assert again.index != ours.index
+    assert sessions.on_datagram(hello(index=78, to=again.index), THERE, SECOND) is None
+    assert sessions.slot_of("b") == 1

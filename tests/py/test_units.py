@@ -10,13 +10,22 @@ from relay.units import Address
 
 @pytest.mark.parametrize(
     ("text", "ns"),
-    [("15s", 15 * 10**9), ("20ms", 20 * 10**6), ("50us", 50_000), ("2m", 120 * 10**9), ("1.5h", 5400 * 10**9), ("0", 0)],
+    [
+        ("15s", 15 * 10**9),
+        ("20ms", 20 * 10**6),
+        ("50us", 50_000),
+        ("2m", 120 * 10**9),
+        ("1.5h", 5400 * 10**9),
+        ("0", 0),
+    ],
 )
 def test_durations_are_read(text, ns):
     assert units.parse_duration_ns(text) == ns
 
 
-@pytest.mark.parametrize("text", ["5", "5 m", "-1s", "1e9s", "", "s", "1.s", "٣s", "1S", "0.5ns", "9" * 30 + "s", "1s\n"])
+@pytest.mark.parametrize(
+    "text", ["5", "5 m", "-1s", "1e9s", "", "s", "1.s", "٣s", "1S", "0.5ns", "9" * 30 + "s", "1s\n"]
+)
 def test_a_duration_that_leaves_room_for_doubt_is_refused(text):
     with pytest.raises(ValueError):
         units.parse_duration_ns(text)
@@ -67,8 +76,9 @@ def test_an_address_is_packed_as_the_core_reads_it():
 
 @pytest.mark.parametrize(
     "text",
-    ["::1:29900", "2001:db8::1", "[::1]", "[fe80::1%eth0]:1", "localhost:1", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536",
-     "127.0.0.1:-1", "127.1:1", "[127.0.0.1]:1", "[::ffff:127.0.0.1]:1", ":1", "", "127.0.0.1: 1", "127.0.0.1:٣"],
+    ["::1:29900", "2001:db8::1", "[::1]", "[fe80::1%eth0]:1", "localhost:1", "127.0.0.1", "127.0.0.1:0",
+     "127.0.0.1:65536", "127.0.0.1:-1",
+     "127.1:1", "[127.0.0.1]:1", "[::ffff:127.0.0.1]:1", ":1", "", "127.0.0.1: 1", "127.0.0.1:٣"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(ValueError):

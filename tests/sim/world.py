@@ -20,6 +20,7 @@ from relay import _core
 from relay import actions as act
 from relay.commands import decode_event
 from relay.control import Control, ControlConf, Peer, Upstream
+from relay.outbox import Outbox
 from relay.requests import Ingress, PublishRequest, SubscribeRequest
 from relay.tracks import Track
 from relay.units import Address
@@ -69,6 +70,7 @@ class SimRelay:
         )
         self.forwarders = [_core.Forwarder(worker, now) for worker in range(workers)]
         self.lane = _core.ControlLane(now)
+        self.outbox = Outbox(self.lane)
         self.control = Control(conf, random.Random(world.random.getrandbits(64)), progress=self._progress)
         self.sessions: set[int] = set()
         self.heard_next = now
@@ -125,6 +127,7 @@ class SimRelay:
             for action in self.control.drain():
                 moved = True
                 self._perform(action)
+        self.outbox.flush(now)
         for to, data in self.lane.datagrams(now):
             self.world.send(self, LANE_AGENT, SOCK_LINK, to, data)
 
@@ -134,7 +137,7 @@ class SimRelay:
             case act.Command(worker, record):
                 self.forwarders[worker].command(record)
             case act.SendControl(slot, payload):
-                self.lane.send(slot, payload, now)
+                assert self.outbox.send(slot, payload, now)
             case act.SendDatagram(address, data):
                 self.world.send(self, LANE_AGENT, SOCK_LINK, address.pack(), data)
             case act.SessionAdd():
@@ -145,6 +148,7 @@ class SimRelay:
                 )  # fmt: skip
             case act.SessionDrop(slot):
                 self.sessions.discard(slot)
+                self.outbox.drop(slot)
                 self.lane.session_drop(slot)
             case act.OpenIngress(worker, slot, _, port):
                 address = Address("127.0.0.1", port or 30000 + slot)

@@ -1,0 +1,69 @@
+"""The agent's end of one worker: its command and event ring, its counter page, its eventfd.
+
+A command that the ring has no room for waits here and follows in order. A worker that takes nothing for too long is
+`behind`: what waits is thrown away and it is told everything again, like a new one, as soon as it takes commands.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+
+from relay import _core
+from relay.commands import encode
+
+WAITING_MAX = 1 << 18  # records; all that a full relay has to say is less
+
+
+class WorkerHandle:
+    """One worker, through all its lives."""
+
+    def __init__(self, index: int, fds: dict[str, int], streams_max: int) -> None:
+        self.index = index
+        self.channel = _core.Channel(fds["chan"])
+        self.page = _core.StatPage(fds["page"], streams_max=streams_max)
+        self.wake_fd = fds["wake"]
+        self.up = False
+        self.restarts = 0
+        self.behind = False
+        self._waiting: deque[bytes] = deque()
+
+    def begin(self) -> None:
+        """Before its first command: whatever stands in its ring, or what an agent before this one had set up, goes."""
+        self._waiting.clear()
+        self.behind = False
+        self.post(encode("reset"))
+
+    def lost(self) -> None:
+        self.up = False
+        self.restarts += 1
+        self._waiting.clear()
+
+    def post(self, record: bytes) -> None:
+        """Leaves with the next `flush`."""
+        if len(self._waiting) >= WAITING_MAX:
+            self._waiting.clear()
+            self.behind = True
+        if not self.behind:
+            self._waiting.append(record)
+
+    def flush(self) -> None:
+        """As much as the ring holds; wakes the worker once for all of it."""
+        posted = False
+        while self._waiting and self.channel.post(self._waiting[0]):
+            self._waiting.popleft()
+            posted = True
+        if posted and self.channel.wake_needed():
+            os.eventfd_write(self.wake_fd, 1)
+
+    def events(self, most: int) -> list[bytes]:
+        """What it reports; with nothing to report, the agent is marked asleep on its eventfd."""
+        events = self.channel.events(most)
+        if not events:
+            self.channel.sleep()
+            events = self.channel.events(most)  # written between the look and the nap
+        return events
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)

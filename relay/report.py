@@ -1,0 +1,69 @@
+"""A relay's state as one map: the body of GET /v1/status. relay/status.py makes a screen of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from relay import _core
+from relay.control import Control
+from relay.handles import WorkerHandle
+from relay.metrics import percentile
+
+HISTS = ("hop_delay_us", "age_us")
+
+
+def lanes_report(workers: Sequence[WorkerHandle], agent: _core.StatPage, now: int) -> dict[str, Any]:
+    """What the counter pages say: sums over all lanes, and each worker by itself. `now` in ns."""
+    totals: dict[str, int] = {}
+    ledgers: dict[str, int] = {}
+    drops: dict[str, int] = {}
+    hists: dict[str, dict[int, int]] = {name: {} for name in HISTS}
+    rows = []
+    for handle, page in [*((handle, handle.page) for handle in workers), (None, agent)]:
+        stats = page.stats()
+        for name, kind, _, _ in _core.STATS:
+            if kind == "c":
+                totals[name] = totals.get(name, 0) + stats[name]
+        for name, off in page.ledgers().items():
+            ledgers[name] = ledgers.get(name, 0) + abs(off)
+        for name, count in page.drops().items():
+            if count:
+                drops[name] = drops.get(name, 0) + count
+        for name, merged in hists.items():
+            for floor, count in page.hist(name):
+                merged[floor] = merged.get(floor, 0) + count
+        if handle is not None:
+            rows.append(_worker_row(handle, stats, now))
+    return {
+        "workers": rows, "totals": totals, "ledgers": ledgers, "drops": drops,
+        "hop_delay_ms": _percentiles(hists["hop_delay_us"]), "age_ms": _percentiles(hists["age_us"]),
+    }  # fmt: skip
+
+
+def control_report(control: Control) -> dict[str, Any]:
+    """Links, and how many streams are in which state."""
+    streams: dict[str, int] = {}
+    for (state, _), count in control.stream_counts().items():
+        streams[state] = streams.get(state, 0) + count
+    links = [{"peer": link.peer, "state": link.state, "rtt_ms": link.rtt_ms} for link in control.links()]
+    return {"links": links, "streams": streams}
+
+
+def _worker_row(handle: WorkerHandle, stats: dict[str, int], now: int) -> dict[str, Any]:
+    page = handle.page
+    return {
+        "worker": handle.index, "up": handle.up, "pid": page.pid, "generation": page.generation,
+        "restarts": handle.restarts, "streams": stats["streams"], "subscribers": stats["subs"],
+        "busy_pct": round(stats["busy_ns"] / max(1, now - page.started_ns) * 100, 2), "stats": stats,
+    }  # fmt: skip
+
+
+def _percentiles(hist: dict[int, int]) -> dict[str, float | None]:
+    buckets = sorted(hist.items())
+
+    def at(share: float) -> float | None:
+        value = percentile(buckets, share)
+        return None if value is None else value / 1000
+
+    return {"p50": at(0.5), "p99": at(0.99), "max": at(1.0)}
