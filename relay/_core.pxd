@@ -79,7 +79,11 @@ cdef extern from "stat/zr_stat.h" nogil:
     int zr_stat_attach(zr_stat_page *page, size_t bytes)
     int zr_stat_look(const zr_stat_page *page, size_t bytes)
     uint64_t zr_hist_floor(uint32_t bucket)
-    int64_t zr_ledger_off(const zr_stat_page *page, int ledger)
+    ctypedef struct zr_stat_counts:
+        uint64_t stat[1]  # the real lengths are in the header
+        uint64_t drop[1]
+    bint zr_stat_snapshot(const zr_stat_page *page, zr_stat_counts *counts)
+    int64_t zr_counts_off(const zr_stat_counts *counts, int ledger)
     ctypedef struct zr_stat_info:
         const char *name
         const char *kind

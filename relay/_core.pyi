@@ -29,6 +29,9 @@ def udp_open(address: bytes, *, rcvbuf: int = 0, sndbuf: int = 0, gro: bool = Fa
 class Counters:
     """Who has a counter page. Reading never disturbs the writer."""
 
+    def counts(self) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+        """(stats, drops, ledgers) as they stood together between two turns of the writer."""
+
     def stats(self) -> dict[str, int]: ...
     def drops(self) -> dict[str, int]:
         """By id (not by word: a word may stand in two ledgers)."""

@@ -127,11 +127,18 @@ cdef class Counters:
         self.page_region = shared(fd, zr_stat_bytes(streams_max))
         self.page = <zr_stat_page *>self.page_region.at
 
+    def counts(self):
+        cdef zr_stat_counts counts
+        zr_stat_snapshot(self.page, &counts)
+        return ({row[0]: counts.stat[i] for i, row in enumerate(STATS)},
+                {row[0]: counts.drop[i] for i, row in enumerate(DROPS)},
+                {text(zr_ledger_names[i]): zr_counts_off(&counts, i) for i in range(ZR_LEDGER_COUNT)})
+
     def stats(self):
-        return {row[0]: self.page.stat[i] for i, row in enumerate(STATS)}
+        return self.counts()[0]
 
     def drops(self):
-        return {row[0]: self.page.drop[i] for i, row in enumerate(DROPS)}
+        return self.counts()[1]
 
     def hist(self, str name not None):
         cdef int h = HIST_IDS[name]
@@ -139,7 +146,7 @@ cdef class Counters:
                 if self.page.hist[h][bucket] > 0]
 
     def ledgers(self):
-        return {text(zr_ledger_names[i]): zr_ledger_off(self.page, i) for i in range(ZR_LEDGER_COUNT)}
+        return self.counts()[2]
 
     def stream(self, uint32_t slot):
         if slot >= self.page.streams_max:

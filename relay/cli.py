@@ -183,8 +183,10 @@ def check(path: str | None, strict: bool) -> None:
     findings = check_config(config)
     for finding in findings:
         click.echo(str(finding), err=True)
-    click.echo(f"{path or 'defaults'}: ok" + (f", {len(findings)} warnings" if findings else ""))
-    sys.exit(3 if strict and findings else 0)
+    warnings = sum(finding.level == "warning" for finding in findings)
+    count = f", {warnings} warning{'s' if warnings > 1 else ''}" if warnings else ""
+    click.echo(f"{path or 'defaults'}: ok{count}")
+    sys.exit(3 if strict and warnings else 0)
 
 
 @main.command()

@@ -231,6 +231,8 @@ class Control:
                 stream = self._streams.at(worker, fields["stream"])
                 if stream is not None:
                     self._desk.changed(stream)
+            case "ingress_lost":
+                self._publications.on_lost(worker, fields["ingress"], now)
             case "source_locked" | "source_lost":
                 stream = self._publications.at(worker, fields["ingress"])
                 if stream is not None:
@@ -363,6 +365,10 @@ class Control:
     def ingress_of(self, stream_id: str) -> tuple[int, int]:
         """For tests: (worker, ingress slot) of a stream published here."""
         return self._publications.ingress_of(stream_id)
+
+    def rejected(self) -> dict[str, int]:
+        """Pulls refused since the start, by code of `pull_no`."""
+        return dict(self._desk.rejected)
 
     def slots_in_use(self) -> dict[str, int]:
         """For tests: nothing may leak."""

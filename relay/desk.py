@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -11,7 +11,7 @@ from typing import Any
 
 from relay.actions import Action, Log, SendControl, StreamChanged
 from relay.errors import Problem
-from relay.messages import AnyMessage, encode_message
+from relay.messages import AnyMessage, PullNo, encode_message
 from relay.placement import choose_worker
 from relay.sessions import SECOND, Sessions
 from relay.streams import NUMBER_JUMP, Stream, Streams
@@ -86,6 +86,7 @@ class Desk:
     actions: list[Action] = field(default_factory=list)
     streams: Streams = field(default_factory=Streams)
     ended: OrderedDict[str, tuple[int, int]] = field(default_factory=OrderedDict)
+    rejected: Counter[str] = field(default_factory=Counter)  # pulls refused, by code
 
     def __post_init__(self) -> None:
         conf = self.conf
@@ -108,6 +109,8 @@ class Desk:
         self.actions.append(action)
 
     def send(self, session: int, message: AnyMessage) -> None:
+        if isinstance(message, PullNo):
+            self.rejected[message.code] += 1
         self.emit(SendControl(session, encode_message(message)))
 
     def changed(self, stream: Stream) -> None:

@@ -60,6 +60,7 @@ class Facts(NamedTuple):
     worker_restarts: dict[int, int]
     streams: dict[tuple[str, str], int]  # (state, role) -> count
     links_up: dict[str, bool]  # by peer
+    rejected: dict[str, int]  # pulls refused, by code
 
 
 class PageCollector(Collector):
@@ -95,6 +96,10 @@ class PageCollector(Collector):
         for (state, role), count in facts.streams.items():
             streams.add_metric([state, role], count)
         yield streams
+        rejected = CounterMetricFamily("zrelay_admission_rejected", "Pulls of other relays refused", labels=["reason"])
+        for code, count in facts.rejected.items():
+            rejected.add_metric([code], count)
+        yield rejected
         links = GaugeMetricFamily("zrelay_link_up", "1 while the session with this peer is up", labels=["peer"])
         for peer, is_up in facts.links_up.items():
             links.add_metric([peer], float(is_up))

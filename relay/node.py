@@ -354,6 +354,7 @@ class Node:
             worker_restarts={worker.index: worker.restarts for worker in self.workers},
             streams=self.control.stream_counts(),
             links_up={link.peer: link.state == "up" for link in self.control.links()},
+            rejected=self.control.rejected(),
         )
 
     def status(self) -> dict[str, Any]:

@@ -101,12 +101,16 @@ class Publications:
             if address is not None:  # unpublished meanwhile
                 self._desk.workers.command(worker, "ingress_close", ingress=slot)
             return
+        if address is not None and publication.lost:
+            return  # the supervisor opened it, the worker could not take it: the retry is set
         if address is None:
             if publication.error is None:
                 self._desk.log(
                     "error", "ingress did not open, trying again", stream=stream.id, error=error, code="ZR1004"
                 )
             publication.error = error or "it did not open"
+            if publication.address is not None:
+                publication.port, publication.address = publication.address.port, None
             publication.retry_at = now + INGRESS_RETRY_NS
             self._retries.add(publication.retry_at, publication)
         else:
@@ -114,9 +118,17 @@ class Publications:
             self._desk.workers.bind_ingress(stream)
         self._desk.changed(stream)
 
+    def on_lost(self, worker: int, slot: int, now: int) -> None:
+        """The worker has no descriptor left for this socket. Its word may come before the supervisor's answer."""
+        stream = self._by_ingress.get((worker, slot))
+        if stream is None or stream.publication is None:
+            return
+        stream.publication.lost = True
+        self.on_open(worker, slot, None, "the worker has no file descriptor left: raise its limit (ulimit -n)", now)
+
     def on_timer(self, now: int) -> None:
         for publication in self._retries.due(now):
-            publication.retry_at = None
+            publication.retry_at, publication.lost = None, False
             stream = self._by_ingress.get((publication.worker, publication.ingress))
             if stream is not None and stream.publication is publication:
                 self._desk.workers.open_ingress(stream)

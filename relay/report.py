@@ -21,13 +21,13 @@ def lanes_report(workers: Sequence[WorkerHandle], agent: _core.StatPage, now: in
     hists: dict[str, dict[int, int]] = {name: {} for name in HISTS}
     rows = []
     for handle, page in [*((handle, handle.page) for handle in workers), (None, agent)]:
-        stats = page.stats()
+        stats, dropped, off_by = page.counts()
         for name, kind, _, _ in _core.STATS:
             if kind == "c":
                 totals[name] = totals.get(name, 0) + stats[name]
-        for name, off in page.ledgers().items():
+        for name, off in off_by.items():
             ledgers[name] = ledgers.get(name, 0) + abs(off)
-        for name, count in page.drops().items():
+        for name, count in dropped.items():
             if count:
                 drops[name] = drops.get(name, 0) + count
         for name, merged in hists.items():

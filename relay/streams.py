@@ -38,6 +38,7 @@ class Publication:
     address: Address | None = None
     error: str | None = None
     retry_at: int | None = None
+    lost: bool = False  # the worker could not take the socket that was opened last
 
 
 @dataclass

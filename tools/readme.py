@@ -1,7 +1,7 @@
 """Puts what the demo really prints into README.md, between ``<!-- demo -->`` and ``<!-- /demo -->``.
 
-    python tools/readme.py            runs the demo (20 s, needs ffmpeg) and rewrites the block
-    python tools/readme.py --check    only says whether there is one block with something in it
+python tools/readme.py            runs the demo (20 s, needs ffmpeg) and rewrites the block
+python tools/readme.py --check    only says whether there is one block with something in it
 """
 
 from __future__ import annotations

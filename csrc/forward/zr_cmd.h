@@ -58,7 +58,8 @@ _Static_assert(sizeof(zr_cmd) == 64, "one cache line");
     X(conv_unknown, session, conv, _, _, _, _, _, "segments of a conversation not open here, <= 1/100 ms")             \
     X(stream_live, stream, _, _, _, first_ns, number, _, "first packet of this epoch was accepted")                    \
     X(source_locked, ingress, track, ssrc, _, _, _, source, "learned: this track is sent from here")                   \
-    X(source_lost, ingress, track, _, _, _, _, _, "2 s of silence: the lock is released")
+    X(source_lost, ingress, track, _, _, _, _, _, "2 s of silence: the lock is released")                              \
+    X(ingress_lost, ingress, _, _, _, _, _, _, "its socket could not be taken: no file descriptor left")
 
 enum zr_cmd_op {
 #define X(op, a, b, c, d, x, y, addr, help) ZR_CMD_##op,

@@ -113,6 +113,11 @@ int zr_fwd_ingress_closed(zr_fwd *fwd)
     return (int)fwd->closing_from;
 }
 
+void zr_fwd_ingress_lost(zr_fwd *fwd, uint32_t slot)
+{
+    zr_fwd_event(fwd, &(zr_cmd){ .op = ZR_EVT_ingress_lost, .a = slot });
+}
+
 bool zr_fwd_stopping(const zr_fwd *fwd)
 {
     return fwd->stopping;

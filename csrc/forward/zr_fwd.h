@@ -43,6 +43,8 @@ zr_pool *zr_fwd_pool(zr_fwd *fwd);
 int zr_fwd_commands(zr_fwd *fwd, int budget, zr_ns_t now);
 /* Ingress sockets to close since the last call: a slot, or ZR_E_again (the worker owns the descriptors). */
 int zr_fwd_ingress_closed(zr_fwd *fwd);
+/* The worker could not take this slot's socket: the control plane is told, and asks again. */
+void zr_fwd_ingress_lost(zr_fwd *fwd, uint32_t slot);
 bool zr_fwd_stopping(const zr_fwd *fwd);
 
 /* Each consumes `pkt`; ZR_OK or ZR_E_dropped, counted. */

@@ -47,9 +47,11 @@ int zr_fdpass_recv(int sock, zr_fdpass *message)
     int fd, count = take_fds(&msg, &fd);
     if (len == 0 && count == 0)
         return ZR_E_closed;
-    bool good = len == sizeof *message && (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0 && count == 1 &&
-                message->magic == ZR_FDPASS_MAGIC && message->op == ZR_FDPASS_INGRESS;
-    if (!good) {
+    bool good = len == sizeof *message && (msg.msg_flags & MSG_TRUNC) == 0 && message->magic == ZR_FDPASS_MAGIC &&
+                message->op == ZR_FDPASS_INGRESS;
+    if (good && count == 0 && (msg.msg_flags & MSG_CTRUNC) != 0)
+        return ZR_E_nomem;
+    if (!good || count != 1 || (msg.msg_flags & MSG_CTRUNC) != 0) {
         if (fd >= 0)
             close(fd);
         return ZR_E_malformed;

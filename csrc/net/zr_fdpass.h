@@ -20,7 +20,8 @@ typedef struct zr_fdpass {
 _Static_assert(sizeof(zr_fdpass) == 8, "the supervisor packs it as <IHH");
 
 /* The descriptor (close-on-exec, the caller's), or ZR_E_again: nothing there; ZR_E_closed: the other end is gone;
- * ZR_E_malformed: anything but such a message, and every descriptor that came with it is closed; ZR_E_os. */
+ * ZR_E_nomem: a good message whose descriptor did not fit under RLIMIT_NOFILE, *message is set; ZR_E_malformed:
+ * anything but such a message, and every descriptor that came with it is closed; ZR_E_os. */
 int zr_fdpass_recv(int sock, zr_fdpass *message);
 
 #endif

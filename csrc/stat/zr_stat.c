@@ -1,10 +1,14 @@
 #include "stat/zr_stat.h"
 
+#include <sched.h>
+
 #include "base/zr_err.h"
 
-#define MAGIC    0x003174617473727Au /* "zrstat1\0", read as a little-endian word */
-#define VERSION  1u
-#define HIST_SUB 8u /* buckets an octave */
+#define MAGIC             0x003174617473727Au /* "zrstat1\0", read as a little-endian word */
+#define VERSION           2u
+#define SNAPSHOT_SPINS    64
+#define SNAPSHOT_ATTEMPTS 1000
+#define HIST_SUB          8u /* buckets an octave */
 
 const zr_stat_info zr_stat_infos[ZR_STAT_COUNT] = {
 #define X(id, kind, unit, help) { #id, #kind, unit, help },
@@ -67,8 +71,11 @@ int zr_stat_attach(zr_stat_page *page, size_t bytes)
 {
     int rc = zr_stat_look(page, bytes);
 
-    if (rc == ZR_OK)
-        page->generation++;
+    if (rc != ZR_OK)
+        return rc;
+    page->generation++;
+    if (word(&page->turn) % 2 == 1) /* the one before died within a turn */
+        zr_stat_bump(&page->turn, 1);
     return rc;
 }
 
@@ -106,12 +113,43 @@ uint64_t zr_hist_floor(uint32_t bucket)
     return (uint64_t)(HIST_SUB + bucket % HIST_SUB) << (bucket / HIST_SUB - 1);
 }
 
-int64_t zr_ledger_off(const zr_stat_page *page, enum zr_ledger ledger)
+static void copy_counts(const zr_stat_page *page, zr_stat_counts *counts)
 {
-    uint64_t off = word(&page->stat[ledgers[ledger].in]) - word(&page->stat[ledgers[ledger].out]);
+    for (uint32_t i = 0; i < ZR_STAT_COUNT; i++)
+        counts->stat[i] = word(&page->stat[i]);
+    for (uint32_t i = 0; i < ZR_DROP_COUNT; i++)
+        counts->drop[i] = word(&page->drop[i]);
+}
+
+bool zr_stat_snapshot(const zr_stat_page *page, zr_stat_counts *counts)
+{
+    for (int attempt = 0; attempt < SNAPSHOT_ATTEMPTS; attempt++) {
+        uint64_t before = atomic_load_explicit(&page->turn, memory_order_acquire);
+        copy_counts(page, counts);
+        /* The loads above are done before the number is looked at again. */
+        atomic_thread_fence(memory_order_acquire);
+        if (before % 2 == 0 && before == word(&page->turn))
+            return true;
+        if (attempt >= SNAPSHOT_SPINS) /* the writer may be waiting for this very core */
+            sched_yield();
+    }
+    return false;
+}
+
+int64_t zr_counts_off(const zr_stat_counts *counts, enum zr_ledger ledger)
+{
+    uint64_t off = counts->stat[ledgers[ledger].in] - counts->stat[ledgers[ledger].out];
 
     for (uint32_t i = 0; i < ZR_DROP_COUNT; i++)
         if (ledger_of[i] == ledger)
-            off -= word(&page->drop[i]);
+            off -= counts->drop[i];
     return (int64_t)off;
+}
+
+int64_t zr_ledger_off(const zr_stat_page *page, enum zr_ledger ledger)
+{
+    zr_stat_counts counts;
+
+    copy_counts(page, &counts);
+    return zr_counts_off(&counts, ledger);
 }

@@ -108,6 +108,7 @@ typedef struct zr_stat_page {
     uint32_t version, stat_count, drop_count, hist_count, streams_max;
     uint32_t generation;
     _Atomic uint64_t pid, heartbeat_ns, started_ns;
+    _Atomic uint64_t turn; /* odd while a worker's turn is under way: then the ledgers do not add up yet */
     alignas(ZR_CACHELINE) _Atomic uint64_t stat[ZR_STAT_COUNT];
     alignas(ZR_CACHELINE) _Atomic uint64_t drop[ZR_DROP_COUNT];
     alignas(ZR_CACHELINE) _Atomic uint64_t hist[ZR_HIST_COUNT][ZR_HIST_BUCKETS];
@@ -152,6 +153,30 @@ void zr_hist_add(zr_stat_page *page, enum zr_hist_id id, uint64_t value);
 /* Bucket of a value and the lowest value of a bucket: readers rebuild percentiles from these. */
 uint32_t zr_hist_bucket(uint64_t value);
 uint64_t zr_hist_floor(uint32_t bucket);
+
+/* Writer: around what changes several counters that belong together (a sequence lock, Lamport 1977). */
+static inline void zr_stat_turn_begin(zr_stat_page *page)
+{
+    zr_stat_bump(&page->turn, 1);
+    /* The counters' stores stay behind: whoever sees one of them sees the odd number too. */
+    atomic_thread_fence(memory_order_release);
+}
+
+static inline void zr_stat_turn_end(zr_stat_page *page)
+{
+    uint64_t turn = atomic_load_explicit(&page->turn, memory_order_relaxed);
+    atomic_store_explicit(&page->turn, turn + 1, memory_order_release);
+}
+
+/* All counters as they stood between two turns. */
+typedef struct zr_stat_counts {
+    uint64_t stat[ZR_STAT_COUNT], drop[ZR_DROP_COUNT];
+} zr_stat_counts;
+
+/* Reader, any process. False when the writer left no gap to read in for a thousand looks, or died within a turn:
+ * each number is right, but they may belong to different moments. */
+bool zr_stat_snapshot(const zr_stat_page *page, zr_stat_counts *counts);
+int64_t zr_counts_off(const zr_stat_counts *counts, enum zr_ledger ledger);
 
 /* What the ledger is off by: 0 when conservation holds. rx-side total minus (accepted + drops). */
 int64_t zr_ledger_off(const zr_stat_page *page, enum zr_ledger ledger);

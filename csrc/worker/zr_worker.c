@@ -164,6 +164,10 @@ static int adopt_ingress(zr_worker *w)
     int fd = zr_fdpass_recv(w->fdpass, &message);
     if (fd == ZR_E_again)
         return 0;
+    if (fd == ZR_E_nomem) {
+        zr_fwd_ingress_lost(w->fwd, message.slot);
+        return 1;
+    }
     bool good = fd >= 0 && message.slot < w->conf.fwd.ingress_max && zr_udp_sock_of(&sock, fd) == ZR_OK;
     if (good) {
         close_ingress(w, message.slot);
@@ -259,11 +263,13 @@ int zr_worker_turn(zr_worker *w, zr_ns_t now)
 {
     int work = 0;
 
+    zr_stat_turn_begin(w->page);
     work += run_commands(w, now);        /* what the control plane wants, bounded */
     work += receive(w, now);             /* sockets -> packets -> lane, streams */
     work += run_deadlines(w, now);       /* wheels -> engines */
     work += zr_fwd_fan_out(w->fwd, now); /* streams -> children, subscribers */
     work += transmit(w, now);            /* engines -> batches -> sockets */
     count(w, now);                       /* counters, heartbeat, events */
+    zr_stat_turn_end(w->page);
     return work;
 }

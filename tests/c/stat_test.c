@@ -3,6 +3,8 @@
 #include "base/zr_err.h"
 #include "zr_test.h"
 
+#include <pthread.h>
+
 #define STREAMS 3u
 
 static zr_stat_page *open_page(void)
@@ -138,4 +140,57 @@ ZR_TEST(a_ledgers_words_are_labels_so_no_two_of_its_drops_share_one)
         for (size_t j = 0; j < i; j++)
             CHECK(strcmp(zr_drop_infos[i].ledger, zr_drop_infos[j].ledger) != 0 ||
                   strcmp(zr_drop_infos[i].word, zr_drop_infos[j].word) != 0);
+}
+
+/* A writer that keeps rx_link = link_accepted between turns, never within one. */
+static void *turn_until_told(void *arg)
+{
+    zr_stat_page *page = arg;
+
+    for (int i = 0; i < 200000; i++) {
+        zr_stat_turn_begin(page);
+        zr_stat_add(page, ZR_STAT_rx_link, 3);
+        zr_stat_add(page, ZR_STAT_link_accepted, 2);
+        zr_drop_add(page, ZR_DROP_short);
+        zr_stat_turn_end(page);
+    }
+    return NULL;
+}
+
+ZR_TEST(a_snapshot_never_falls_into_a_turn)
+{
+    zr_stat_page *page = zr_test_memory(zr_stat_bytes(1));
+    zr_stat_counts counts;
+    pthread_t writer;
+    int consistent = 0;
+
+    CHECK_EQ(zr_stat_init(page, 1), ZR_OK);
+    CHECK_EQ(pthread_create(&writer, NULL, turn_until_told, page), 0);
+    for (int i = 0; i < 2000; i++) {
+        if (!zr_stat_snapshot(page, &counts))
+            continue;
+        consistent++;
+        if (zr_counts_off(&counts, ZR_LEDGER_link) != 0)
+            consistent = -1000000;
+    }
+    CHECK_EQ(pthread_join(writer, NULL), 0);
+    CHECK(consistent > 0);
+    CHECK(zr_stat_snapshot(page, &counts));
+    CHECK_EQ(zr_counts_off(&counts, ZR_LEDGER_link), 0);
+    free(page);
+}
+
+ZR_TEST(a_snapshot_says_when_the_writer_died_within_a_turn_and_a_successor_mends_it)
+{
+    zr_stat_page *page = zr_test_memory(zr_stat_bytes(1));
+    zr_stat_counts counts;
+
+    CHECK_EQ(zr_stat_init(page, 1), ZR_OK);
+    zr_stat_turn_begin(page);
+    zr_stat_add(page, ZR_STAT_rx_link, 1);
+    CHECK(!zr_stat_snapshot(page, &counts));
+    CHECK_EQ(counts.stat[ZR_STAT_rx_link], 1);
+    CHECK_EQ(zr_stat_attach(page, zr_stat_bytes(1)), ZR_OK);
+    CHECK(zr_stat_snapshot(page, &counts));
+    free(page);
 }

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/zr_err.h"
@@ -421,6 +422,16 @@ ZR_TEST(only_one_descriptor_with_the_right_words_is_taken_and_none_leaks)
         }
         CHECK_EQ(fd_count(), before);
     }
+    struct rlimit limit, none_left = { .rlim_cur = (rlim_t)pair[1] + 1 };
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none_left.rlim_max = limit.rlim_max;
+    pass(pair[1], &cases[0].message, 8, 1, pair[1]);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none_left), 0);
+    int without = zr_fdpass_recv(pair[0], &got);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    CHECK_EQ(without, ZR_E_nomem);
+    CHECK_EQ(got.slot, 5);
+
     memcpy(much, &cases[0].message, 8);
     pass(pair[1], much, sizeof much, 1, pair[1]);
     CHECK_EQ(zr_fdpass_recv(pair[0], &got), ZR_E_malformed);

@@ -153,7 +153,9 @@ def answer_to_pull(route: list[str]) -> tuple[list[PullNo], list[str]]:
     done = control.drain()
     answers = [decode_message(action.payload) for action in done if isinstance(action, actions.SendControl)]
     alarms = [action.fields.get("code", "") for action in done if isinstance(action, actions.Log)]
-    return [answer for answer in answers if isinstance(answer, PullNo)], alarms
+    refused = [answer for answer in answers if isinstance(answer, PullNo)]
+    assert sum(control.rejected().values()) == len(refused)
+    return refused, alarms
 
 
 @pytest.mark.parametrize("route", [["a"], ["b", "a"], ["b", "c", "a", "d"]], ids=lambda route: f"K32 {'-'.join(route)}")

@@ -1,6 +1,5 @@
 """The configuration file: defaults, places of errors, what must not start."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -96,15 +95,6 @@ def test_a_missing_file_and_a_directory_exit_78(tmp_path):
         with pytest.raises(ConfigError) as error:
             load(path)
         assert error.value.exit_code == 78
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_an_unreadable_file_exits_77(tmp_path):
-    path = tmp_path / "f.toml"
-    path.touch(mode=0)
-    with pytest.raises(ConfigError) as error:
-        load(path)
-    assert error.value.exit_code == 77
 
 
 def test_the_environment_overrides_the_file_and_is_blamed_for_its_own():

@@ -2,8 +2,10 @@
 
 import pytest
 
+from relay.commands import Event
 from relay.errors import Problem
 from relay.requests import Ingress, PublishRequest, SubscribeRequest
+from relay.units import Address
 from tests.py.fake_mesh import AUDIO, MS, VIDEO, FakeWorker, Mesh, S, body, chain, to
 
 
@@ -222,6 +224,23 @@ def test_an_ingress_that_cannot_open_is_asked_for_again_every_second():
     mesh.run(200 * MS)
     assert mesh["a"].publish_answer("s").ingress.address == "127.0.0.1:30000"
     assert mesh["a"].deadline() is None
+
+
+@pytest.mark.parametrize("late_answer", [False, True])
+def test_a_socket_the_worker_has_no_descriptor_for_is_asked_for_again(late_answer: bool):
+    """Also when the supervisor, who did open it, is heard after the worker."""
+    mesh = chain(1)
+    control, relay = mesh["a"], mesh.relays["a"]
+    control.publish("s", body(), mesh.now)
+    relay.pump()
+    before = control.publish_answer("s")
+    control.on_event(0, Event("ingress_lost", 0, {"ingress": 0}), mesh.now)
+    if late_answer:
+        control.on_ingress_open(0, 0, Address("127.0.0.1", 30000), None, mesh.now)
+    with pytest.raises(Problem, match="file descriptor"):
+        control.publish_answer("s")
+    mesh.run(1100 * MS)
+    assert control.publish_answer("s") == before
 
 
 def test_a_socket_that_does_not_come_back_with_its_worker_is_asked_for_again():
