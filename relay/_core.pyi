@@ -157,7 +157,7 @@ class ControlLane(Counters):
         """When anything valid came; 0: never."""
 
     def rtt_us(self, slot: int) -> int:
-        """Round trip of conversation 0, microseconds; 0: not measured yet."""
+        """Round trip of conversation 0, microseconds; 0: not measured, or below 1 ms."""
 
     def datagrams(self, now: int) -> list[tuple[bytes, bytes]]:
         """What is due: (address, datagram). For simulations."""

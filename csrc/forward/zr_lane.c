@@ -158,7 +158,7 @@ zr_ns_t zr_lane_session_heard(const zr_lane *lane, uint32_t slot)
 uint32_t zr_lane_session_rtt_us(const zr_lane *lane, uint32_t slot)
 {
     int conv = zr_lane_conv_find(lane, slot, 0);
-    return conv < 0 ? 0 : zr_kcp_srtt_ms(&lane->convs[conv].kcp) * 1000;
+    return conv < 0 ? 0 : zr_lane_srtt_us(&lane->convs[conv].kcp);
 }
 
 int zr_lane_session_set_rtt(zr_lane *lane, uint32_t slot, uint32_t rtt_us)

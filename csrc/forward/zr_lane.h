@@ -68,8 +68,8 @@ int zr_lane_session_drop(zr_lane *lane, uint32_t slot);
 bool zr_lane_session_open(const zr_lane *lane, uint32_t slot);
 /* When anything valid of this session was last heard on this lane; 0: never. */
 zr_ns_t zr_lane_session_heard(const zr_lane *lane, uint32_t slot);
-/* Round trip of the session's conversation 0, microseconds; 0: not measured yet. Only who sends measures, so workers,
- * whose conversations mostly receive, are told by the agent what it measured. */
+/* Round trip of the session's conversation 0, microseconds; 0: not measured, or below KCP's 1 ms. Only who sends
+ * measures, so workers, whose conversations mostly receive, are told by the agent what it measured. */
 uint32_t zr_lane_session_rtt_us(const zr_lane *lane, uint32_t slot);
 int zr_lane_session_set_rtt(zr_lane *lane, uint32_t slot, uint32_t rtt_us);
 

@@ -183,7 +183,7 @@ int zr_lane_recv(zr_lane *lane, zr_lane_msg *msg)
         msg->conv = (uint32_t)(conv - lane->convs);
         msg->user = conv->user;
         msg->session = conv->session->slot;
-        msg->srtt_us = zr_kcp_srtt_ms(&conv->kcp) * 1000;
+        msg->srtt_us = zr_lane_srtt_us(&conv->kcp);
         if (msg->srtt_us == 0)
             msg->srtt_us = conv->session->rtt_us;
         msg->view_count = count;

@@ -35,6 +35,13 @@ typedef struct zr_lane_session {
     struct zr_lane_peer *peer[ZR_LANES]; /* NULL until first used */
 } zr_lane_session;
 
+/* KCP measures in whole milliseconds and never says less than 1: that is no measurement of a shorter way. */
+static inline uint32_t zr_lane_srtt_us(const zr_kcp *kcp)
+{
+    uint32_t ms = zr_kcp_srtt_ms(kcp);
+    return ms <= 1 ? 0 : ms * 1000;
+}
+
 /* One lane of one peer. Lives as long as its session: the replay window must. */
 typedef struct zr_lane_peer {
     zr_list node;      /* in lane->peers_free or session->peers */

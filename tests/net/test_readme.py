@@ -143,6 +143,10 @@ async def test_what_gstreamer_sends_gstreamer_plays(tmp_path: Path) -> None:
 
 
 @needs("curl", "cvlc", "ffmpeg")
+@pytest.mark.skipif(
+    not any(Path("/usr/lib").glob("*/vlc/plugins/*/liblive555_plugin.so")),
+    reason="this VLC has no live555 module, without which it opens no SDP file: Debian 12 builds it without",
+)
 async def test_what_ffmpeg_sends_vlc_opens(tmp_path: Path) -> None:
     async with published(tmp_path) as terminal:
         player = await terminal.start("vlc-play")
