@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 from typing import Any, Protocol
 
 import structlog
@@ -16,7 +17,7 @@ from aiohttp import web
 from relay import __version__
 from relay.control import Control
 from relay.errors import Problem
-from relay.media_types import read_body, respond, respond_problem
+from relay.media_types import read_body, respond, respond_problem, wants_msgpack
 from relay.metrics import PageCollector, exposition
 from relay.names import check_stream_id, check_subscriber_id
 from relay.openapi import document
@@ -29,6 +30,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 INGRESS_TIMEOUT_S = 3.0
 WAIT_MAX_NS = 30 * NS_PER_S
 LIST_LIMIT_MAX = 1000
+MUTATING = ("PUT", "POST", "DELETE", "PATCH")
 
 log = structlog.get_logger("zrelay.api")
 
@@ -65,6 +67,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     """Turns every error into a problem, echoes X-Request-Id, writes the audit line of a mutating call."""
     request_id = request.headers.get("X-Request-Id", "")[:64] or secrets.token_hex(8)
     try:
+        _check_host(request)
+        if request.method in MUTATING:
+            wants_msgpack(request)  # a call whose answer cannot be said has no effect
         response = await handler(request)
         response.headers["X-Request-Id"] = request_id
     except Problem as problem:
@@ -79,9 +84,25 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except Exception:
         log.exception("internal error", method=request.method, path=request.path, request_id=request_id, code="ZR2001")
         response = respond_problem(request, Problem(500, "internal", "Internal error", "see the log"), request_id)
-    if request.method not in ("GET", "HEAD", "OPTIONS"):
+    if request.method in MUTATING:
         log.info("api", method=request.method, path=request.path, status=response.status, request_id=request_id)
     return response
+
+
+def _check_host(request: web.Request) -> None:
+    """Over TCP only "localhost" and IP addresses: no web page reaches us through a name of its own (DNS rebinding)."""
+    transport = request.transport
+    if transport is None or not isinstance(transport.get_extra_info("sockname"), tuple):
+        return  # the Unix socket
+    name = request.url.host or ""
+    try:
+        named_by_address = bool(ip_address(name))
+    except ValueError:
+        named_by_address = False
+    if name != "localhost" and not named_by_address:
+        raise Problem(
+            421, "host", "Misdirected request", f"{name[:80]}: call this relay by its IP address or localhost"
+        )
 
 
 def make_app(node: Node) -> web.Application:

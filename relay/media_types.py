@@ -12,6 +12,7 @@ from relay.errors import Problem
 T = TypeVar("T")
 
 MSGPACK_TYPES = ("application/vnd.msgpack", "application/msgpack", "application/x-msgpack")
+JSON_RANGES = ("*/*", "application/*", "application/json", "application/problem+json")
 BODY_MAX = 64 * 1024
 SEND = "JSON is application/json, MessagePack application/vnd.msgpack"
 
@@ -20,15 +21,28 @@ _msgpack_encoder = msgspec.msgpack.Encoder()
 
 
 def wants_msgpack(request: web.Request) -> bool:
-    """True when ``Accept`` names MessagePack; 406 when it names nothing we can give."""
-    accept = request.headers.get("Accept", "*/*")
-    kinds = [part.split(";")[0].strip().lower() for part in accept.split(",")]
-    for kind in kinds:
-        if kind in MSGPACK_TYPES:
-            return True
-        if kind in ("*/*", "application/*", "application/json", "application/problem+json"):
-            return False
-    raise Problem(406, "not-acceptable", "Nothing acceptable to send", SEND)
+    """True when ``Accept`` likes MessagePack best (RFC 9110 12.5.1); 406 when it takes nothing we can give."""
+    best, msgpack = 0.0, False
+    for part in request.headers.get("Accept", "*/*").split(","):
+        kind, *parameters = (word.strip().lower() for word in part.split(";"))
+        if kind in MSGPACK_TYPES or kind in JSON_RANGES:
+            quality = _quality(parameters)
+            if quality > best:
+                best, msgpack = quality, kind in MSGPACK_TYPES
+    if best == 0.0:
+        raise Problem(406, "not-acceptable", "Nothing acceptable to send", SEND)
+    return msgpack
+
+
+def _quality(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return min(1.0, max(0.0, float(value)))
+            except ValueError:
+                return 0.0
+    return 1.0
 
 
 async def read_body(request: web.Request, shape: type[T]) -> T:

@@ -32,11 +32,11 @@ C_HEAP_FOLDERS = {"worker", "load"}
 PY_FLOORS = [
     ["__init__", "errors", "units", "names"],
     ["_core", "config", "settings", "tracks", "requests"],
-    "stats commands hostinfo sockets messages actions agentlog agenda ctl handles outbox".split(),
+    "commands hostinfo sockets messages actions agentlog agenda ctl handles outbox".split(),
     (
-        "supervisor worker mesh sessions streams pulls children publications control desk placement workers validation"
+        "supervisor worker sessions streams pulls children publications control desk placement workers validation"
     ).split(),
-    "api openapi media_types metrics dashboard registry_client sdp client status report".split(),
+    "api openapi media_types metrics sdp client status report".split(),
     ["node"],
     ["cli", "__main__", "dev", "demo", "ffmpeg", "impair", "passage"],
 ]

@@ -3,8 +3,8 @@
 
 PACKAGES_BUILD="python3-venv python3-dev gcc libssl-dev"
 PACKAGES_MEDIA="ffmpeg gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
-    gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly"
-PACKAGES_TEST="iproute2 binutils clang-format-14"
+    gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav"
+PACKAGES_TEST="binutils clang-format-14 curl valgrind"
 
 say() { printf '%s\n' "$*"; }
 die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }

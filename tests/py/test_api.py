@@ -118,6 +118,8 @@ PROBLEMS = {
     "no such route": ("GET", "/v2", None, {}, 404, "not-found", None),
     "method": ("POST", STREAM, None, {}, 405, "method", None),
     "accept": ("GET", "/v1/version", None, {"Accept": "image/png"}, 406, "not-acceptable", None),
+    "accept, before any effect": ("PUT", STREAM, publish_body(), {"Accept": "text/html"}, 406, "not-acceptable", None),
+    "host": ("GET", "/v1/version", None, {"Host": "evil.example"}, 421, "host", None),
     "stream id": ("PUT", "/v1/streams/a%20b", publish_body(), {}, 422, "id", "id"),
     "public address": ("PUT", SUBSCRIBER, {"address": "8.8.8.8:53"}, {}, 422, "address", "address"),
     "multicast": ("PUT", SUBSCRIBER, {"address": "239.1.1.1:5004"}, {}, 422, "address", "address"),
@@ -146,6 +148,20 @@ async def test_a_refusal_is_a_problem_that_names_the_field(http: aiohttp.ClientS
             assert response.headers["Allow"] == "DELETE, GET, HEAD, PUT"
     async with http.get("/v1/streams/bad") as response:
         assert response.status == 404, "a refused request leaves nothing behind"
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("application/json;q=0.1, application/msgpack", MSGPACK),
+        ("application/msgpack;q=0.1, application/json", "application/json"),
+        ("text/html, */*;q=0.1", "application/json"),
+        ("application/msgpack;q=0, */*", "application/json"),
+    ],
+)
+async def test_the_caller_gets_what_it_likes_best(http: aiohttp.ClientSession, accept: str, kind: str) -> None:
+    async with http.get("/v1/version", headers={"Accept": accept}) as response:
+        assert (response.status, response.content_type) == (200, kind)
 
 
 async def test_learn_needs_a_loopback_ingress(monkeypatch: pytest.MonkeyPatch) -> None:
