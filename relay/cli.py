@@ -1,7 +1,7 @@
 """The command ``zrelay``. Imports are late, inside each verb: ``zrelay --help`` must answer at once.
 
 Exit codes: 0 ok, 1 failed, 2 usage, 4 relay not reachable, 70 internal, 71 operating system, 77 permission, 78 bad
-configuration. Data goes to stdout, talk to stderr.
+configuration, 128 + n a demo ended by signal n. Data goes to stdout, talk to stderr.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from relay.config import Config
 
 EX_UNREACHABLE = 4
@@ -99,25 +101,46 @@ def dev(relays: int, workers: int, with_demo: bool, as_json: bool) -> None:
         if with_demo:
             from relay.demo import demo
 
-            code = asyncio.run(demo(as_json=as_json, relays=relays))
+            code = asyncio.run(_until_signal(demo(as_json=as_json, relays=relays)))
         else:
-            code = asyncio.run(_dev(relays, workers, as_json))
-    except KeyboardInterrupt:
-        code = 0
+            asyncio.run(_until_signal(_dev(relays, workers, as_json)))
+            code = 0  # a signal is how a mesh ends
     except (RuntimeError, OSError, TimeoutError, MissingTool) as error:
         _fail(1, f"{error or type(error).__name__}")
     sys.exit(code)
 
 
-async def _dev(relays: int, workers: int, as_json: bool) -> int:
+async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
+    """``work``, cancelled by the first signal, so that it takes its processes and files along; then 128 + signal."""
     import asyncio
     import signal
 
+    task = asyncio.ensure_future(work)
+    came: list[int] = []
+
+    def end(number: int) -> None:
+        if not came:  # a second cancellation would leave behind what the first one is clearing away
+            task.cancel()
+        came.append(number)
+
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
+        asyncio.get_running_loop().add_signal_handler(number, end, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not came:
+            raise
+        return 128 + came[0]
+
+
+async def _dev(relays: int, workers: int, as_json: bool) -> int:
+    import asyncio
+
     from relay.dev import DevMesh
 
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with DevMesh(relays, workers=workers) as mesh:
         for relay in mesh.relays:
             config = str(relay.config_path)
@@ -137,7 +160,7 @@ async def _dev(relays: int, workers: int, as_json: bool) -> int:
                 '\'{"kind":"rtp","address":"127.0.0.1:5004"}\'\nCtrl-C ends the mesh.',
                 err=True,
             )
-        await stop.wait()
+        await asyncio.Event().wait()  # until cancelled
     return 0
 
 
@@ -150,19 +173,24 @@ def status(path: str | None, api: str | None, as_json: bool) -> None:
     import asyncio
 
     from relay.client import Client, Unreachable
+    from relay.errors import Problem
 
     socket = None if api else _load(path).listen.socket
     client = Client(api or "http://zrelay", socket=socket, timeout_s=3.0)
 
     async def ask() -> dict[str, Any]:
         async with client:
-            answer: dict[str, Any] = await client.get("/v1/status")
+            answer = await client.get("/v1/status")
+            if not isinstance(answer, dict) or "state" not in answer:
+                raise Unreachable(f"{api or socket}: this is not a relay")
             return answer
 
     try:
         answer = asyncio.run(ask())
     except Unreachable as error:
         _fail(EX_UNREACHABLE, f"no relay answers: {error}. Start one with: zrelay run -c FILE")
+    except Problem as problem:
+        _fail(1, f"the relay refuses: {problem}")
     if as_json:
         click.echo(json.dumps(answer))
     else:

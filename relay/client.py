@@ -83,7 +83,9 @@ class Client:
                 if content_type.endswith("json"):
                     return await response.json()
                 return await response.text()
-        except (aiohttp.ClientConnectionError, TimeoutError, OSError) as error:
+        except aiohttp.InvalidURL as error:
+            raise Unreachable(f"{self._where!r} is not a URL: {error.description or 'write http://ip:port'}") from None
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:  # ValueError: host name, JSON
             raise Unreachable(f"{self._where}: {error or type(error).__name__}") from None
 
 

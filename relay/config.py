@@ -19,7 +19,7 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 
-from relay.settings import Config, Parsed
+from relay.settings import NO_EFFECT_YET, Config, Parsed
 from relay.units import Address
 
 __all__ = ["Config", "ConfigError", "Finding", "check", "effective", "load", "loads"]
@@ -102,7 +102,28 @@ def check(config: Config) -> list[Finding]:
     cpus = os.cpu_count() or 1
     if config.workers.count > cpus:
         found.append(Finding("warning", f"[workers] count = {config.workers.count} on {cpus} CPUs"))
+    idle = _without_effect(config)
+    if idle:
+        found.append(Finding("info", f"{', '.join(idle)} {'has' if len(idle) == 1 else 'have'} no effect yet"))
     return found
+
+
+def _without_effect(config: Config) -> list[str]:
+    """Keys that do nothing yet and were given a value: one that is not the default."""
+    found = []
+    for section, keys in NO_EFFECT_YET.items():
+        part = getattr(config, section)
+        structs = part if isinstance(part, list) else [part]
+        for key in keys:
+            if any(_is_set(struct, key) for struct in structs):
+                found.append(f"{section}.{key}")
+    return found
+
+
+def _is_set(struct: msgspec.Struct, key: str) -> bool:
+    field = next(field for field in msgspec.structs.fields(struct) if field.encode_name == key)
+    default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    return bool(getattr(struct, field.name) != default)
 
 
 def effective(config: Config) -> dict[str, Any]:
@@ -147,6 +168,10 @@ def problems(config: Config) -> list[tuple[tuple[str | int, ...], str]]:
     if config.workers.count > cpus and not config.workers.oversubscribe:
         text = f"{config.workers.count} workers on {cpus} CPUs: allowed with oversubscribe = true"
         found.append((("workers", "count"), text))
+    pinned = len(config.workers.cpus)
+    if 0 < pinned < config.workers.count and not config.workers.oversubscribe:
+        text = f"{config.workers.count} workers, but cpus names {pinned}: name more, or set oversubscribe = true"
+        found.append((("workers", "cpus"), text))
     found += _plaintext_problems(config)
     if not config.listen.api.is_loopback:
         found.append((("listen", "api"), "the API has no tokens yet: it listens on loopback only"))
@@ -157,12 +182,7 @@ def problems(config: Config) -> list[tuple[tuple[str | int, ...], str]]:
 
 
 def _plaintext_problems(config: Config) -> list[tuple[tuple[str | int, ...], str]]:
-    if not config.security.insecure_plaintext:
-        if config.peers:
-            text = "sealed links come later: until then peers need [security] insecure_plaintext = true"
-            return [(("peers", 0, "id"), text)]
-        return []
-    rule = "is not loopback, and insecure_plaintext = true is for loopback only"
+    rule = "is not loopback: links are not encrypted yet, so relays meet on loopback only; use 127.0.0.1 or [::1]"
     found: list[tuple[tuple[str | int, ...], str]] = []
     if not config.listen.data.is_loopback:
         found.append((("listen", "data"), f"{config.listen.data} {rule}"))
@@ -170,6 +190,9 @@ def _plaintext_problems(config: Config) -> list[tuple[tuple[str | int, ...], str
         for address in peer.addresses:
             if not address.is_loopback:
                 found.append((("peers", number, "addresses"), f"{address} {rule}"))
+    if config.peers and not config.security.insecure_plaintext:
+        text = "sealed links come later: until then peers need [security] insecure_plaintext = true"
+        found.append((("peers", 0, "id"), text))
     return found
 
 

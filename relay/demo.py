@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from relay import ffmpeg
 from relay.dev import DevMesh, Impaired
 from relay.passage import Carried, Passage
+from relay.units import Address
 
 STREAM = "demo/camera"
 SECONDS = 10.0
@@ -38,12 +39,12 @@ class Talk:
         self._console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
 
     def step(self, text: str, **figures: Any) -> None:
-        """A finished step."""
+        """A finished step. Figures are raw: machines get them as they are, people as `_shown` writes them."""
         at = time.monotonic() - self._start
         if self._json:
             print(json.dumps({"at_s": round(at, 3), "step": text, **figures}), flush=True)
         else:
-            said = "  ".join(f"{key.replace('_', ' ')} {value}" for key, value in figures.items())
+            said = "  ".join(f"{key.replace('_', ' ')} {_shown(value)}" for key, value in figures.items())
             self._console.print(f"{at:6.2f} s  {text}" + (f"  {said}" if said else ""), soft_wrap=True, markup=False)
 
     @contextmanager
@@ -56,6 +57,22 @@ class Talk:
         with Progress(*columns, console=self._console, transient=True) as progress:
             task = progress.add_task(text, total=seconds)
             yield lambda done: progress.update(task, completed=min(done, seconds))
+
+
+def _shown(value: Any) -> str:
+    """A figure as people read it."""
+    match value:
+        case {"ip": ip, "port": port}:
+            return str(Address(ip, port))
+        case {"p50": p50, "p99": p99, "max": most}:
+            return f"p50 {p50:.1f} p99 {p99:.1f} max {most:.1f}"
+        case {"in": came, "lost": lost}:
+            return f"{lost} of {came}"
+        case list():
+            return " -> ".join(value)
+        case float():
+            return f"{value:.2f}"
+    return str(value)
 
 
 async def demo(*, as_json: bool = False, relays: int = 3, seconds: float = SECONDS) -> int:
@@ -71,9 +88,9 @@ async def demo(*, as_json: bool = False, relays: int = 3, seconds: float = SECON
         talk.step(f"source made: {seconds:g} s of 720p30 H.264 and Opus")
         async with Passage(mesh, STREAM, [ffmpeg.TRACK_V0, ffmpeg.TRACK_A0]) as passage:
             await passage.publish()
-            talk.step(f"stream {STREAM} registered at bj-1", ingress=passage.ingress)
+            talk.step(f"stream {STREAM} registered at bj-1", ingress=passage.ingress._asdict())
             view = await passage.subscribe()
-            talk.step("two subscribers at gz-1, the way stands", route=" -> ".join(view["route"]))
+            talk.step("two subscribers at gz-1, the way stands", route=view["route"])
             await passage.listen()
             talk.step("ffmpeg listens at gz-1, opened from gz-1's SDP")
             with talk.bar("publishing", seconds) as move:
@@ -108,8 +125,8 @@ def _judge(talk: Talk, carried: Carried, impaired: dict[str, Any]) -> int:
     wrong = carried.faults()
     percent = impaired.get("loss_pct", 0.0)
     low, high = LOSS_RANGE_PCT
-    talk.step("the impairer dropped", percent=f"{percent:.2f}", **{
-        way: f"{counts['lost']} of {counts['in']}" for way, counts in impaired.items() if isinstance(counts, dict)
+    talk.step("the impairer dropped", percent=percent, **{
+        way: counts for way, counts in impaired.items() if isinstance(counts, dict)
     })  # fmt: skip
     if not low <= percent <= high:
         wrong.append(f"the impairer dropped {percent:.2f} %, not {low:g}-{high:g} %")
@@ -124,9 +141,9 @@ def _equal(sent: list[str], got: list[str]) -> int:
     return sum(a == b for a, b in zip(sent, got, strict=False))
 
 
-def _delays(status: dict[str, Any]) -> dict[str, str]:
+def _delays(status: dict[str, Any]) -> dict[str, Any]:
     """Of the hop that ends at this relay; nothing at the origin."""
     hop = status["hop_delay_ms"]
     if hop["p50"] is None:
         return {}
-    return {"hop_delay_ms": f"p50 {hop['p50']:.1f} p99 {hop['p99']:.1f} max {hop['max']:.1f}"}
+    return {"hop_delay_ms": hop}

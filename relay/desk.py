@@ -50,6 +50,7 @@ class ControlConf:
     peers: Sequence[Peer] = ()
     upstreams: Sequence[Upstream] = ()
     ingress_ip: str = "127.0.0.1"
+    ingress_ports: tuple[int, int] = (30000, 30999)
     egress_allow: Sequence[str] = EGRESS_ALLOW
     linger_ns: int = 5 * SECOND
     rate: int = 4
@@ -67,6 +68,7 @@ class ControlConf:
             peers=[Peer(peer.id, peer.addresses, peer.rights.pull, peer.rights.publish) for peer in config.peers],
             upstreams=[Upstream(upstream.peer, upstream.prefix) for upstream in config.upstreams],
             ingress_ip=config.ingress.address,
+            ingress_ports=config.ingress.port_range,
             egress_allow=config.egress.allow,
             linger_ns=config.links.linger_ns,
             mtu=config.links.mtu - 80,

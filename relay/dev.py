@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import random
 import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,20 @@ NAMES = ("bj-1", "sh-1", "gz-1", "sz-1", "cd-1", "hk-1", "sg-1", "fra-1")
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 5.0
 INGRESS_PORTS = 256
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_libc = ctypes.CDLL(None)  # opened here: nothing is loaded between fork and exec
+
+
+def die_with_parent(number: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
+    """A ``preexec_fn``: the child gets signal ``number`` when we go, however we go."""
+    parent = os.getpid()
+
+    def ask() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, int(number))
+        if os.getppid() != parent:  # we went before the child had asked
+            os.kill(os.getpid(), number)
+
+    return ask
 
 
 def free_ports(count: int, kind: int = socket.SOCK_DGRAM) -> int:
@@ -167,6 +182,7 @@ class DevMesh:
             relay.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "relay.cli", "run", "-c", str(relay.config_path), "--die-with-parent",
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=die_with_parent(signal.SIGTERM),  # until it asks itself; it takes its workers along
             )  # fmt: skip
 
     async def wait_ready(self, relay: DevRelay) -> None:
@@ -188,6 +204,7 @@ class DevMesh:
             sys.executable, "-m", "relay.cli", "impair", "--json", "--ports", str(1 + near.workers),
             "--a", f"{bad.near_listen},{near.data}", "--b", f"{bad.far_listen},{far.data}", *bad.options,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, start_new_session=True,
+            preexec_fn=die_with_parent(),
         )  # fmt: skip
 
     async def stop_impairer(self, bad: Impaired) -> str:
@@ -215,11 +232,13 @@ class DevMesh:
 
     async def stop(self) -> None:
         """Stops everything and removes the folder."""
-        await asyncio.gather(*(self.kill(relay) for relay in self.relays))
-        for bad in self.impaired:
-            if bad.process is not None and bad.process.returncode is None:
-                await self.stop_impairer(bad)
-        self._stack.close()
+        try:
+            await asyncio.gather(*(self.kill(relay) for relay in self.relays))
+            for bad in self.impaired:
+                if bad.process is not None and bad.process.returncode is None:
+                    await self.stop_impairer(bad)
+        finally:
+            self._stack.close()
 
     @contextlib.asynccontextmanager
     async def client(self, name: str) -> AsyncIterator[Client]:

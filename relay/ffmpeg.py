@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from relay.dev import die_with_parent
 from relay.units import Address
 
 VIDEO_PAYLOAD_TYPE = 96
@@ -43,7 +44,7 @@ async def run(*arguments: str) -> str:
     """ffmpeg to its end; its stdout. RuntimeError with the end of its stderr when it fails."""
     process = await asyncio.create_subprocess_exec(
         ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", *arguments,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, preexec_fn=die_with_parent(),
     )  # fmt: skip
     try:
         out, err = await process.communicate()
@@ -110,7 +111,7 @@ class Receiver:
         self._ports = list(ports)
         self._process = await asyncio.create_subprocess_exec(
             ffmpeg(), "-hide_banner", "-loglevel", "error", *receive_arguments(self._sdp, self._target),
-            stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, preexec_fn=die_with_parent(),
         )  # fmt: skip
         for _ in range(int(timeout_s / 0.02)):
             if bound_udp_ports() >= set(ports):
@@ -137,10 +138,11 @@ class Receiver:
                     say_bye(port)
                 await asyncio.wait({said}, timeout=STOP_TIMEOUT_S)
         finally:
+            self._process = None
             if process.returncode is None:
                 process.kill()
-        self._process = None
-        return (await said)[1].decode(errors="replace")
+            _, err = await said  # also when we were cancelled: nobody else reads its end
+        return err.decode(errors="replace")
 
 
 def say_bye(port: int) -> None:

@@ -234,6 +234,17 @@ _TIME = _Unit("time", parse_duration_ns)
 _FRACTION = _Unit("fraction", parse_fraction)
 
 
+def _parse_burst(text: str) -> float:
+    """ "3.5"; ValueError outside 0 to 1e9, and for "nan", which click.FloatRange lets through."""
+    packets = float(text)
+    if not 0 <= packets <= 1e9:
+        raise ValueError(f"{text!r} is not a number of packets from 0 to 1e9")
+    return packets
+
+
+_BURST = _Unit("packets", _parse_burst)
+
+
 @click.command(short_help="Put a bad network between two relays: delay, loss, reordering, a full queue.")
 @click.option("--a", type=_SIDE, required=True, help="Where relay A finds B, and where A is.")
 @click.option("--b", type=_SIDE, required=True, help="Where relay B finds A, and where B is.")
@@ -241,7 +252,7 @@ _FRACTION = _Unit("fraction", parse_fraction)
 @click.option("--delay", type=_TIME, default="0", help="One way, each packet: 20ms.")
 @click.option("--jitter", type=_TIME, default="0", help="Up to this much more, order kept.")
 @click.option("--loss", type=_FRACTION, default="0", help="5% or 0.05, each way.")
-@click.option("--burst", type=click.FloatRange(0, 1e9), default=0.0, help="Mean packets in a burst of losses.")
+@click.option("--burst", type=_BURST, default=0.0, help="Mean packets in a burst of losses.")
 @click.option("--dup", type=_FRACTION, default="0", help="Sent twice.")
 @click.option("--reorder", type=_FRACTION, default="0", help="Sent early: up to the jitter, or half the delay.")
 @click.option("--rate", type=_Unit("rate", parse_rate_bps), default="0", help="Bottleneck: 20Mbit/s; 0: none.")

@@ -42,7 +42,7 @@ from relay.handles import WorkerHandle
 from relay.metrics import Facts, PageCollector
 from relay.outbox import Outbox
 from relay.report import control_report, lanes_report
-from relay.sockets import EXIT_OS, EXIT_PERMISSION, StartError
+from relay.sockets import EXIT_OS, EXIT_PERMISSION, StartError, remove_stale_socket
 from relay.units import Address
 
 EVENTS_PER_PUMP = 4096
@@ -82,9 +82,8 @@ class Node:
         self._sessions: set[int] = set()
         self._pumping = False
         self._api_up = False
-        low, _, high = self.config.ingress.ports.partition("-")
         self._ingress_due: list[act.OpenIngress] = []
-        self._ingress_ports = (int(low), int(high or low))
+        self._ingress_ports = self.config.ingress.port_range
         family = socket.AF_INET6 if ":" in self.config.listen.data.ip else socket.AF_INET
         self._hello_socket = socket.socket(family, socket.SOCK_DGRAM, fileno=os.dup(self._link_fd))
 
@@ -98,8 +97,6 @@ class Node:
         loop.add_reader(self._link_fd, self._on_link)
         loop.add_reader(self._wake_fd, self._on_wake)
         loop.add_reader(self._ctl, self._on_ctl)
-        if self.config.security.insecure_plaintext:
-            log.warning("links are NOT encrypted: insecure_plaintext = true, loopback only", code="ZR1001")
         self.control.start(_core.clock_now())
         self.pump()
         runner = web.AppRunner(make_app(self), access_log=None, handle_signals=False)
@@ -128,8 +125,7 @@ class Node:
                 raise StartError(EXIT_OS, f"TCP {api} is in use{by}: set listen.api to a free port") from None
             raise StartError(_os_exit(error), f"TCP {api}: {error.strerror}: check listen.api") from None
         try:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+            remove_stale_socket(path)
             os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
             await web.UnixSite(runner, path, shutdown_timeout=1.0).start()
             os.chmod(path, 0o660)

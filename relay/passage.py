@@ -28,6 +28,7 @@ from relay.units import Address
 
 DRAIN_S = 2.5
 CONFIRM_TIMEOUT_S = 10.0
+SUBSCRIBERS = 2  # the player and the counter
 
 
 @dataclass
@@ -74,11 +75,16 @@ class Carried:
     sent_audio: list[str]
     got_audio: list[str]
     counter: Counter
-    status: dict[str, dict[str, Any]]
+    status: dict[str, dict[str, Any]]  # by relay, in the order of the chain
+    kinds: frozenset[str]  # of the stream's tracks: "video", "audio"
 
     def faults(self) -> list[str]:
         """What is wrong, in words; empty when everything arrived once, unharmed and accounted for."""
-        wrong = []
+        wrong = [
+            f"no {kind} was sent"
+            for kind, sent in (("video", self.sent_video), ("audio", self.sent_audio))
+            if kind in self.kinds and not sent
+        ]
         if self.sent_video != self.got_video:
             wrong.append(f"{len(self.sent_video)} pictures sent, {len(self.got_video)} decoded, or one is damaged")
         if self.sent_audio != self.got_audio:
@@ -88,6 +94,15 @@ class Carried:
                 f"the counting subscriber got {self.counter.packets}, missed {self.counter.missing}, "
                 f"got {self.counter.repeated} twice"
             )
+        totals = [status["totals"] for status in self.status.values()]
+        accepted, handed_out = totals[0]["media_accepted"], totals[-1]["fan_sent"]
+        if self.counter.packets + self.counter.rtcp != accepted:
+            wrong.append(
+                f"the origin took {accepted} packets, the counting subscriber got {self.counter.packets} of RTP "
+                f"and {self.counter.rtcp} of RTCP"
+            )
+        if handed_out != SUBSCRIBERS * accepted:
+            wrong.append(f"the origin took {accepted} packets, {SUBSCRIBERS} subscribers were sent {handed_out}")
         for name, status in self.status.items():
             if any(status["ledgers"].values()):
                 wrong.append(f"{name}: packets in and out do not add up: {status['ledgers']}")
@@ -175,11 +190,10 @@ class Passage:
         for relay in self._mesh.relays:
             async with self._mesh.client(relay.name) as client:
                 status[relay.name] = await client.get("/v1/status")
-        with_video = any(track["kind"] == "video" for track in self._tracks)
-        with_audio = any(track["kind"] == "audio" for track in self._tracks)
-        video = [await ffmpeg.video_hashes(path) if with_video else [] for path in (source, self.received)]
-        audio = [await ffmpeg.audio_hashes(path) if with_audio else [] for path in (source, self.received)]
-        return Carried(video[0], video[1], audio[0], audio[1], self.counter, status)
+        kinds = frozenset(track["kind"] for track in self._tracks)
+        video = [await ffmpeg.video_hashes(path) if "video" in kinds else [] for path in (source, self.received)]
+        audio = [await ffmpeg.audio_hashes(path) if "audio" in kinds else [] for path in (source, self.received)]
+        return Carried(video[0], video[1], audio[0], audio[1], self.counter, status, kinds)
 
 
 async def confirmed(edge: Client, stream_id: str, sid: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Publications:
 
     def publish(self, stream_id: str, body: PublishRequest) -> bool:
         """Publishes here; True when it was not published before. Raises 409 `stale-epoch`, 422, 429."""
-        sources = check_publish(body, self._desk.conf.ingress_ip)
+        sources = check_publish(body, self._desk.conf.ingress_ip, self._desk.conf.ingress_ports)
         stream = self._desk.streams.get(stream_id)
         known = max(stream.epoch if stream is not None else 0, self._desk.ended.get(stream_id, (0, 0))[0])
         if body.epoch < known:

@@ -1,7 +1,7 @@
 """Every key of the configuration file with its default: one struct a section.
 
 An attribute is called like its key; where a text like "20ms" becomes a number, the attribute may end in the unit. Keys
-that do not act yet are accepted, so that files stay valid.
+that do not act yet are accepted, so that files stay valid; NO_EFFECT_YET lists them, `zrelay check` names them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,19 @@ from relay.units import Address, parse_duration_ns, parse_ip, parse_rate_bps, pa
 
 MS, S = 1_000_000, 1_000_000_000
 WORKERS_MAX = 62
+NO_EFFECT_YET = {
+    "workers": ("numa",),
+    "links": (
+        "deadline", "deadline_audio", "deadline_key", "deadline_delta", "residual", "max_overhead", "dscp",
+    ),
+    "peers": ("public_key", "max_rate"),
+    "egress": ("hold",),
+    "security": ("keyring", "cipher", "peer_map"),
+    "registry": ("endpoints", "lease_ttl", "store"),
+    "limits": ("max_egress", "overload_enter"),
+    "drain": ("timeout",),
+    "metrics": ("per_stream",),
+}  # fmt: skip
 PRIVATE = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
 
 
@@ -60,6 +73,8 @@ def _cpus(text: str) -> tuple[int, ...]:
         low, found, high = part.strip().partition("-")
         if not low.isdigit() or (found and not high.isdigit()) or len(low) > 4 or len(high) > 4:
             raise ValueError(f"{text!r} is no CPU list like '2-5,8'")
+        if int(high or low) < int(low):
+            raise ValueError(f"{text!r} ends before it begins")
         cpus += range(int(low), int(high or low) + 1)
     if len(set(cpus)) != len(cpus):
         raise ValueError(f"{text!r} names a CPU twice")
@@ -176,6 +191,12 @@ class Upstream(Section, frozen=True, kw_only=True):
 class Ingress(Section, frozen=True, kw_only=True):
     address: Ip = "127.0.0.1"
     ports: Ports = "30000-30999"
+
+    @property
+    def port_range(self) -> tuple[int, int]:
+        """First and last port."""
+        low, _, high = self.ports.partition("-")
+        return int(low), int(high or low)
 
 
 class Egress(Section, frozen=True, kw_only=True):

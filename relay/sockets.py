@@ -1,10 +1,17 @@
-"""The sockets a relay is made of, opened by the supervisor: a link socket per lane, egress sockets, ingress sockets."""
+"""What a relay takes from its host: the lock on its runtime directory, and the sockets it is made of.
+
+The supervisor opens a link socket per lane, egress sockets and ingress sockets; the agent makes room for its API's.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import os
+import stat
 from collections.abc import Iterator
+from typing import TextIO
 
 from relay import _core, hostinfo
 from relay.units import Address
@@ -18,6 +25,62 @@ class StartError(Exception):
     def __init__(self, exit_code: int, message: str) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def lock_runtime_dir(path: str) -> TextIO:
+    """Makes the directory when it is missing, and locks it; closing the file gives the lock back.
+
+    The default is a name in /tmp that anyone can guess, so nothing in it is trusted unless it is ours alone to change.
+
+    Raises:
+        StartError: 71 when it is locked by another relay or cannot be made, 77 when it is not safely ours.
+    """
+    lock_path = os.path.join(path, "lock")
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        _check_ours_alone(path)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        lock = os.fdopen(os.open(lock_path, flags, 0o600), "r+")
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise StartError(EXIT_PERMISSION, f"{lock_path} is a symbolic link: remove it") from None
+        code = EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_OS
+        raise StartError(code, f"{lock_path}: {error.strerror}: node.runtime_dir must be writable") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        with lock:
+            pid = lock.read().strip() or "unknown"
+        raise StartError(EXIT_OS, f"already running, pid {pid} ({path})") from None
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
+
+
+def _check_ours_alone(path: str) -> None:
+    # Once it is ours and closed to others, nobody else can put something into it: looking once is enough.
+    found = os.lstat(path.rstrip("/") or "/")
+    if stat.S_ISLNK(found.st_mode):
+        wrong, remedy = "is a symbolic link", "give the directory itself"
+    elif found.st_uid != os.geteuid():
+        wrong, remedy = f"belongs to user {found.st_uid}, not to {os.geteuid()}", "give another one"
+    elif found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        wrong, remedy = f"may be written by others (mode {stat.S_IMODE(found.st_mode):03o})", f"chmod go-w {path}"
+    else:
+        return
+    raise StartError(EXIT_PERMISSION, f"node.runtime_dir {path} {wrong}: {remedy}")
+
+
+def remove_stale_socket(path: str) -> None:
+    """Removes the Unix socket that an earlier agent left. StartError 71 when something else has this name; OSError."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise StartError(EXIT_OS, f"{path} is there and is no socket: remove it, or set listen.socket to another path")
+    os.unlink(path)
 
 
 class Sockets:

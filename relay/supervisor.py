@@ -11,7 +11,6 @@ sockets and pages. Only ingress sockets belong to the worker alone, and are open
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import random
 import resource
@@ -30,7 +29,7 @@ import msgpack
 
 from relay import __version__, _core, hostinfo
 from relay.config import Config
-from relay.sockets import EXIT_OS, EXIT_PERMISSION, Sockets, StartError
+from relay.sockets import EXIT_OS, EXIT_PERMISSION, Sockets, StartError, lock_runtime_dir
 from relay.units import Address
 
 __all__ = ["StartError", "Supervisor", "SupervisorConf"]
@@ -66,6 +65,7 @@ class SupervisorConf:
     receive_buffer: int = 0
     send_buffer: int = 0
     streams_max: int = 1024  # of one worker
+    insecure_plaintext: bool = False
     config_path: str | None = None
     die_with_parent: bool = False
     agent_command: tuple[str, ...] = (sys.executable, "-m", "relay.node")
@@ -87,6 +87,7 @@ class SupervisorConf:
             receive_buffer=config.sockets.receive_buffer,
             send_buffer=config.sockets.send_buffer,
             streams_max=min(config.limits.max_streams, STREAMS_PER_WORKER_MAX),
+            insecure_plaintext=config.security.insecure_plaintext,
             config_path=path,
             die_with_parent=die_with_parent,
         )
@@ -153,9 +154,10 @@ class Supervisor:
         if self.conf.die_with_parent:
             _die_with_parent()
         with contextlib.ExitStack() as stack:
-            self._lock(stack)
+            stack.enter_context(lock_runtime_dir(self.conf.runtime_dir))
             try:
                 self._open(stack)
+                self._warn_plaintext()
                 self._watch_signals(stack)
                 for worker in self.workers:
                     self._start_worker(worker)
@@ -165,24 +167,6 @@ class Supervisor:
                 return self._stop()
             finally:
                 self._kill_all()
-
-    def _lock(self, stack: contextlib.ExitStack) -> None:
-        path = os.path.join(self.conf.runtime_dir, "lock")
-        try:
-            os.makedirs(self.conf.runtime_dir, exist_ok=True)
-            lock = stack.enter_context(open(path, "a+"))  # noqa: SIM115
-        except OSError as error:
-            code = EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_OS
-            raise StartError(code, f"{path}: {error.strerror}: node.runtime_dir must be writable") from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            pid = lock.read().strip() or "unknown"
-            raise StartError(EXIT_OS, f"already running, pid {pid} ({self.conf.runtime_dir})") from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
 
     def _open(self, stack: contextlib.ExitStack) -> None:
         """Sockets, pages, channels, eventfds: all that outlives a child."""
@@ -223,6 +207,11 @@ class Supervisor:
         resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
         if granted < wanted:
             say(f"WARN {granted} open files are allowed, {wanted} wanted: raise LimitNOFILE= or ulimit -n")
+
+    def _warn_plaintext(self) -> None:
+        """At every start, and here: no [log] level silences the supervisor."""
+        if self.conf.insecure_plaintext:
+            say("WARN links are not encrypted: insecure_plaintext = true, loopback only (ZR1001)")
 
     def _warn_small_buffers(self) -> None:
         with socket.socket(fileno=os.dup(self._fds["link"])) as link:

@@ -51,15 +51,16 @@ def tracks_error(tracks: Sequence[Track]) -> tuple[str, str] | None:
     return None
 
 
-def check_publish(body: PublishRequest, ingress_ip: str) -> tuple[Address, ...]:
-    """The addresses that may send; empty for "learn". Raises 422."""
+def check_publish(body: PublishRequest, ingress_ip: str, ports: tuple[int, int]) -> tuple[Address, ...]:
+    """The addresses that may send; empty for "learn". `ports`: first and last of [ingress] ports. Raises 422."""
     if not 0 <= body.epoch <= EPOCH_MAX:
         _refuse("range", "Epoch out of range", f"{body.epoch}", "epoch")
     wrong = tracks_error(body.tracks)
     if wrong is not None:
         _refuse("track", "Not a track list", wrong[1], wrong[0])
-    if not 0 <= body.ingress.port <= 65535:
-        _refuse("range", "Port out of range", f"{body.ingress.port}", "ingress.port")
+    port, (low, high) = body.ingress.port, ports
+    if port != 0 and not low <= port <= high:
+        _refuse("range", "Port out of range", f"{port}: [ingress] ports are {low}-{high}, 0 takes any", "ingress.port")
     source = body.ingress.source
     if source == "learn":
         if not ip_address(ingress_ip).is_loopback:

@@ -85,6 +85,36 @@ async def test_status_without_a_relay_exits_4_and_says_what_to_do(tmp_path: Path
         assert "zrelay run" in err
 
 
+@pytest.mark.parametrize(
+    "url", ["nonsense", "http://", "ftp://127.0.0.1", "http://127.0.0.1:99999", "http://[::1", "http://a..b"]
+)
+async def test_status_at_what_is_no_url_exits_4_in_one_line(url: str) -> None:
+    code, out, err = await zrelay("status", "--api", url)
+    assert (code, out) == (UNREACHABLE, "")
+    assert len(err.splitlines()) == 1
+    assert url in err
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (web.Response(text="hello"), UNREACHABLE),
+        (web.json_response(["hello"]), UNREACHABLE),
+        (web.Response(body=b"{", content_type="application/json"), UNREACHABLE),
+        (web.Response(status=404, text="no such page"), FAILED),
+    ],
+)
+async def test_status_of_a_server_that_is_no_relay_says_so_in_one_line(answer: web.Response, expected: int) -> None:
+    async def status(request: web.Request) -> web.Response:
+        return answer
+
+    app = web.Application()
+    app.router.add_get("/v1/status", status)
+    async with TestServer(app) as server:
+        code, out, err = await zrelay("status", "--api", str(server.make_url("")))
+    assert (code, out, len(err.splitlines())) == (expected, "", 1)
+
+
 @pytest.mark.parametrize("verb", ["run", "status", "check", "ports"])
 async def test_a_bad_file_exits_78_and_names_the_place(tmp_path: Path, verb: str) -> None:
     path = tmp_path / "bad.toml"

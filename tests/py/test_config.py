@@ -1,10 +1,13 @@
 """The configuration file: defaults, places of errors, what must not start."""
 
+import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from relay.config import Config, ConfigError, check, effective, load, loads
+from relay.settings import NO_EFFECT_YET, Peer
 from relay.units import Address
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "relay/data/examples").glob("*.toml"))
@@ -52,6 +55,7 @@ def test_an_empty_file_is_a_relay_on_loopback():
         ("[workers]\ncount = 62\n", "oversubscribe = true"),
         ("[workers]\ncpus = '0,0'\n", "names a CPU twice"),
         ("[workers]\ncpus = '9999'\n", "offline"),
+        ("[workers]\ncpus = '5-2'\n", "f.toml:2:1: cpus: '5-2' ends before it begins"),
         ("[links]\ndeadline = '5'\n", "f.toml:2:1: deadline: '5' has no unit"),
         ("[links]\ndeadline = '5 m'\n", "f.toml:2:1: deadline:"),
         ("[links]\ndeadline = '-1s'\n", "f.toml:2:1: deadline:"),
@@ -63,6 +67,8 @@ def test_an_empty_file_is_a_relay_on_loopback():
         ("[ingress]\nports = '2-1'\n", "ends before it begins"),
         (PLAIN + "[listen]\ndata = '0.0.0.0:29900'\n", "f.toml:4:1: 0.0.0.0:29900 is not loopback"),
         (PLAIN + "[[peers]]\nid = 'x'\naddresses = ['192.0.2.1:1']\n", "f.toml:5:1: 192.0.2.1:1 is not loopback"),
+        ("[listen]\ndata = '0.0.0.0:29900'\n", "f.toml:2:1: 0.0.0.0:29900 is not loopback: links are not encrypted"),
+        ("[[peers]]\nid = 'x'\naddresses = ['192.0.2.1:1']\n", "f.toml:3:1: 192.0.2.1:1 is not loopback"),
         ("[[peers]]\nid = 'x'\naddresses = ['127.0.0.1:1']\n", "sealed links come later"),
         (PLAIN + 2 * "[[peers]]\nid = 'x'\naddresses = []\n", "f.toml:7:1: peer 'x' is listed twice"),
         (PLAIN + "[[peers]]\nid = 'x'\naddresses = []\n", "f.toml:5:1: peer 'x' has no address"),
@@ -73,6 +79,34 @@ def test_an_empty_file_is_a_relay_on_loopback():
 )  # fmt: skip
 def test_an_error_names_its_place(text, said):
     assert said in refused(text)
+
+
+def test_fewer_cpus_than_workers_must_be_asked_for():
+    cpu = min(os.sched_getaffinity(0))
+    text = f"[workers]\ncount = 2\ncpus = '{cpu}'\n"
+    asked = loads(text + "oversubscribe = true\n", environ={})
+    assert (asked.workers.count, asked.workers.cpus) == (2, (cpu,))
+    if (os.cpu_count() or 1) >= 2:  # on one CPU the count itself is refused
+        assert refused(text).startswith("f.toml:3:1: 2 workers, but cpus names 1: ")
+
+
+def test_keys_that_do_nothing_yet_are_named_in_one_finding():
+    text = (
+        "[links]\ndeadline = '200ms'\nlinger = '1s'\n[metrics]\nper_stream = true\n"
+        + PLAIN
+        + "[[peers]]\nid = 'x'\naddresses = ['127.0.0.1:1']\nmax_rate = '5Mbit/s'\n"
+    )
+    infos = [str(finding) for finding in check(loads(text, environ={})) if finding.level == "info"]
+    assert infos == ["info: links.deadline, peers.max_rate, metrics.per_stream have no effect yet"]
+    assert [str(finding) for finding in check(loads("[drain]\ntimeout = '9s'\n", environ={}))] == [
+        "info: drain.timeout has no effect yet"
+    ]
+
+
+def test_every_key_listed_as_without_effect_exists():
+    for section, keys in NO_EFFECT_YET.items():
+        shape = Peer if section == "peers" else type(getattr(Config(), section))
+        assert set(keys) <= {field.encode_name for field in msgspec.structs.fields(shape)}
 
 
 @pytest.mark.parametrize("data", [b"[node]\nid = '\xff'\n", b"[node]\n\0", b"#" * (10 << 20)])

@@ -337,3 +337,15 @@ def test_a_thousand_idle_streams_set_no_timers():
         mesh["a"].subscribe(f"s{n}", "one", to(), mesh.now)
     mesh.relays["a"].pump()
     assert mesh["a"].deadline() is None
+
+
+def test_a_port_outside_the_configured_range_is_refused_and_nothing_is_published():
+    mesh = Mesh({"a": {"peers": [], "upstreams": [], "conf": {"ingress_ports": (40000, 40001)}}})
+    for port in (30000, 39999, 40002):
+        with pytest.raises(Problem) as refused:
+            mesh["a"].publish("s", body(port=port), mesh.now)
+        assert (refused.value.status, refused.value.code, refused.value.field) == (422, "range", "ingress.port")
+    assert mesh["a"].streams() == []
+    mesh["a"].publish("s", body(port=40001), mesh.now)
+    mesh.run(S)
+    assert mesh["a"].publish_answer("s").ingress.address.endswith(":40001")

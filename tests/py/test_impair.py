@@ -114,3 +114,11 @@ def test_losses_are_counted_and_conserved() -> None:
 def test_a_side_that_is_not_two_addresses_is_a_usage_error(side: str) -> None:
     result = CliRunner().invoke(impair, ["--a", side, "--b", "127.0.0.1:1,127.0.0.1:2"])
     assert result.exit_code == 2
+
+
+@pytest.mark.parametrize("packets", ["nan", "-1", "inf", "1e10", "many"])
+def test_a_burst_that_is_no_count_of_packets_is_a_usage_error(packets: str) -> None:
+    sides = ["--a", "127.0.0.1:3,127.0.0.1:4", "--b", "127.0.0.1:1,127.0.0.1:2"]
+    result = CliRunner().invoke(impair, [*sides, "--burst", packets])
+    assert result.exit_code == 2
+    assert "--burst" in result.output

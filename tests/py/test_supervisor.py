@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -19,8 +20,11 @@ import pytest
 
 from relay import _core
 from relay.commands import encode
+from relay.dev import DevMesh, DevRelay
 from relay.hostinfo import udp_holder
+from relay.sockets import StartError, lock_runtime_dir, remove_stale_socket
 from relay.units import Address
+from tests.py.badinput_cli import zrelay
 
 pytestmark = pytest.mark.net
 
@@ -65,6 +69,7 @@ from relay.supervisor import StartError, Supervisor, SupervisorConf
 from relay.units import Address
 runtime_dir, data, workers, path, agent = sys.argv[1:]
 conf = SupervisorConf(runtime_dir, Address.parse(data), int(workers), streams_max=16, config_path=path,
+                      insecure_plaintext=True,
                       die_with_parent=True, agent_command=(sys.executable, "-c", agent))
 try:
     sys.exit(Supervisor(conf).run())
@@ -305,6 +310,94 @@ def test_a_runtime_dir_that_cannot_be_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 71
     assert done.stderr.count("\n") == 1
     assert "runtime_dir" in done.stderr
+
+
+def test_a_runtime_dir_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    with lock_runtime_dir(str(path)):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+        assert (path / "lock").read_text() == f"{os.getpid()}\n"
+        with pytest.raises(StartError, match=f"already running, pid {os.getpid()} ") as refused:
+            lock_runtime_dir(str(path))
+        assert refused.value.exit_code == 71
+    lock_runtime_dir(str(path)).close()
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702, 0o1777])
+def test_a_runtime_dir_that_others_may_write_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "run"
+    path.mkdir()
+    path.chmod(mode)
+    with pytest.raises(StartError, match=f"mode {mode:03o}.: chmod go-w {path}") as refused:
+        lock_runtime_dir(str(path))
+    assert refused.value.exit_code == 77
+    assert list(path.iterdir()) == []
+
+
+def test_a_runtime_dir_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run"
+    path.mkdir(0o700)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(StartError, match=f"belongs to user {owner}, not to {owner + 1}") as refused:
+        lock_runtime_dir(str(path))
+    assert refused.value.exit_code == 77
+
+
+@pytest.mark.parametrize("name", ["run", "run/", "run/lock"])
+def test_a_symbolic_link_is_not_followed_to_the_lock(tmp_path: Path, name: str) -> None:
+    (tmp_path / "dir").mkdir(0o700)
+    (tmp_path / "file").write_text("precious")
+    if name == "run/lock":
+        (tmp_path / "run").mkdir(0o700)
+        (tmp_path / name).symlink_to(tmp_path / "file")
+    else:
+        (tmp_path / "run").symlink_to(tmp_path / "dir")
+    with pytest.raises(StartError, match="is a symbolic link") as refused:
+        lock_runtime_dir(f"{tmp_path}/{name.removesuffix('lock')}")
+    assert refused.value.exit_code == 77
+    assert (tmp_path / "file").read_text() == "precious"
+    assert list((tmp_path / "dir").iterdir()) == []
+
+
+def test_only_a_socket_makes_room_for_the_api_socket(tmp_path: Path) -> None:
+    path = tmp_path / "api.sock"
+    remove_stale_socket(str(path))
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    remove_stale_socket(str(path))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link to a socket"])
+def test_an_agent_whose_socket_path_is_something_else_leaves_it_alone(tmp_path: Path, kind: str) -> None:
+    found = DevMesh(1).relays[0]
+    relay = DevRelay("odd", tmp_path, found.data, found.api, found.ingress_ports)
+    relay.config_path.write_text(relay.toml() + '[log]\nlevel = "error"\n')
+    path = tmp_path / "odd" / "api.sock"
+    path.parent.mkdir(0o700, exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "other"))
+        if kind == "file":
+            path.write_text("precious")
+        elif kind == "directory":
+            path.mkdir()
+        else:
+            path.symlink_to(tmp_path / "other")
+        before = os.lstat(path).st_ino
+        done = zrelay("run", "-c", str(relay.config_path))
+    assert done.returncode == 71
+    assert f"{path} is there and is no socket: remove it, or set listen.socket" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert os.lstat(path).st_ino == before
+    said = [line for line in done.stderr.splitlines() if "not encrypted" in line]  # whatever [log] level is
+    assert said == ["zrelay: WARN links are not encrypted: insecure_plaintext = true, loopback only (ZR1001)"]
+
+
+def test_plaintext_is_said_once_at_every_start(rig: Rig) -> None:
+    rig.meet_agent()
+    rig.hear("worker_up")
+    assert rig.log.read_text().count("WARN links are not encrypted") == 1
 
 
 def test_workers_go_on_without_a_supervisor_and_end_by_the_stop_signal(rig: Rig) -> None:

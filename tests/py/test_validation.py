@@ -14,6 +14,7 @@ from relay.tracks import Track
 from relay.validation import FMTP_BYTES_MAX, TRACKS_MAX, check_publish, check_subscribe
 from tests.py.fake_mesh import AUDIO, VIDEO, body
 
+PORTS = (30000, 30999)
 LOOPBACK = [ip_network("127.0.0.0/8")]
 
 
@@ -41,20 +42,28 @@ def publish(*tracks: Track, epoch: int = 1, **ingress: Any) -> PublishRequest:
         (publish(video(fmtp="x" * (FMTP_BYTES_MAX + 1))), "track", "tracks[0].fmtp"),
         (publish(video(fmtp="a\r\na=x")), "track", "tracks[0].codec"),
         (publish(port=65536), "range", "ingress.port"),
+        (publish(port=-1), "range", "ingress.port"),
+        (publish(port=PORTS[0] - 1), "range", "ingress.port"),
+        (publish(port=PORTS[1] + 1), "range", "ingress.port"),
         (publish(source=[]), "source", "ingress.source"),
         (publish(source=["0.0.0.0:1"]), "address", "ingress.source[0]"),
     ],
 )
 def test_a_publish_that_cannot_be_is_refused_by_its_field(request_: PublishRequest, code: str, field: str) -> None:
     with pytest.raises(Problem) as refused:
-        check_publish(request_, "127.0.0.1")
+        check_publish(request_, "127.0.0.1", PORTS)
     assert (refused.value.status, refused.value.code, refused.value.field) == (422, code, field)
 
 
+@pytest.mark.parametrize("port", [0, *PORTS])
+def test_a_port_of_the_range_may_be_asked_for_and_0_takes_any(port: int) -> None:
+    assert check_publish(publish(port=port), "127.0.0.1", PORTS) == ()
+
+
 def test_learning_a_source_is_for_loopback_only() -> None:
-    assert check_publish(body(), "127.0.0.1") == ()
+    assert check_publish(body(), "127.0.0.1", PORTS) == ()
     with pytest.raises(Problem) as refused:
-        check_publish(body(), "192.0.2.1")
+        check_publish(body(), "192.0.2.1", PORTS)
     assert (refused.value.code, refused.value.field) == ("source", "ingress.source")
 
 

@@ -1,7 +1,7 @@
 """A chain of three relays over bad links, its middle one restarted: what must hold for every seed.
 
-publisher -> a -- loss, duplicates, reordering --> b (restarted) -- the same --> c -> subscriber
-                                                   └-> subscriber
+publisher -> a -- loss, duplicates, reordering --> b (restarted) -- the same --> c -> subscriber, joiners
+                                                   └-> subscriber, joiner
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.sim.world import AUDIO, MS, SECOND, VIDEO, LinkConf, Sink, World
+from tests.sim.world import AUDIO, KEY_EVERY, MS, SECOND, VIDEO, LinkConf, Sink, World
 
 SEEDS = int(os.environ.get("ZR_SIM_SEEDS", "1000" if os.environ.get("ZR_FULL") else "200"))
 BATCH = 10
@@ -19,7 +19,20 @@ STREAM = "cam/1"
 VIDEO_EVERY_NS, AUDIO_EVERY_NS = 10 * MS, 20 * MS
 RESTART_AT = 1_200 * MS  # after the first packet
 HEAL_NS = 3_000 * MS  # what a restart may cost: greeting, pull, three control segments lost in a row
+LATE_NS = 400 * MS  # on its way over both links, at worst
 END = 5_500 * MS
+JOINS = (("c", 950 * MS), ("b", 950 * MS), ("c", RESTART_AT + HEAL_NS + 100 * MS))  # whose subscriber, when
+VIDEO_SSRC, AUDIO_SSRC = 1000 + VIDEO.payload_type, 1000 + AUDIO.payload_type
+
+
+@dataclass
+class Joiner:
+    """A subscriber that comes to a running stream, beside one that was there from the start."""
+
+    sink: Sink
+    beside: Sink
+    before: int  # packets the other one had by then
+    at: int
 
 
 @dataclass
@@ -29,6 +42,7 @@ class Run:
     near: Sink  # at b, gone with its restart
     sent: dict[int, list[tuple[int, int]]]  # ssrc -> (number, time)
     started: int
+    joiners: list[Joiner]
 
 
 def run_chain(seed: int) -> Run:
@@ -51,7 +65,7 @@ def run_chain(seed: int) -> Run:
         world.run(world.now + 20 * MS)
     worker, slot = world.ingress_of("a", STREAM)
     started = world.now
-    sent: dict[int, list[tuple[int, int]]] = {1000 + VIDEO.payload_type: [], 1000 + AUDIO.payload_type: []}
+    sent: dict[int, list[tuple[int, int]]] = {VIDEO_SSRC: [], AUDIO_SSRC: []}
 
     def send(track: object, number: int) -> None:
         which = VIDEO if track is VIDEO else AUDIO
@@ -59,12 +73,37 @@ def run_chain(seed: int) -> Run:
         sent[1000 + which.payload_type].append((number, world.now))
         world.rtp("a", worker, slot, which, number, size)
 
+    joiners: list[Joiner] = []
+
+    def join(relay: str, beside: Sink) -> None:
+        world.relays[relay].pump()  # what is there already goes out first
+        before = len(beside.order)
+        joiners.append(Joiner(world.subscribe(relay, STREAM, f"late {world.now}"), beside, before, world.now))
+
     for track, every in ((VIDEO, VIDEO_EVERY_NS), (AUDIO, AUDIO_EVERY_NS)):
         for number in range((END - SECOND // 2) // every):
             world.at(started + number * every, lambda track=track, number=number: send(track, number))
     world.at(started + RESTART_AT, lambda: world.boot("b"))
+    for relay, at in JOINS:
+        world.at(started + at, lambda relay=relay: join(relay, far if relay == "c" else near))
     world.run(started + END)
-    return Run(world, far, near, sent, started)
+    return Run(world, far, near, sent, started, joiners)
+
+
+def check_joiner(run: Run, joiner: Joiner) -> None:
+    """It gets what its relay took in from the latest key frame on, in that order, then all that follows."""
+    audio_of = VIDEO_EVERY_NS / AUDIO_EVERY_NS  # a video packet leaves before the audio packet of the same time
+    had, then = joiner.beside.order[: joiner.before], joiner.beside.order[joiner.before :]
+    keys = [number for ssrc, number in had if ssrc == VIDEO_SSRC and number % KEY_EVERY == 0]
+    key = max(keys)
+    sent_keys = [n for n, at in run.sent[VIDEO_SSRC] if n % KEY_EVERY == 0 and at <= joiner.at - LATE_NS]
+    assert key >= sent_keys[-1], "it begins at an old key frame"
+    replayed = [(ssrc, n) for ssrc, n in had if n >= (key if ssrc == VIDEO_SSRC else key * audio_of)]
+    assert len(replayed) > 2
+    got = joiner.sink.order
+    assert len(got) == len(set(got)), f"a joiner got {len(got) - len(set(got))} packets twice"
+    assert got[: len(replayed)] == replayed, f"a joiner's replay from {key} on is not what its relay had"
+    assert got[len(replayed) :] == then, "a joiner does not get what others get"
 
 
 def check_run(run: Run) -> None:
@@ -77,15 +116,17 @@ def check_run(run: Run) -> None:
             assert len(got) == len(set(got)), f"a packet of {ssrc} was delivered twice"
             assert set(got) <= {number for number, _ in sent}
         far = set(run.far.numbers[ssrc])
-        late = 400 * MS  # on its way when the relay fell
         missing = [
             n
             for n, at in sent
-            if n not in far and not restart - late <= at <= healed and at < run.started + END - SECOND
+            if n not in far and not restart - LATE_NS <= at <= healed and at < run.started + END - SECOND
         ]
         assert not missing, f"{ssrc}: {missing[:10]} never came, {len(missing)} of {len(sent)}"
-        near_missing = [n for n, at in sent if n not in set(run.near.numbers[ssrc]) and at < restart - late]
+        near_missing = [n for n, at in sent if n not in set(run.near.numbers[ssrc]) and at < restart - LATE_NS]
         assert not near_missing, f"{ssrc}: {near_missing[:10]} never came to b"
+    assert len(run.joiners) == len(JOINS)
+    for joiner in run.joiners:
+        check_joiner(run, joiner)
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, BATCH))

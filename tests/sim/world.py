@@ -30,6 +30,8 @@ SECOND = 1_000_000_000
 DATA_PORT = 29900
 SOCK_LINK, SOCK_EGRESS, SOCK_INGRESS = 0, 1, 2
 LANE_AGENT = 63
+KEY_EVERY = 50  # packets
+BATCH_ENTRIES = 16  # few, so that fan-out and replay often stop in the middle and go on with the next batch
 
 VIDEO = Track(id="v0", kind="video", codec="h264", payload_type=96, clock_rate=90000)
 AUDIO = Track(id="a0", kind="audio", codec="opus", payload_type=97, clock_rate=48000, channels=2)
@@ -49,9 +51,10 @@ class LinkConf:
 
 @dataclass
 class Sink:
-    """A subscriber's address: the numbers that came, per SSRC, in order of arrival."""
+    """A subscriber's address: the numbers that came, per SSRC and all together, in order of arrival."""
 
     numbers: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    order: list[tuple[int, int]] = field(default_factory=list)  # (ssrc, number)
 
 
 class SimRelay:
@@ -68,7 +71,7 @@ class SimRelay:
             upstreams=[Upstream(peer=peer, prefix="") for peer in upstreams],
             linger_ns=2 * SECOND,
         )
-        self.forwarders = [_core.Forwarder(worker, now) for worker in range(workers)]
+        self.forwarders = [_core.Forwarder(worker, now, batch_entries=BATCH_ENTRIES) for worker in range(workers)]
         self.lane = _core.ControlLane(now)
         self.outbox = Outbox(self.lane)
         self.control = Control(conf, random.Random(world.random.getrandbits(64)), progress=self._progress)
@@ -190,16 +193,17 @@ class World:
 
     # -- building ---------------------------------------------------------------------------------------------------
 
-    def chain(self, names: list[str], conf: LinkConf, *, workers: int = 1) -> None:
-        """names[i + 1] pulls from names[i]; every neighbouring pair has this link in both directions."""
+    def chain(self, names: list[str], conf: LinkConf, *, last: LinkConf | None = None, workers: int = 1) -> None:
+        """names[i + 1] pulls from names[i]; every neighbouring pair has this link in both directions, or ``last``."""
         ips = {name: f"127.0.1.{i + 1}" for i, name in enumerate(names)}
         for i, name in enumerate(names):
             near = names[max(0, i - 1) : i] + names[i + 1 : i + 2]
             self._plans[name] = (ips[name], {peer: ips[peer] for peer in near}, names[max(0, i - 1) : i], workers)
             self._by_ip[Address(ips[name], 1).pack()[:16]] = name
             for peer in near:
+                link = last if last is not None and names[-1] in (name, peer) else conf
                 self.links[name, peer] = _core.SimLink(
-                    conf.delay_ns, conf.jitter_ns, conf.loss, conf.burst, conf.dup, conf.reorder, 0, 0, 4096,
+                    link.delay_ns, link.jitter_ns, link.loss, link.burst, link.dup, link.reorder, 0, 0, 4096,
                     self.random.getrandbits(63),
                 )  # fmt: skip
         for name in names:
@@ -229,15 +233,18 @@ class World:
     def subscribe(self, relay: str, stream: str, sid: str = "one") -> Sink:
         """A subscriber with an address of its own; what it gets is in the Sink."""
         address = Address("127.0.9.9", 10000 + len(self.sinks))
+        sink = self.sinks[address.pack()] = Sink()  # what is replayed comes at once
         self.relays[relay].control.subscribe(stream, sid, SubscribeRequest(address=str(address)), self.now)
         self.relays[relay].pump()
-        return self.sinks.setdefault(address.pack(), Sink())
+        return sink
 
-    def rtp(self, relay: str, worker: int, slot: int, track: Track, number: int, size: int) -> None:
-        """A publisher's packet; its payload begins with ``number``."""
+    def rtp(
+        self, relay: str, worker: int, slot: int, track: Track, number: int, size: int, *, key_every: int = KEY_EVERY
+    ) -> None:
+        """A publisher's packet; its payload begins with ``number``, every ``key_every``-th is a key frame."""
         ssrc = 1000 + track.payload_type
         head = struct.pack(">BBHII", 0x80, track.payload_type, number & 0xFFFF, number * 960 & 0xFFFFFFFF, ssrc)
-        nal = b"\x65\x88" if number % 50 == 0 else b"\x41\x9a"  # an IDR slice now and then
+        nal = b"\x65\x88" if number % key_every == 0 else b"\x41\x9a"  # an IDR slice now and then
         data = head + nal + struct.pack(">I", number) + bytes(max(0, size - 18))
         source = Address("127.0.8.8", 4000 + track.payload_type).pack()
         self.relays[relay].forwarders[worker].ingress_input(slot, data, source, self.now)
@@ -252,6 +259,7 @@ class World:
             if sink is not None and not 192 <= data[1] <= 223:
                 (ssrc,), (number,) = struct.unpack_from(">I", data, 8), struct.unpack_from(">I", data, 14)
                 sink.numbers[ssrc].append(number)
+                sink.order.append((ssrc, number))
                 self._trace(b"rtp", to, data)
             return
         if sock != SOCK_LINK:
