@@ -66,7 +66,7 @@ cdef extern from "stat/zr_stat.h" nogil:
     ctypedef struct zr_stream_row:  # each _Atomic
         uint64_t epoch, packets, bytes, last_ns, first_ns, next_number
         uint64_t fan_sent, nack_asked, nack_served, keyframes, stalls, drops
-        uint64_t duplicates, oversize, state, gaps
+        uint64_t duplicates, oversize, state, gaps, resume_number
     ctypedef struct zr_stat_page:
         uint32_t streams_max, generation
         uint64_t pid, heartbeat_ns, started_ns
@@ -129,11 +129,23 @@ cdef extern from "net/zr_fdpass.h" nogil:
     enum:
         ZR_FDPASS_MAGIC, ZR_FDPASS_INGRESS
 
+cdef extern from "kcp/zr_kcp.h" nogil:
+    ctypedef struct zr_kcp_estimates:
+        uint32_t srtt_ms, timer_ms, queue_ms, loss_ppm, inbound_ppm, rate_kbps
+        cbool full, dark
+        zr_ns_t heard
+
+cdef extern from "wire/zr_media.h" nogil:
+    enum:
+        ZR_DEADLINES
+
 cdef extern from "forward/zr_lane.h" nogil:
     ctypedef struct zr_lane_conf:
         uint8_t lane
         uint16_t epoch
         uint32_t sessions_max, convs_max, peer_lanes_max, blocks_max, window
+        uint16_t deadline_ms
+        double residual, max_overhead
     ctypedef struct zr_session_conf:
         uint32_t index, peer_index
         zr_addr agent
@@ -155,6 +167,7 @@ cdef extern from "forward/zr_fwd.h" nogil:
         uint32_t pkts_max, streams_max, subs_max, ingress_max, cache_max
         zr_ns_t cache_age_max
         uint32_t rtcp_ssrc
+        uint16_t deadline_ms[3]
     ctypedef struct zr_fwd:
         pass
     zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max)
@@ -200,6 +213,7 @@ cdef extern from "worker/zr_agentlane.h" nogil:
     ctypedef struct zr_agentlane_conf:
         uint32_t sessions_max, pkts_max, batch
         cbool gso
+        double residual, max_overhead
     ctypedef struct zr_hello:
         zr_addr addr "from"
         zr_pkt *pkt
@@ -219,6 +233,8 @@ cdef extern from "worker/zr_agentlane.h" nogil:
     int zr_agentlane_send(zr_agentlane *agent, uint32_t slot, const uint8_t *data, size_t len, zr_ns_t now)
     zr_ns_t zr_agentlane_heard(const zr_agentlane *agent, uint32_t slot)
     uint32_t zr_agentlane_rtt_us(const zr_agentlane *agent, uint32_t slot)
+    int zr_agentlane_estimated(const zr_agentlane *agent, uint32_t slot, zr_kcp_estimates *estimates,
+                               uint64_t *sent)
     zr_ns_t zr_agentlane_deadline(const zr_agentlane *agent)
     int zr_agentlane_output(zr_agentlane *agent, zr_ns_t now)
     zr_batch *zr_agentlane_batch(zr_agentlane *agent)

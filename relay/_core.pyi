@@ -86,6 +86,7 @@ class Forwarder(Counters):
     """A worker's data plane without sockets, for tests and simulations. Sizes of 0 are the core's defaults.
 
     Inputs belong to the turn that the next `turn` ends; pending commands run before a turn's first input.
+    `deadlines_ms`: how long audio, key frames and the rest may take over one hop.
     """
 
     def __new__(
@@ -106,6 +107,9 @@ class Forwarder(Counters):
         epoch: int = 0,
         chan_slots: int = 4096,
         batch_entries: int = 256,
+        deadlines_ms: tuple[int, int, int] = (400, 400, 400),
+        residual: float = 0,
+        max_overhead: float = 0,
     ) -> Forwarder: ...
     def command(self, record: bytes) -> None:
         """CoreError "full"."""
@@ -131,7 +135,16 @@ class Forwarder(Counters):
 class ControlLane(Counters):
     """Lane 63: the agent's end of every session; conversation 0 of each. With `page_fd`, counts into that page."""
 
-    def __new__(cls, now: int, *, sessions_max: int = 1024, page_fd: int = -1, gso: bool = True) -> ControlLane: ...
+    def __new__(
+        cls,
+        now: int,
+        *,
+        sessions_max: int = 1024,
+        page_fd: int = -1,
+        gso: bool = True,
+        residual: float = 0,
+        max_overhead: float = 0,
+    ) -> ControlLane: ...
     def input(self, data: bytes, addr: bytes, now: int) -> list[tuple[bytes, bytes]]:
         """One datagram; answers as `receive`."""
 
@@ -158,6 +171,9 @@ class ControlLane(Counters):
 
     def rtt_us(self, slot: int) -> int:
         """Round trip of conversation 0, microseconds; 0: not measured, or below 1 ms."""
+
+    def estimates(self, slot: int) -> dict[str, int] | None:
+        """What conversation 0 has measured: struct zr_kcp_estimates, and the segments `sent`. None: no such session."""
 
     def datagrams(self, now: int) -> list[tuple[bytes, bytes]]:
         """What is due: (address, datagram). For simulations."""
@@ -194,6 +210,9 @@ class Worker(Counters):
         gso: bool = True,
         spin_ns: int = 0,
         stop_signal: int = 0,
+        deadlines_ms: tuple[int, int, int] = (400, 400, 400),
+        residual: float = 0,
+        max_overhead: float = 0,
     ) -> Worker: ...
     def run(self) -> None:
         """Forwards without the GIL until the stop command, the stop signal or `ask_stop`."""

@@ -156,7 +156,7 @@ cdef class Counters:
                 "first_ns": row.first_ns, "next_number": row.next_number, "fan_sent": row.fan_sent,
                 "nack_asked": row.nack_asked, "nack_served": row.nack_served, "keyframes": row.keyframes,
                 "stalls": row.stalls, "drops": row.drops, "duplicates": row.duplicates, "oversize": row.oversize,
-                "state": row.state, "gaps": row.gaps}
+                "state": row.state, "gaps": row.gaps, "resume_number": row.resume_number}
 
     @property
     def pid(self):
@@ -242,6 +242,13 @@ cdef class Channel:
         zr_chan_awake(&self.chan.agent_asleep)
 
 
+cdef int set_deadlines(zr_fwd_conf *conf, tuple deadlines_ms) except -1:
+    if len(deadlines_ms) != ZR_DEADLINES:
+        raise ValueError(f"deadlines_ms: {ZR_DEADLINES} of them, not {len(deadlines_ms)}")
+    for i in range(ZR_DEADLINES):
+        conf.deadline_ms[i] = deadlines_ms[i]
+
+
 cdef list batch_rows(const zr_batch *batch):
     return [(batch.tx[i].sock, addr_bytes(&batch.tx[i].to),
              PyBytes_FromStringAndSize(<const char *>batch.tx[i].data, batch.tx[i].len)) for i in range(batch.count)]
@@ -258,8 +265,11 @@ cdef class Forwarder(Counters):
     def __cinit__(self, uint8_t lane, zr_ns_t now, *, uint32_t streams_max=64, uint32_t pkts_max=4096,
                   uint32_t subs_max=0, uint32_t ingress_max=0, uint32_t sessions_max=0, uint32_t convs_max=0,
                   uint32_t peer_lanes_max=0, uint32_t blocks_max=0, uint32_t window=0, uint32_t cache_max=0,
-                  uint16_t epoch=0, uint32_t chan_slots=4096, uint32_t batch_entries=256):
+                  uint16_t epoch=0, uint32_t chan_slots=4096, uint32_t batch_entries=256,
+                  tuple deadlines_ms=(400, 400, 400), double residual=0, double max_overhead=0):
         cdef zr_fwd_conf conf = zr_fwd_conf_default(lane, streams_max)
+        set_deadlines(&conf, deadlines_ms)
+        conf.lane.residual, conf.lane.max_overhead = residual, max_overhead
         conf.lane.epoch = epoch
         conf.pkts_max = pkts_max
         conf.cache_max = cache_max or min(conf.cache_max, pkts_max // 2)
@@ -345,9 +355,10 @@ cdef class ControlLane(Counters):
     cdef Region mem, scratch
     cdef zr_agentlane *lane
 
-    def __cinit__(self, zr_ns_t now, *, uint32_t sessions_max=1024, int page_fd=-1, bint gso=True):
+    def __cinit__(self, zr_ns_t now, *, uint32_t sessions_max=1024, int page_fd=-1, bint gso=True,
+                  double residual=0, double max_overhead=0):
         cdef zr_agentlane_conf conf = zr_agentlane_conf_default(sessions_max)
-        conf.gso = gso
+        conf.gso, conf.residual, conf.max_overhead = gso, residual, max_overhead
         if page_fd < 0:
             self.own_page(0)
         else:
@@ -407,6 +418,15 @@ cdef class ControlLane(Counters):
     def rtt_us(self, uint32_t slot):
         return zr_agentlane_rtt_us(self.lane, slot)
 
+    def estimates(self, uint32_t slot):
+        cdef zr_kcp_estimates e
+        cdef uint64_t sent = 0
+        if zr_agentlane_estimated(self.lane, slot, &e, &sent) != ZR_OK:
+            return None
+        return {"srtt_ms": e.srtt_ms, "timer_ms": e.timer_ms, "queue_ms": e.queue_ms, "loss_ppm": e.loss_ppm,
+                "inbound_ppm": e.inbound_ppm, "rate_kbps": e.rate_kbps, "full": e.full, "dark": e.dark,
+                "heard": e.heard, "sent": sent}
+
     def datagrams(self, zr_ns_t now):
         cdef list sent = []
         cdef int rc = ZR_E_full
@@ -437,8 +457,11 @@ cdef class Worker(Counters):
     def __cinit__(self, *, uint8_t lane, int chan_fd, int page_fd, int link_fd=-1, int egress_fd=-1, int fdpass_fd=-1,
                   int wake_fd=-1, int agent_wake_fd=-1, uint32_t streams_max=64, uint32_t chan_slots=4096,
                   uint32_t sessions_max=1024, uint32_t window=1024, uint32_t batch=64, bint gso=True,
-                  zr_ns_t spin_ns=0, int stop_signal=0):
+                  zr_ns_t spin_ns=0, int stop_signal=0, tuple deadlines_ms=(400, 400, 400), double residual=0,
+                  double max_overhead=0):
         cdef zr_worker_conf conf = zr_worker_conf_default(lane, streams_max)
+        set_deadlines(&conf.fwd, deadlines_ms)
+        conf.fwd.lane.residual, conf.fwd.lane.max_overhead = residual, max_overhead
         conf.fds = zr_worker_fds(link_fd, egress_fd, fdpass_fd, wake_fd, agent_wake_fd)
         conf.batch, conf.gso, conf.spin, conf.stop_signal = batch, gso, spin_ns, stop_signal
         conf.fwd.lane.sessions_max, conf.fwd.lane.peer_lanes_max = sessions_max, 2 * sessions_max

@@ -7,6 +7,7 @@ configuration, 128 + n a demo ended by signal n. Data goes to stdout, talk to st
 from __future__ import annotations
 
 import difflib
+import importlib
 import json
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,17 +23,24 @@ EX_UNREACHABLE = 4
 
 
 class SuggestingGroup(click.Group):
-    """Says which verb was probably meant, and finds verbs of other modules only when they are called."""
+    """Says which verb was probably meant, and finds verbs of other modules only when they are called.
+
+    `elsewhere`: a verb's module and its line of help.
+    """
+
+    def __init__(self, *args: Any, elsewhere: dict[str, tuple[str, str]] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._elsewhere = elsewhere or {}
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name == "impair":
-            from relay.impair import impair
-
-            return impair
+        if cmd_name in self._elsewhere:
+            module = importlib.import_module(self._elsewhere[cmd_name][0])
+            found: click.Command = getattr(module, cmd_name)
+            return found
         return super().get_command(ctx, cmd_name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "impair"])
+        return sorted([*super().list_commands(ctx), *self._elsewhere])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -47,12 +55,25 @@ class SuggestingGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(name, command.get_short_help_str(80)) for name, command in sorted(self.commands.items())]
-        rows.append(("impair", "Put a bad network between two relays: delay, loss, reordering, a full queue."))
+        rows += [(name, text) for name, (_, text) in self._elsewhere.items()]
         with formatter.section("Commands"):
             formatter.write_dl(sorted(rows))
 
 
-@click.group(cls=SuggestingGroup, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False)
+_ELSEWHERE = {
+    "impair": ("relay.impair", "Put a bad network between two relays: delay, loss, reordering, a full queue."),
+}
+_BENCH_ELSEWHERE = {
+    "link": ("relay.bench.link", "An engine over an impaired link: what is missing, and what it costs."),
+}
+
+
+@click.group(
+    cls=SuggestingGroup,
+    elsewhere=_ELSEWHERE,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=False,
+)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=lambda *given: _version_flag(*given)
 )
@@ -256,6 +277,11 @@ def version(as_json: bool) -> None:
         "machine": platform.machine(),
     }
     click.echo(json.dumps(facts) if as_json else "\n".join(f"{name} {value}" for name, value in facts.items()))
+
+
+@main.group(cls=SuggestingGroup, elsewhere=_BENCH_ELSEWHERE)
+def bench() -> None:
+    """Measure: the engine over a bad link."""
 
 
 def _load(path: str | None) -> Config:

@@ -11,12 +11,13 @@ It holds the desired state and owns every slot number. A worker that was replace
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from relay import actions
 from relay.children import Children
-from relay.commands import Event
+from relay.commands import Event, decode_event
 from relay.desk import ControlConf, Desk, Peer, Progress, Upstream
 from relay.errors import Problem
 from relay.messages import (
@@ -42,7 +43,7 @@ from relay.tracks import Track
 from relay.units import Address
 from relay.validation import check_subscribe
 
-__all__ = ["Control", "ControlConf", "LinkView", "Peer", "Upstream", "actions"]
+__all__ = ["Control", "ControlConf", "LinkView", "Peer", "Upstream", "actions", "step"]
 
 StreamRow = Callable[[int, int], Mapping[str, int]]
 
@@ -54,10 +55,11 @@ class LinkView:
     peer: str
     state: str
     rtt_ms: float | None = None
+    slot: int | None = None  # of the session, while there is one
 
 
 class Control:
-    """One relay's control plane. `progress(worker, slot)` reads (epoch, next media number) of a stream."""
+    """One relay's control plane. `progress(worker, slot)` reads (epoch, resume number) of a stream."""
 
     def __init__(self, conf: ControlConf, rng: random.Random, *, progress: Progress) -> None:
         self._desk = Desk(conf, rng, progress)
@@ -358,8 +360,9 @@ class Control:
         """Every listed peer."""
         views = []
         for peer in self._sessions.peers.values():
-            rtt_us = self._rtt_us.get(peer.session.slot) if peer.session is not None else None
-            views.append(LinkView(peer.id, peer.state, None if rtt_us is None else rtt_us / 1000))
+            slot = peer.session.slot if peer.session is not None else None
+            rtt_us = self._rtt_us.get(slot) if slot is not None else None
+            views.append(LinkView(peer.id, peer.state, None if rtt_us is None else rtt_us / 1000, slot))
         return views
 
     def ingress_of(self, stream_id: str) -> tuple[int, int]:
@@ -382,6 +385,48 @@ class Control:
         if stream is None:
             raise _missing(stream_id)
         return stream
+
+
+class Lane(Protocol):
+    """relay._core.ControlLane, as far as `step` needs it."""
+
+    def messages(self) -> list[tuple[int, bytes]]: ...
+    def refuse(self, drop: str) -> None: ...
+    def heard(self, slot: int) -> int: ...
+    def rtt_us(self, slot: int) -> int: ...
+
+
+def step(
+    control: Control,
+    lane: Lane,
+    events: Iterable[tuple[int, bytes]],
+    sessions: Iterable[int],
+    perform: Callable[[actions.Action], None],
+    now: int,
+) -> bool:
+    """What waits for the control plane now, in its order; True: something moved, so there may be more.
+
+    `events`: (worker, record), taken after the messages; `sessions`: slots to be looked at for signs of life.
+    """
+    moved = False
+    for slot, payload in lane.messages():
+        moved = True
+        word = control.on_message(slot, payload, now)
+        if word is not None:
+            lane.refuse(word)
+    for worker, record in events:
+        moved = True
+        control.on_event(worker, decode_event(record), now)
+    for slot in sessions:
+        heard = lane.heard(slot)
+        if heard:
+            control.on_heard(slot, heard)
+            control.on_rtt(slot, lane.rtt_us(slot))
+    control.on_timer(now)
+    for action in control.drain():
+        moved = True
+        perform(action)
+    return moved
 
 
 def _missing(stream_id: str) -> Problem:

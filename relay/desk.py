@@ -80,7 +80,7 @@ Progress = Callable[[int, int], tuple[int, int]]
 
 @dataclass
 class Desk:
-    """One relay's shared state. `progress(worker, slot)` reads (epoch, next media number) from the counter page."""
+    """One relay's shared state. `progress(worker, slot)` reads (epoch, resume number) from the counter page."""
 
     conf: ControlConf
     rng: random.Random

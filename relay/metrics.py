@@ -7,8 +7,8 @@ call, kind, reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -50,6 +50,9 @@ _HISTOGRAMS = {
 }
 
 
+LaneCounts: TypeAlias = tuple[str, dict[str, int], dict[str, int]]  # a lane's label, counters, drops: one moment's
+
+
 class Facts(NamedTuple):
     """What the page does not know."""
 
@@ -60,6 +63,7 @@ class Facts(NamedTuple):
     worker_restarts: dict[int, int]
     streams: dict[tuple[str, str], int]  # (state, role) -> count
     links_up: dict[str, bool]  # by peer
+    links_loss: dict[str, float]  # 0 to 1, by peer, as far as it was measured
     rejected: dict[str, int]  # pulls refused, by code
 
 
@@ -74,8 +78,9 @@ class PageCollector(Collector):
         """One family per metric name, one sample per lane."""
         pages = [(lane, page) for lane, page in self._pages()]
         yield from self._collect_facts()
-        yield from self._collect_counters(pages)
-        yield _drops(pages)
+        counts = [(lane, *page.counts()[:2]) for lane, page in pages]
+        yield from _counters(counts)
+        yield _drops(counts)
         yield from _histograms(pages)
 
     def _collect_facts(self) -> Iterator[Metric]:
@@ -104,30 +109,35 @@ class PageCollector(Collector):
         for peer, is_up in facts.links_up.items():
             links.add_metric([peer], float(is_up))
         yield links
-
-    def _collect_counters(self, pages: list[tuple[str, _core.StatPage]]) -> Iterator[Metric]:
-        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
-        values = [(lane, page.stats()) for lane, page in pages]
-        for name, kind, unit, help_text in _core.STATS:
-            named = _NAMED.get(name, Named(f"zrelay_{name}", {}))
-            family = families.get(named.family)
-            if family is None:
-                text = f"{help_text} ({unit})" if named.factor == 1.0 else help_text
-                make = CounterMetricFamily if kind == "c" else GaugeMetricFamily
-                family = families[named.family] = make(named.family, text, labels=["worker", *named.labels])
-            for lane, stats in values:
-                family.add_metric([lane, *named.labels.values()], stats[name] * named.factor)
-        yield from families.values()
+        loss = GaugeMetricFamily(
+            "zrelay_link_loss_ratio", "Loss towards this peer, as control messages measure it", labels=["peer"]
+        )
+        for peer, ratio in facts.links_loss.items():
+            loss.add_metric([peer], ratio)
+        yield loss
 
 
-def _drops(pages: list[tuple[str, _core.StatPage]]) -> CounterMetricFamily:
+def _counters(counts: Sequence[LaneCounts]) -> Iterator[Metric]:
+    families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+    for name, kind, unit, help_text in _core.STATS:
+        named = _NAMED.get(name, Named(f"zrelay_{name}", {}))
+        family = families.get(named.family)
+        if family is None:
+            text = f"{help_text} ({unit})" if named.factor == 1.0 else help_text
+            make = CounterMetricFamily if kind == "c" else GaugeMetricFamily
+            family = families[named.family] = make(named.family, text, labels=["worker", *named.labels])
+        for lane, stats, _ in counts:
+            family.add_metric([lane, *named.labels.values()], stats[name] * named.factor)
+    yield from families.values()
+
+
+def _drops(counts: Sequence[LaneCounts]) -> CounterMetricFamily:
     family = CounterMetricFamily(
         "zrelay_udp_dropped_packets",
         "Packets not forwarded, by ledger and reason",
         labels=["worker", "direction", "reason"],
     )
-    for lane, page in pages:
-        drops = page.drops()
+    for lane, _, drops in counts:
         for name, ledger, word, _ in _core.DROPS:
             family.add_metric([lane, ledger, word], drops[name])
     return family

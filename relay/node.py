@@ -21,7 +21,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgpack
@@ -33,15 +33,14 @@ from relay import __version__, _core, hostinfo
 from relay import actions as act
 from relay.agentlog import set_up_logging
 from relay.api import make_app
-from relay.commands import decode_event
 from relay.config import Config, load
-from relay.control import Control, ControlConf
+from relay.control import Control, ControlConf, step
 from relay.ctl import Ctl
 from relay.errors import CoreError
 from relay.handles import WorkerHandle
 from relay.metrics import Facts, PageCollector
 from relay.outbox import Outbox
-from relay.report import control_report, lanes_report
+from relay.report import control_report, lanes_report, loss_of
 from relay.sockets import EXIT_OS, EXIT_PERMISSION, StartError, remove_stale_socket
 from relay.units import Address
 
@@ -67,7 +66,10 @@ class Node:
         self._wake_fd: int = boot["wake"]
         self._ctl = Ctl(boot["ctl"], self._watch_room)
         now = _core.clock_now()
-        self.lane = _core.ControlLane(now, page_fd=boot["page"])
+        links = self.config.links
+        self.lane = _core.ControlLane(
+            now, page_fd=boot["page"], residual=links.residual, max_overhead=links.max_overhead
+        )
         self._outbox = Outbox(self.lane)
         conf = ControlConf.of(self.config, self.boot_id, len(self.workers), streams_max)
         self.control = Control(conf, random.Random(random.SystemRandom().getrandbits(64)), progress=self._progress)
@@ -209,27 +211,12 @@ class Node:
             self._set_timer(now, rest_ns)
 
     def _pump_once(self, now: int) -> bool:
-        moved = False
-        for slot, payload in self.lane.messages():
-            moved = True
-            word = self.control.on_message(slot, payload, now)
-            if word is not None:
-                self.lane.refuse(word)
-        for worker in self.workers:
-            for record in worker.events(EVENTS_PER_PUMP):
-                moved = True
-                self.control.on_event(worker.index, decode_event(record), now)
+        events = ((worker.index, record) for worker in self.workers for record in worker.events(EVENTS_PER_PUMP))
+        sessions: Iterable[int] = ()
         if now >= self._heard_next:
             self._heard_next = now + HEARD_EVERY_NS
-            for slot in self._sessions:
-                heard = self.lane.heard(slot)
-                if heard:
-                    self.control.on_heard(slot, heard)
-                    self.control.on_rtt(slot, self.lane.rtt_us(slot))
-        self.control.on_timer(now)
-        for action in self.control.drain():
-            moved = True
-            self._perform(action, now)
+            sessions = self._sessions
+        moved = step(self.control, self.lane, events, sessions, lambda action: self._perform(action, now), now)
         for worker in self.workers:
             if worker.behind:
                 self._begin_again(worker, now)
@@ -336,12 +323,13 @@ class Node:
 
     def _progress(self, worker: int, slot: int) -> tuple[int, int]:
         row = self.workers[worker].page.stream(slot)
-        return row["epoch"], row["next_number"]
+        return row["epoch"], row["resume_number"]
 
     def stream_row(self, worker: int, slot: int) -> dict[str, int]:
         return self.workers[worker].page.stream(slot)
 
     def _facts(self) -> Facts:
+        links = self.control.links()
         return Facts(
             version=__version__,
             started_s=self.started_s,
@@ -349,7 +337,8 @@ class Node:
             worker_up={worker.index: worker.up for worker in self.workers},
             worker_restarts={worker.index: worker.restarts for worker in self.workers},
             streams=self.control.stream_counts(),
-            links_up={link.peer: link.state == "up" for link in self.control.links()},
+            links_up={link.peer: link.state == "up" for link in links},
+            links_loss={link.peer: loss for link in links if (loss := loss_of(link, self.lane)) is not None},
             rejected=self.control.rejected(),
         )
 
@@ -361,7 +350,7 @@ class Node:
             "relay": self.config.node.id, "version": __version__, "state": "degraded" if reasons else "ready",
             "reasons": reasons, "pid": os.getpid(), "boot_id": self.boot_id,
             "uptime_s": round((now - self._started_ns) / 1e9, 3), "last_errors": self._last_errors,
-            **lanes_report(self.workers, self.page, now), **control_report(self.control),
+            **lanes_report(self.workers, self.page, now), **control_report(self.control, self.lane),
         }  # fmt: skip
 
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from relay import _core
-from relay.control import Control
+from relay.control import Control, LinkView
 from relay.handles import WorkerHandle
 from relay.metrics import percentile
 
 HISTS = ("hop_delay_us", "age_us")
+LOSS_SENT_MIN = 64  # segments: loss drawn from fewer is what the engine assumed, not what it saw
 
 
 def lanes_report(workers: Sequence[WorkerHandle], agent: _core.StatPage, now: int) -> dict[str, Any]:
@@ -41,13 +42,30 @@ def lanes_report(workers: Sequence[WorkerHandle], agent: _core.StatPage, now: in
     }  # fmt: skip
 
 
-def control_report(control: Control) -> dict[str, Any]:
+def control_report(control: Control, lane: _core.ControlLane) -> dict[str, Any]:
     """Links, and how many streams are in which state."""
     streams: dict[str, int] = {}
     for (state, _), count in control.stream_counts().items():
         streams[state] = streams.get(state, 0) + count
-    links = [{"peer": link.peer, "state": link.state, "rtt_ms": link.rtt_ms} for link in control.links()]
+    links = []
+    for link in control.links():
+        row = {"peer": link.peer, "state": link.state, "rtt_ms": link.rtt_ms, "loss_pct": None, "queue_ms": None}
+        estimates = lane.estimates(link.slot) if link.slot is not None else None
+        if estimates is not None and estimates["srtt_ms"] > 0:  # something was acknowledged
+            row["queue_ms"] = estimates["queue_ms"]
+        loss = loss_of(link, lane)
+        if loss is not None:
+            row["loss_pct"] = loss * 100
+        links.append(row)
     return {"links": links, "streams": streams}
+
+
+def loss_of(link: LinkView, lane: _core.ControlLane) -> float | None:
+    """Loss towards the peer, 0 to 1, as its control messages met it; None while there were too few."""
+    estimates = lane.estimates(link.slot) if link.slot is not None else None
+    if estimates is None or estimates["sent"] < LOSS_SENT_MIN:
+        return None
+    return estimates["loss_ppm"] / 1e6
 
 
 def _worker_row(handle: WorkerHandle, stats: dict[str, int], now: int) -> dict[str, Any]:

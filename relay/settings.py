@@ -23,9 +23,7 @@ MS, S = 1_000_000, 1_000_000_000
 WORKERS_MAX = 62
 NO_EFFECT_YET = {
     "workers": ("numa",),
-    "links": (
-        "deadline", "deadline_audio", "deadline_key", "deadline_delta", "residual", "max_overhead", "dscp",
-    ),
+    "links": ("dscp",),
     "peers": ("public_key", "max_rate"),
     "egress": ("hold",),
     "security": ("keyring", "cipher", "peer_map"),
@@ -93,6 +91,13 @@ def _spin_ns(text: str) -> int:
     return parse_duration_ns(text.removeprefix("spin:"))
 
 
+def _deadline_ns(text: str) -> int:
+    value = parse_duration_ns(text)
+    if not 10 * MS <= value <= 60 * S:
+        raise ValueError(f"{text!r} is not within 10ms and 60s")
+    return value
+
+
 def auto_workers() -> int:
     """Physical cores that are ours, minus one for the agent; 1 to 62."""
     cores = set()
@@ -117,6 +122,7 @@ Name: TypeAlias = Annotated[str, Parsed(_name)]
 Addr: TypeAlias = Annotated[Address, Parsed(Address.parse)]
 Ip: TypeAlias = Annotated[str, Parsed(parse_ip)]
 Duration: TypeAlias = Annotated[int, Parsed(parse_duration_ns)]
+Deadline: TypeAlias = Annotated[int, Parsed(_deadline_ns)]
 Size: TypeAlias = Annotated[int, Parsed(parse_size_bytes)]
 Rate: TypeAlias = Annotated[int, Parsed(parse_rate_bps)]
 Ports: TypeAlias = Annotated[str, Parsed(_ports)]
@@ -160,14 +166,27 @@ class Sockets(Section, frozen=True, kw_only=True):
 class Links(Section, frozen=True, kw_only=True):
     mtu: Annotated[int, Meta(ge=1280, le=1500)] = 1500
     window: Annotated[int, Meta(ge=64, le=8192)] = 1024
-    deadline_ns: Duration = field(default=400 * MS, name="deadline")
-    deadline_audio_ns: Duration = field(default=400 * MS, name="deadline_audio")
-    deadline_key_ns: Duration = field(default=400 * MS, name="deadline_key")
-    deadline_delta_ns: Duration = field(default=400 * MS, name="deadline_delta")
+    deadline_ns: Deadline = field(default=400 * MS, name="deadline")
+    deadline_audio_ns: Deadline = field(default=0, name="deadline_audio")  # these three: like `deadline`
+    deadline_key_ns: Deadline = field(default=0, name="deadline_key")
+    deadline_delta_ns: Deadline = field(default=0, name="deadline_delta")
     residual: Annotated[float, Meta(gt=0, lt=1)] = 1e-6
     max_overhead: Annotated[float, Meta(ge=1)] = 6.5
     dscp: Annotated[int, Meta(ge=0, le=63)] = 46
     linger_ns: Duration = field(default=5 * S, name="linger")
+
+    def __post_init__(self) -> None:
+        for name in ("deadline_audio_ns", "deadline_key_ns", "deadline_delta_ns"):
+            if getattr(self, name) == 0:
+                msgspec.structs.force_setattr(self, name, self.deadline_ns)
+
+    @property
+    def deadlines_ms(self) -> tuple[int, int, int]:
+        """Of audio, key frames and the rest, rounded up."""
+        audio, key, delta = (
+            -(-ns // MS) for ns in (self.deadline_audio_ns, self.deadline_key_ns, self.deadline_delta_ns)
+        )
+        return audio, key, delta
 
 
 class Rights(Section, frozen=True, kw_only=True):

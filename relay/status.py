@@ -18,10 +18,13 @@ def screen(status: dict[str, Any]) -> str:
             f"{worker['worker']:<7} {'up' if worker['up'] else 'DOWN':<6} {worker['pid']:<8} {worker['streams']:<8} "
             f"{worker['subscribers']:<12} {worker['busy_pct']:4.1f} % {worker['restarts']}"
         )
-    lines += ["", "link         state      rtt"]
+    lines += ["", "link         state      rtt        loss     queue"]
     for link in status["links"]:
-        rtt = "-" if link["rtt_ms"] is None else f"{link['rtt_ms']:.1f} ms"
-        lines.append(f"{link['peer']:<12} {link['state']:<10} {rtt}")
+        rtt, loss, queue = (
+            "-" if link.get(key) is None else f"{link[key]:{layout}} {unit}"
+            for key, layout, unit in (("rtt_ms", ".1f", "ms"), ("loss_pct", ".1f", "%"), ("queue_ms", "", "ms"))
+        )
+        lines.append(f"{link['peer']:<12} {link['state']:<10} {rtt:<10} {loss:<8} {queue}")
     streams = ", ".join(f"{count} {state}" for state, count in sorted(status["streams"].items())) or "none"
     drops = ", ".join(f"{word} {count}" for word, count in sorted(status["drops"].items())) or "none"
     lines += ["", f"streams      {streams}", f"dropped      {drops}"]

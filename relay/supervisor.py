@@ -62,6 +62,9 @@ class SupervisorConf:
     gro: bool = True
     spin_ns: int = 0
     window: int = 1024  # segments per conversation
+    deadlines_ms: tuple[int, int, int] = (400, 400, 400)  # audio, key frames, the rest
+    residual: float = 1e-6
+    max_overhead: float = 6.5
     receive_buffer: int = 0
     send_buffer: int = 0
     streams_max: int = 1024  # of one worker
@@ -84,6 +87,9 @@ class SupervisorConf:
             gro=workers.gro,
             spin_ns=workers.spin_ns,
             window=config.links.window,
+            deadlines_ms=config.links.deadlines_ms,
+            residual=config.links.residual,
+            max_overhead=config.links.max_overhead,
             receive_buffer=config.sockets.receive_buffer,
             send_buffer=config.sockets.send_buffer,
             streams_max=min(config.limits.max_streams, STREAMS_PER_WORKER_MAX),
@@ -262,7 +268,8 @@ class Supervisor:
             boot = {
                 "version": __version__, "name": worker.name, "lane": worker.index, "cpu": worker.cpu, "fds": fds,
                 "streams_max": conf.streams_max, "batch": conf.batch, "gso": conf.gso, "spin_ns": conf.spin_ns,
-                "window": conf.window,
+                "window": conf.window, "deadlines_ms": conf.deadlines_ms, "residual": conf.residual,
+                "max_overhead": conf.max_overhead,
             }  # fmt: skip
             self._spawn(worker, (sys.executable, "-m", "relay.worker"), boot, list(fds.values()))
         ours.settimeout(FDPASS_TIMEOUT_S)

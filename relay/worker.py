@@ -36,6 +36,9 @@ def boot_worker(boot: dict[str, Any]) -> _core.Worker:
         gso=boot["gso"],
         spin_ns=boot["spin_ns"],
         stop_signal=signal.SIGTERM,
+        deadlines_ms=tuple(boot["deadlines_ms"]),
+        residual=boot["residual"],
+        max_overhead=boot["max_overhead"],
     )
 
 

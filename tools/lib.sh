@@ -5,6 +5,9 @@ PACKAGES_BUILD="python3-venv python3-dev gcc libssl-dev"
 PACKAGES_MEDIA="ffmpeg gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav"
 PACKAGES_TEST="binutils clang-format-14 curl valgrind"
+# Other implementations that tests and figures talk to. Tests that miss theirs are skipped and name it.
+PACKAGES_PEERS="golang-go golang-github-xtaci-kcp-dev"
+PACKAGES_PEERS_FULL="srt-tools rist-tools"
 
 say() { printf '%s\n' "$*"; }
 die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
@@ -38,6 +41,12 @@ need_packages() {
         "${as_root[@]}" apt-get update
         "${install[@]}"
     fi
+}
+
+# want_packages yes|no PACKAGE...    The same for what may be absent: goes on without.
+want_packages() {
+    command -v dpkg-query >/dev/null || return 0
+    (need_packages "$@") || say "going on without: tests that want one of these are skipped"
 }
 
 # Prints a python that can build us: 3.11 or later, with venv and its headers. $ZR_PYTHON comes first.

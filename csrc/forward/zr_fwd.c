@@ -6,7 +6,8 @@ static bool conf_ok(const zr_fwd_conf *conf)
            conf->streams_max <= 1u << 16 && conf->subs_max >= 1 && conf->subs_max <= 1u << 18 &&
            conf->ingress_max >= 1 && conf->ingress_max <= UINT16_MAX - ZR_SOCK_INGRESS &&
            conf->cache_max <= conf->pkts_max / 2 && conf->cache_age_max > 0 && conf->lane.convs_max < ZR_FWD_CHILD &&
-           zr_lane_bytes(&conf->lane) > 0;
+           conf->deadline_ms[ZR_DEADLINE_AUDIO] > 0 && conf->deadline_ms[ZR_DEADLINE_KEY] > 0 &&
+           conf->deadline_ms[ZR_DEADLINE_DELTA] > 0 && zr_lane_bytes(&conf->lane) > 0;
 }
 
 zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max)
@@ -29,6 +30,7 @@ zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max)
         .cache_max = pkts / 2,
         .cache_age_max = ZR_SEC(2),
         .rtcp_ssrc = 0x7A72u << 16 | lane,
+        .deadline_ms = { ZR_LANE_DEADLINE_MS, ZR_LANE_DEADLINE_MS, ZR_LANE_DEADLINE_MS },
     };
 }
 
@@ -69,7 +71,10 @@ zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_c
     (void)lay_out(conf, at);
     if (zr_pool_init(&fwd->pool, base + at[PART_POOL], conf->pkts_max) != ZR_OK)
         return NULL;
-    fwd->lane = zr_lane_init(base + at[PART_LANE], &conf->lane, &fwd->pool, page, now);
+    fwd->conf.lane.deadline_ms = 0;
+    for (int i = 0; i < ZR_DEADLINES; i++)
+        fwd->conf.lane.deadline_ms = ZR_MAX(fwd->conf.lane.deadline_ms, conf->deadline_ms[i]);
+    fwd->lane = zr_lane_init(base + at[PART_LANE], &fwd->conf.lane, &fwd->pool, page, now);
     if (fwd->lane == NULL)
         return NULL;
     zr_items_init(&fwd->items, base + at[PART_ITEMS], conf->pkts_max);
@@ -145,6 +150,7 @@ void zr_fwd_on_deadline(zr_fwd *fwd, zr_ns_t now)
         zr_lane_on_deadline(fwd->lane, now);
     if (now >= fwd->release_at)
         zr_fwd_release_locks(fwd, now);
+    zr_fwd_say_byes(fwd, now);
 }
 
 zr_ns_t zr_fwd_deadline(const zr_fwd *fwd)
@@ -155,7 +161,7 @@ zr_ns_t zr_fwd_deadline(const zr_fwd *fwd)
     if (!zr_list_empty(&fwd->turning) || !zr_list_empty(&fwd->leaving) || !zr_list_empty(&fwd->pli) ||
         !zr_list_empty(&fwd->joining) || !zr_list_empty(&fwd->asking))
         return 0;
-    return ZR_MIN(lane, fwd->release_at);
+    return ZR_MIN(ZR_MIN(lane, fwd->release_at), zr_fwd_byes_deadline(fwd));
 }
 
 bool zr_fwd_events_waiting(zr_fwd *fwd)
@@ -168,7 +174,7 @@ bool zr_fwd_events_waiting(zr_fwd *fwd)
 
 bool zr_fwd_check(const zr_fwd *fwd)
 {
-    uint32_t open = 0, queued = 0;
+    uint32_t open = 0, queued = fwd->byes.count;
 
     for (uint32_t i = 0; i < fwd->conf.streams_max; i++) {
         const zr_stream *stream = &fwd->streams[i];

@@ -18,6 +18,7 @@
 #include "forward/zr_cmd.h"
 #include "forward/zr_lane.h"
 #include "ring/zr_chan.h"
+#include "wire/zr_media.h"
 
 typedef struct zr_fwd_conf {
     zr_lane_conf lane;
@@ -26,6 +27,9 @@ typedef struct zr_fwd_conf {
     uint32_t cache_max;    /* cached packets in all, <= pkts_max / 2 */
     zr_ns_t cache_age_max; /* 2 s */
     uint32_t rtcp_ssrc;    /* our SSRC in PLI */
+    /* By class, of every message on its hop: the sender gives it up after it, the receiver does not forward it. At
+     * least 1; the longest is the lane's. */
+    uint16_t deadline_ms[ZR_DEADLINES];
 } zr_fwd_conf;
 
 typedef struct zr_fwd zr_fwd;

@@ -11,12 +11,11 @@ static void count_rx(zr_fwd *fwd, size_t len)
     zr_stat_add(fwd->page, ZR_STAT_rx_media_bytes, len);
 }
 
-/* `item` is on its stream's side now: queue, cache, row. */
-static void accept(zr_fwd *fwd, zr_stream *stream, zr_item *item, zr_ns_t now)
+/* `item` is on its stream's side now: counters, row. */
+static void admit(zr_fwd *fwd, zr_stream *stream, zr_item *item, zr_ns_t now)
 {
     item->stream = stream->slot;
     item->arrival = now;
-    item->ordinal = ++stream->ordinal;
     zr_stat_add(fwd->page, ZR_STAT_media_accepted, 1);
     zr_stream_count(stream, item, now);
     if (!stream->live) {
@@ -24,10 +23,59 @@ static void accept(zr_fwd *fwd, zr_stream *stream, zr_item *item, zr_ns_t now)
         zr_fwd_event(
             fwd, &(zr_cmd){ .op = ZR_EVT_stream_live, .a = stream->slot, .x = (uint64_t)now, .y = item->media.number });
     }
+}
+
+static void forward(zr_fwd *fwd, zr_stream *stream, zr_item *item, zr_ns_t now)
+{
+    item->ordinal = ++stream->ordinal;
     zr_cache_put(&fwd->cache, item, now);
     zr_itemq_push(&stream->turn, item);
     if (!zr_list_linked(&stream->turning))
         zr_list_append(&fwd->turning, &stream->turning);
+}
+
+static void accept(zr_fwd *fwd, zr_stream *stream, zr_item *item, zr_ns_t now)
+{
+    admit(fwd, stream, item, now);
+    forward(fwd, stream, item, now);
+}
+
+static bool says_bye(const zr_item *item)
+{
+    const uint8_t *data = zr_slice_data(&item->slice);
+    zr_rtcp rtcp;
+
+    for (size_t pos = 0; zr_rtcp_next(&rtcp, data, item->slice.len, &pos) == ZR_OK;)
+        if (rtcp.type == ZR_RTCP_BYE)
+            return true;
+    return false;
+}
+
+zr_ns_t zr_fwd_byes_deadline(const zr_fwd *fwd)
+{
+    return fwd->byes.count == 0 ? ZR_NEVER : fwd->byes.head->arrival + ZR_MS(fwd->conf.lane.deadline_ms);
+}
+
+void zr_fwd_say_byes(zr_fwd *fwd, zr_ns_t now)
+{
+    while (zr_fwd_byes_deadline(fwd) <= now) {
+        zr_item *item = zr_itemq_pop(&fwd->byes);
+        uint64_t age = item->media.age_us + (uint64_t)(now - item->arrival) / 1000;
+        item->media.age_us = (uint32_t)ZR_MIN(age, (uint64_t)UINT32_MAX);
+        item->arrival = now;
+        forward(fwd, &fwd->streams[item->stream], item, now);
+    }
+}
+
+void zr_fwd_forget_byes(zr_fwd *fwd, const zr_stream *stream)
+{
+    for (uint32_t left = fwd->byes.count; left > 0; left--) {
+        zr_item *item = zr_itemq_pop(&fwd->byes);
+        if (item->stream == stream->slot)
+            zr_items_give(&fwd->items, item);
+        else
+            zr_itemq_push(&fwd->byes, item);
+    }
 }
 
 static zr_item *take_item(zr_fwd *fwd, const zr_slice *slice)
@@ -194,7 +242,7 @@ static int judge(const zr_media *media, const zr_stream *stream, const uint8_t *
     } else if (zr_rtp_parse(rtp, data, len, drop) != ZR_OK) {
         return ZR_E_dropped;
     }
-    return zr_stream_look(stream, media->number, drop);
+    return ZR_OK;
 }
 
 /* What arrived on a pull. */
@@ -204,6 +252,7 @@ static void pulled(zr_fwd *fwd, zr_pull *pull, zr_lane_msg *msg, size_t len, zr_
     enum zr_drop_id drop = ZR_DROP_stream;
     zr_rtp rtp = { .ssrc = 0 };
     uint32_t hop_delay;
+    bool newest;
     zr_media media;
     zr_slice whole;
     zr_item *item;
@@ -222,8 +271,19 @@ static void pulled(zr_fwd *fwd, zr_pull *pull, zr_lane_msg *msg, size_t len, zr_
     }
     whole.off = (uint16_t)(whole.off + ZR_MEDIA_HEAD);
     whole.len = (uint16_t)(whole.len - ZR_MEDIA_HEAD);
+    media.cls = ZR_MIN(media.cls, (uint8_t)ZR_MEDIA_CLASS_MAX);
     if (judge(&media, stream, zr_slice_data(&whole), whole.len, &rtp, &drop) != ZR_OK) {
         (void)zr_fwd_drop(fwd, stream, whole.pkt, drop);
+        return;
+    }
+    /* A duplicate measures the way as well as any. */
+    hop_delay = zr_hop_delay_us(&pull->hop, media.hop_us, msg->srtt_us, now);
+    if (zr_stream_look(stream, media.number, &drop) != ZR_OK) {
+        (void)zr_fwd_drop(fwd, stream, whole.pkt, drop);
+        return;
+    }
+    if (hop_delay > fwd->conf.deadline_ms[zr_media_deadline(&media)] * 1000u) { /* another parent may be in time */
+        (void)zr_fwd_drop(fwd, stream, whole.pkt, ZR_DROP_deadline);
         return;
     }
     item = take_item(fwd, &whole);
@@ -231,19 +291,23 @@ static void pulled(zr_fwd *fwd, zr_pull *pull, zr_lane_msg *msg, size_t len, zr_
         (void)zr_fwd_drop(fwd, stream, whole.pkt, ZR_DROP_pool);
         return;
     }
-    zr_stream_mark(stream, media.number);
-    hop_delay = zr_hop_delay_us(&pull->hop, media.hop_us, msg->srtt_us, now);
+    newest = zr_stream_mark(stream, media.number);
     media.age_us = media.age_us > UINT32_MAX - hop_delay ? UINT32_MAX : media.age_us + hop_delay;
-    media.cls = ZR_MIN(media.cls, (uint8_t)ZR_MEDIA_CLASS_MAX);
     zr_hist_add(fwd->page, ZR_HIST_hop_delay_us, hop_delay);
     zr_hist_add(fwd->page, ZR_HIST_age_us, media.age_us);
     item->media = media;
     if (!zr_item_is_rtcp(item)) {
         set_rtp(item, &rtp);
-        stream->tracks[media.track].ssrc = rtp.ssrc;
+        /* Packets overtake each other: one of a source that has been replaced does not bring it back. */
+        if (newest || !stream->tracks[media.track].heard)
+            stream->tracks[media.track].ssrc = rtp.ssrc;
         stream->tracks[media.track].heard = true;
     }
-    accept(fwd, stream, item, now);
+    admit(fwd, stream, item, now);
+    if (zr_item_is_rtcp(item) && zr_stream_lacks(stream, media.number) && says_bye(item))
+        zr_itemq_push(&fwd->byes, item);
+    else
+        forward(fwd, stream, item, now);
 }
 
 void zr_fwd_message(zr_fwd *fwd, zr_lane_msg *msg, zr_ns_t now)

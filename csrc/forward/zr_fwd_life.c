@@ -42,6 +42,7 @@ void zr_fwd_stream_cleared(zr_fwd *fwd, zr_stream *stream)
     }
     stream->serving = NULL;
     stream->pli = 0;
+    zr_fwd_forget_byes(fwd, stream);
     zr_itemq_clear(&stream->turn, &fwd->items);
     zr_itemq_clear(&stream->out, &fwd->items);
     zr_list_remove(&stream->turning);

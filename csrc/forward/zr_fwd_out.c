@@ -26,7 +26,8 @@ bool zr_fwd_to_child(zr_fwd *fwd, zr_sub *sub, const zr_item *item, uint8_t flag
     media.hop_us = (uint32_t)((uint64_t)now / 1000);
     media.age_us = (uint32_t)ZR_MIN(age, (uint64_t)UINT32_MAX);
     zr_media_put(head, &media);
-    if (zr_lane_send(fwd->lane, sub->conv, head, sizeof head, &item->slice, now) != ZR_OK) {
+    if (zr_lane_send_within(fwd->lane, sub->conv, head, sizeof head, &item->slice,
+                            fwd->conf.deadline_ms[zr_media_deadline(&media)], now) != ZR_OK) {
         zr_drop_add(fwd->page, ZR_DROP_window);
         return false;
     }

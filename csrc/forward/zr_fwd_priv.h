@@ -37,6 +37,7 @@ struct zr_fwd {
     zr_list joining;       /* players that wait for their replay */
     zr_list asking;        /* players with NACKed packets to send */
     zr_list locking;       /* ingresses with a locked track */
+    zr_itemq byes;         /* good-byes that overtook media, until that can come no more: a player stops at them */
     zr_ns_t release_at;    /* next look at the locks; ZR_NEVER when there are none */
     uint32_t replays_left; /* in this turn */
     uint32_t stream_count, closing_count;
@@ -53,6 +54,10 @@ int zr_fwd_drop(zr_fwd *fwd, zr_stream *stream, zr_pkt *pkt, enum zr_drop_id dro
 
 /* zr_fwd_in.c: one message of a conversation; consumes its views. */
 void zr_fwd_message(zr_fwd *fwd, zr_lane_msg *msg, zr_ns_t now);
+/* Good-byes that have waited for a deadline are forwarded; those of a stream that goes are not. */
+zr_ns_t zr_fwd_byes_deadline(const zr_fwd *fwd);
+void zr_fwd_say_byes(zr_fwd *fwd, zr_ns_t now);
+void zr_fwd_forget_byes(zr_fwd *fwd, const zr_stream *stream);
 /* Ends locks that have been silent; sets release_at. */
 void zr_fwd_release_locks(zr_fwd *fwd, zr_ns_t now);
 

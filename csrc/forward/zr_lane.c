@@ -69,6 +69,10 @@ zr_lane *zr_lane_init(void *mem, const zr_lane_conf *conf, zr_pool *pool, zr_sta
     lay_out(conf, at);
     memset(lane, 0, sizeof *lane);
     lane->conf = *conf;
+    if (conf->deadline_ms == 0)
+        lane->conf.deadline_ms = ZR_LANE_DEADLINE_MS;
+    zr_kcp_plan_init(&lane->plan, conf->residual > 0 ? conf->residual : ZR_LANE_RESIDUAL,
+                     conf->max_overhead > 0 ? conf->max_overhead : ZR_LANE_MAX_OVERHEAD);
     lane->pool = pool;
     lane->page = page;
     lane->sessions = (void *)(base + at[PART_SESSIONS]);

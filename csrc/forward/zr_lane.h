@@ -25,6 +25,10 @@
 #include "time/zr_wheel.h"
 #include "wire/zr_env.h"
 
+#define ZR_LANE_DEADLINE_MS  400u
+#define ZR_LANE_RESIDUAL     1e-6
+#define ZR_LANE_MAX_OVERHEAD 6.5
+
 typedef struct zr_lane_conf {
     uint8_t lane;          /* 0..61, or 63: the agent */
     uint16_t epoch;        /* of this lane */
@@ -33,6 +37,10 @@ typedef struct zr_lane_conf {
     uint32_t peer_lanes_max; /* (session, peer lane) pairs in use at once */
     uint32_t blocks_max;     /* KCP window blocks */
     uint32_t window;         /* segments per conversation, <= 8192 */
+    /* Of media; 0: the usual. */
+    uint16_t deadline_ms; /* the longest of any message: a hole is passed over after it */
+    double residual;      /* share of messages that may miss their deadline */
+    double max_overhead;  /* transmissions per segment, at most */
 } zr_lane_conf;
 
 typedef struct zr_session_conf {
@@ -86,6 +94,10 @@ int zr_lane_conv_find(const zr_lane *lane, uint32_t session, uint32_t conv);
 int zr_lane_conv_next(const zr_lane *lane, uint32_t session, int after);
 uint32_t zr_lane_conv_user(const zr_lane *lane, uint32_t conv);
 void zr_lane_conv_close(zr_lane *lane, uint32_t conv);
+/* What the conversation has measured of its way; ZR_E_missing when it is not open. */
+int zr_lane_conv_estimated(const zr_lane *lane, uint32_t conv, zr_kcp_estimates *estimates);
+/* As zr_kcp_counted; NULL when it is not open. */
+const zr_kcp_counts *zr_lane_conv_counted(const zr_lane *lane, uint32_t conv);
 
 /* One datagram. Consumes `pkt`. ZR_OK, or ZR_E_dropped after counting exactly one link drop. */
 int zr_lane_input(zr_lane *lane, zr_pkt *pkt, const zr_addr *from, zr_ns_t now);
@@ -98,8 +110,11 @@ int zr_lane_recv_bytes(zr_lane *lane, uint32_t conv, uint8_t *to, size_t size);
 /* A segment for a conversation that is not open was dropped: who and which; true at most once per 100 ms. */
 bool zr_lane_unknown(zr_lane *lane, uint32_t *session, uint32_t *conv);
 
-/* As zr_kcp_send / zr_kcp_send_bytes; ZR_E_missing when the conversation is not open. */
+/* As zr_kcp_send, _send_within, _send_bytes; ZR_E_missing when the conversation is not open. zr_lane_send: within the
+ * lane's deadline. */
 int zr_lane_send(zr_lane *lane, uint32_t conv, const uint8_t *head, size_t head_len, const zr_slice *body, zr_ns_t now);
+int zr_lane_send_within(zr_lane *lane, uint32_t conv, const uint8_t *head, size_t head_len, const zr_slice *body,
+                        uint16_t deadline_ms, zr_ns_t now);
 int zr_lane_send_bytes(zr_lane *lane, uint32_t conv, const uint8_t *data, size_t len, zr_ns_t now);
 
 /* When on_deadline must be called; 0 while output is owed. */

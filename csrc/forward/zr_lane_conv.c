@@ -41,6 +41,13 @@ static void fold(zr_lane *lane, zr_lane_conv *conv)
     FOLD(duplicates);
     FOLD(acks_sent);
     FOLD(window_drops);
+    FOLD(copies);
+    FOLD(spurious);
+    FOLD(expired);
+    FOLD(holes);
+    FOLD(late);
+    FOLD(conflict);
+    FOLD(ack_ts);
 #undef FOLD
     conv->folded = *counted;
 }
@@ -82,9 +89,12 @@ int zr_lane_conv_open(zr_lane *lane, uint32_t slot, uint32_t id, uint8_t peer_la
 
     zr_lane_conv *conv = ZR_LIST_FIRST(&lane->convs_free, zr_lane_conv, node);
     uint32_t handle = (uint32_t)(conv - lane->convs);
-    zr_kcp_conf conf = zr_kcp_conf_turbo(id);
+    zr_kcp_conf conf = kind == ZR_CONV_MEDIA ? zr_kcp_conf_media(id) : zr_kcp_conf_control(id);
     conf.mtu = session->conf.mtu;
     conf.snd_wnd = conf.rcv_wnd = lane->conf.window;
+    conf.plan = &lane->plan;
+    if (kind == ZR_CONV_MEDIA)
+        conf.deadline_ms = lane->conf.deadline_ms;
     conf.fragments_max = kind == ZR_CONV_MEDIA ? MEDIA_FRAGMENTS : ZR_KCP_FRAGMENTS_MAX;
     int rc = zr_kcp_init(&conv->kcp, &conf, &lane->blocks, lane->pool, now);
     if (rc < 0)
@@ -160,6 +170,22 @@ void zr_lane_conv_close(zr_lane *lane, uint32_t handle)
     zr_lane_gauge(lane);
 }
 
+int zr_lane_conv_estimated(const zr_lane *lane, uint32_t handle, zr_kcp_estimates *estimates)
+{
+    const zr_lane_conv *conv = zr_lane_conv_at(lane, handle);
+
+    if (conv == NULL)
+        return ZR_E_missing;
+    *estimates = zr_kcp_estimated(&conv->kcp);
+    return ZR_OK;
+}
+
+const zr_kcp_counts *zr_lane_conv_counted(const zr_lane *lane, uint32_t handle)
+{
+    const zr_lane_conv *conv = zr_lane_conv_at(lane, handle);
+    return conv == NULL ? NULL : zr_kcp_counted(&conv->kcp);
+}
+
 /* Views of the next message, 0 of a control message that waits to be copied; ZR_E_again: none. */
 static int next_message(zr_lane_conv *conv, zr_slice views[2])
 {
@@ -220,11 +246,17 @@ bool zr_lane_unknown(zr_lane *lane, uint32_t *session, uint32_t *conv)
 int zr_lane_send(zr_lane *lane, uint32_t handle, const uint8_t *head, size_t head_len, const zr_slice *body,
                  zr_ns_t now)
 {
+    return zr_lane_send_within(lane, handle, head, head_len, body, lane->conf.deadline_ms, now);
+}
+
+int zr_lane_send_within(zr_lane *lane, uint32_t handle, const uint8_t *head, size_t head_len, const zr_slice *body,
+                        uint16_t deadline_ms, zr_ns_t now)
+{
     zr_lane_conv *conv = zr_lane_conv_at(lane, handle);
 
     if (conv == NULL)
         return ZR_E_missing;
-    int rc = zr_kcp_send(&conv->kcp, head, head_len, body, now);
+    int rc = zr_kcp_send_within(&conv->kcp, head, head_len, body, deadline_ms, now);
     zr_lane_conv_touch(lane, conv);
     return rc;
 }

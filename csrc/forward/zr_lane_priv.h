@@ -95,6 +95,7 @@ struct zr_lane {
         zr_ns_t rest; /* nothing is told before */
     } unknown;
     zr_wheel wheel;
+    zr_kcp_plan plan; /* of every conversation */
 };
 
 /* Between a free list and its owner's. */

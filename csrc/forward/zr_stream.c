@@ -44,13 +44,15 @@ void zr_stream_restart(zr_stream *stream, bool local, uint64_t epoch, uint32_t n
     stream->track_count = 0;
     stream->pli = 0;
     stream->epoch = epoch;
-    stream->next = FIRST_LAP + number;
+    stream->next = stream->whole = stream->waited = stream->waiting = FIRST_LAP + number;
+    stream->looked_ns = 0;
     stream->last_ns = 0;
     for (unsigned i = 0; i < ZR_TRACKS_MAX; i++)
         stream->tracks[i] = (zr_track){ .used = false };
     zr_win_init(&stream->window);
     put_row(&stream->row->epoch, epoch);
     put_row(&stream->row->next_number, number);
+    put_row(&stream->row->resume_number, number);
     put_row(&stream->row->first_ns, 0);
     put_row(&stream->row->last_ns, 0);
 }
@@ -120,16 +122,55 @@ int zr_stream_look(const zr_stream *stream, uint32_t number, enum zr_drop_id *dr
     }
 }
 
-void zr_stream_mark(zr_stream *stream, uint32_t number)
+bool zr_stream_mark(zr_stream *stream, uint32_t number)
 {
     uint64_t n = zr_seq_unwrap(stream->next, number);
-    bool first = stream->window.top == 0;
+    bool first = stream->window.top == 0, newest = first || n >= stream->next;
 
+    if (first && n < stream->whole)
+        stream->whole = stream->waited = stream->waiting = n;
     (void)zr_win_mark(&stream->window, n);
-    if (!first && n > stream->next)
-        zr_stat_bump(&stream->row->gaps, 1);
-    if (first || n >= stream->next)
+    if (newest)
         stream->next = n + 1;
+    return newest;
+}
+
+bool zr_stream_lacks(const zr_stream *stream, uint32_t number)
+{
+    return stream->whole < zr_seq_unwrap(stream->next, number);
+}
+
+static bool taken(const zr_stream *stream, uint64_t n)
+{
+    return zr_win_look(&stream->window, n) == ZR_WIN_SEEN;
+}
+
+/* Gives up what is missing below `waited`: one gap for each stretch. */
+static void pass_over(zr_stream *stream)
+{
+    if (stream->waited > stream->whole + ZR_WIN) /* the origin's numbers jumped; the window knows no more than this */
+        stream->whole = stream->waited - ZR_WIN;
+    while (stream->whole < stream->waited) {
+        zr_stat_bump(&stream->row->gaps, !taken(stream, stream->whole));
+        while (stream->whole < stream->waited && !taken(stream, stream->whole))
+            stream->whole++;
+        while (stream->whole < stream->waited && taken(stream, stream->whole))
+            stream->whole++;
+    }
+}
+
+/* From where a new parent is asked to go on: packets overtake each other, so what is missing below the newest number
+ * may still have been on its way when the old parent went. */
+static void look_for_holes(zr_stream *stream, zr_ns_t now)
+{
+    if (now - stream->looked_ns >= ZR_HOLE_WAIT) {
+        stream->waited = stream->waiting;
+        stream->waiting = stream->next;
+        stream->looked_ns = now;
+        pass_over(stream);
+    }
+    while (stream->whole < stream->next && taken(stream, stream->whole))
+        stream->whole++;
 }
 
 void zr_stream_classify(zr_track *track, zr_item *item)
@@ -158,6 +199,11 @@ void zr_stream_count(zr_stream *stream, const zr_item *item, zr_ns_t now)
     zr_stat_bump(&row->packets, 1);
     zr_stat_bump(&row->bytes, item->slice.len);
     put_row(&row->next_number, (uint32_t)stream->next);
+    if (stream->local)
+        stream->whole = stream->next;
+    else
+        look_for_holes(stream, now);
+    put_row(&row->resume_number, (uint32_t)stream->whole);
     if (zr_item_is_rtcp(item))
         return;
     if ((item->media.flags & ZR_MEDIA_KEY) != 0)

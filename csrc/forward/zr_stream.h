@@ -15,6 +15,7 @@
 #include "stat/zr_stat.h"
 
 #define ZR_STALL        ZR_MS(200)
+#define ZR_HOLE_WAIT    ZR_MS(500) /* once to twice this long, a missing number is asked for when the parent changes */
 #define ZR_INGRESS_NONE UINT32_MAX
 
 struct zr_sub;
@@ -45,7 +46,10 @@ typedef struct zr_stream {
     uint16_t pli;        /* bit per track: a PLI is to be sent to the publisher */
     uint32_t slot, ingress;
     uint64_t epoch;
-    uint64_t next; /* local: the next number; pulled: one above the highest seen. Unwrapped */
+    uint64_t next;            /* local: the next number; pulled: one above the highest seen. Unwrapped */
+    uint64_t whole;           /* pulled: every number below is here or was missing for too long */
+    uint64_t waited, waiting; /* pulled: `next` at the last two looks, ZR_HOLE_WAIT apart or more */
+    zr_ns_t looked_ns;
     uint64_t ordinal;
     zr_ns_t last_ns;                  /* of RTP */
     zr_itemq turn;                    /* accepted, not yet fanned out */
@@ -78,8 +82,10 @@ int zr_stream_by_ssrc(const zr_stream *stream, uint32_t ssrc);
 uint32_t zr_stream_take_number(zr_stream *stream);
 /* Pulled: is this number new? ZR_OK, or ZR_E_dropped with *drop late or duplicate. Changes nothing. */
 int zr_stream_look(const zr_stream *stream, uint32_t number, enum zr_drop_id *drop);
-/* Pulled: it is taken. */
-void zr_stream_mark(zr_stream *stream, uint32_t number);
+/* Pulled: it is taken. True: the newest of all so far. */
+bool zr_stream_mark(zr_stream *stream, uint32_t number);
+/* Pulled: is a number below this one missing, and not for too long yet? */
+bool zr_stream_lacks(const zr_stream *stream, uint32_t number);
 /* Marks at the origin: key frames begin once per RTP timestamp, and every packet of one has drop class 3. */
 void zr_stream_classify(zr_track *track, zr_item *item);
 

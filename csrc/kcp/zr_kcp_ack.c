@@ -52,20 +52,24 @@ bool zr_kcp_acks_recent(const zr_kcp_acks *acks, const zr_kcp_blocks *blocks, ui
     return false;
 }
 
-/* Over the holes that single ACKs have left, to the first segment still in flight. */
-static void shrink(zr_kcp *kcp)
+static void settle(zr_kcp *kcp, uint32_t sn, zr_kcp_slot *slot, const uint32_t *ts, uint32_t ms)
 {
-    kcp->snd_una = zr_kcp_slot_next(kcp->blocks, &kcp->snd, kcp->snd_una, kcp->snd_nxt);
+    kcp->rules->settled(kcp, sn, slot, ts, ms);
+    zr_kcp_snd_drop(kcp, sn, slot);
 }
 
-void zr_kcp_on_una(zr_kcp *kcp, uint32_t una)
+void zr_kcp_on_una(zr_kcp *kcp, uint32_t una, uint32_t ms)
 {
     if (zr_seq_before(kcp->snd_nxt, una))
         una = kcp->snd_nxt; /* only without hardening: zr_kcp_judge refuses it */
-    for (uint32_t sn = zr_kcp_slot_next(kcp->blocks, &kcp->snd, kcp->snd_una, una); zr_seq_before(sn, una);
-         sn = zr_kcp_slot_next(kcp->blocks, &kcp->snd, sn + 1, una))
-        zr_kcp_snd_drop(kcp, sn);
-    shrink(kcp);
+
+    for (uint32_t sn = kcp->snd_una; sn != una; sn++) { /* no further than the window, and mostly there */
+        zr_kcp_slot *slot = zr_kcp_slot_at(kcp->blocks, &kcp->snd, sn);
+        if (slot != NULL)
+            settle(kcp, sn, slot, NULL, ms);
+    }
+    kcp->snd_una = una;
+    zr_kcp_snd_shrink(kcp);
 }
 
 /* Hardened, a sample counts only for a segment in flight and a time at which we sent it: a repeated ACK is none. */
@@ -76,21 +80,26 @@ void zr_kcp_sample(zr_kcp *kcp, uint32_t sn, uint32_t ts, uint32_t ms)
     if (kcp->conf.harden) {
         bool in_flight = !zr_seq_before(sn, kcp->snd_una) && zr_seq_before(sn, kcp->snd_nxt);
         const zr_kcp_slot *slot = in_flight ? zr_kcp_slot_at(kcp->blocks, &kcp->snd, sn) : NULL;
-        if (slot == NULL || !zr_kcp_loss_sent_at(slot, ts) || rtt > ZR_KCP_RTT_SANE)
+        if (slot == NULL)
             return;
+        if (rtt < 0 || rtt > ZR_KCP_RTT_SANE || !kcp->rules->sent_at(slot, ts)) {
+            kcp->counts.ack_ts++;
+            return;
+        }
     }
     if (rtt >= 0)
-        zr_kcp_on_rtt(kcp, rtt);
+        kcp->rules->rtt(kcp, ts, rtt, ms);
 }
 
-void zr_kcp_on_ack(zr_kcp *kcp, uint32_t sn, uint32_t ts)
+void zr_kcp_on_ack(zr_kcp *kcp, uint32_t sn, uint32_t ts, uint32_t ms)
 {
-    bool known = !zr_seq_before(sn, kcp->snd_una) && zr_seq_before(sn, kcp->snd_nxt) &&
-                 zr_kcp_slot_at(kcp->blocks, &kcp->snd, sn) != NULL;
+    bool known = !zr_seq_before(sn, kcp->snd_una) && zr_seq_before(sn, kcp->snd_nxt);
+    zr_kcp_slot *slot = known ? zr_kcp_slot_at(kcp->blocks, &kcp->snd, sn) : NULL;
 
-    if (known) {
-        zr_kcp_snd_drop(kcp, sn);
-        shrink(kcp);
+    if (slot != NULL) {
+        settle(kcp, sn, slot, &ts, ms);
+        if (sn == kcp->snd_una)
+            zr_kcp_snd_shrink(kcp);
     } else if (kcp->conf.harden) {
         return; /* repeated: no second sign that something before it is missing */
     }
@@ -103,44 +112,7 @@ void zr_kcp_on_ack(zr_kcp *kcp, uint32_t sn, uint32_t ts)
     kcp->in.acked = true;
 }
 
-/* What was acknowledged before and una still does not cover, behind the new ones and as far as there is room. */
-static void repeat_told(zr_kcp *kcp, zr_pack *pack, zr_seg ack)
-{
-    zr_kcp_told *told = &kcp->told;
-    bool any = false;
-
-    for (uint32_t i = 1; i <= ZR_MIN(told->count, ZR_KCP_TOLD); i++) {
-        uint32_t at = (told->count - i) % ZR_KCP_TOLD;
-        if (told->left[at] == 0 || zr_seq_before(told->ring[at].sn, kcp->rcv_nxt))
-            continue;
-        any = true;
-        ack.sn = told->ring[at].sn;
-        ack.ts = told->ring[at].ts;
-        if (zr_pack_put(pack, &ack, NULL, 0, NULL, 0) != ZR_OK)
-            return;
-        told->left[at]--;
-    }
-    if (!any)
-        told->count = 0;
-}
-
-static void note_told(zr_kcp *kcp, uint32_t ms)
-{
-    zr_kcp_told *told = &kcp->told;
-    uint32_t from = kcp->acks.count - ZR_MIN(kcp->acks.count, ZR_KCP_TOLD);
-
-    for (uint32_t i = from; i < kcp->acks.count; i++) {
-        const zr_kcp_ack *ack = zr_kcp_acks_at(&kcp->acks, kcp->blocks, i);
-        if (zr_seq_before(ack->sn, kcp->rcv_nxt))
-            continue;
-        told->left[told->count % ZR_KCP_TOLD] = ZR_KCP_TOLD_TIMES;
-        told->ring[told->count++ % ZR_KCP_TOLD] = *ack;
-    }
-    told->again = kcp->now < told->lossy_until;
-    told->again_at = ms + ZR_KCP_AGAIN_MS;
-}
-
-int zr_kcp_put_acks(zr_kcp *kcp, zr_pack *pack, zr_seg *last, uint32_t ms)
+int zr_kcp_put_acks(zr_kcp *kcp, zr_pack *pack, zr_seg *last)
 {
     while (kcp->acks.next < kcp->acks.count) {
         const zr_kcp_ack *ack = zr_kcp_acks_at(&kcp->acks, kcp->blocks, kcp->acks.next);
@@ -151,26 +123,7 @@ int zr_kcp_put_acks(zr_kcp *kcp, zr_pack *pack, zr_seg *last, uint32_t ms)
         kcp->acks.next++;
         kcp->counts.acks_sent++;
     }
-    if (kcp->acks.count == 0)
-        return ZR_OK;
-    if (kcp->conf.flush_at_once) {
-        repeat_told(kcp, pack, *last);
-        note_told(kcp, ms);
-    }
-    zr_kcp_acks_clear(&kcp->acks, kcp->blocks);
+    if (kcp->acks.count > 0)
+        zr_kcp_acks_clear(&kcp->acks, kcp->blocks);
     return ZR_OK;
-}
-
-bool zr_kcp_again_due(const zr_kcp *kcp, uint32_t ms)
-{
-    return kcp->told.again && !zr_seq_before(ms, kcp->told.again_at);
-}
-
-void zr_kcp_tell_again(zr_kcp *kcp, zr_pack *pack, const zr_seg *ack, uint32_t ms)
-{
-    if (!zr_kcp_again_due(kcp, ms))
-        return;
-    kcp->told.again = false;
-    kcp->probe |= ZR_KCP_TELL;
-    repeat_told(kcp, pack, *ack);
 }

@@ -1,8 +1,7 @@
 #include "base/zr_err.h"
 #include "kcp/zr_kcp_priv.h"
 
-#define BLOCK_BYTES (ZR_KCP_BLOCK * 64u)
-#define FREE_END    UINT32_MAX
+#define FREE_END UINT32_MAX
 
 static size_t infos_bytes(uint32_t count)
 {
@@ -11,14 +10,14 @@ static size_t infos_bytes(uint32_t count)
 
 size_t zr_kcp_blocks_bytes(uint32_t count)
 {
-    return infos_bytes(count) + (size_t)count * BLOCK_BYTES;
+    return infos_bytes(count) + (size_t)count * ZR_KCP_BLOCK_BYTES;
 }
 
 int zr_kcp_blocks_init(zr_kcp_blocks *blocks, void *mem, uint32_t count)
 {
     if (count == 0 || count >= ZR_KCP_NONE || (uintptr_t)mem % ZR_CACHELINE != 0)
         return ZR_E_inval;
-    *blocks = (zr_kcp_blocks){ .mem = mem, .count = count };
+    *blocks = (zr_kcp_blocks){ .infos = mem, .slots = (uint8_t *)mem + infos_bytes(count), .count = count };
     zr_kcp_block_info *infos = zr_kcp_block_infos(blocks);
     for (uint32_t i = 0; i < count; i++)
         infos[i] = (zr_kcp_block_info){ .next = i + 1 < count ? i + 1 : FREE_END };
@@ -59,40 +58,34 @@ void zr_kcp_block_give(zr_kcp_blocks *blocks, uint32_t block)
     blocks->in_use--;
 }
 
-void *zr_kcp_block_mem(const zr_kcp_blocks *blocks, uint32_t block)
-{
-    return (uint8_t *)blocks->mem + infos_bytes(blocks->count) + (size_t)block * BLOCK_BYTES;
-}
-
 void zr_kcp_table_init(zr_kcp_table *table)
 {
     for (uint32_t i = 0; i < ZR_KCP_TABLE; i++)
         table->block[i] = ZR_KCP_NONE;
 }
 
-zr_kcp_slot *zr_kcp_slot_take(zr_kcp_blocks *blocks, zr_kcp_table *table, uint32_t sn)
+uint32_t zr_kcp_slots_taken(const zr_kcp_blocks *blocks, const zr_kcp_table *table, uint32_t sn, uint32_t end)
 {
-    uint16_t *block = &table->block[sn / ZR_KCP_BLOCK % ZR_KCP_TABLE];
-
-    if (*block == ZR_KCP_NONE) {
-        *block = (uint16_t)zr_kcp_block_take(blocks);
-        if (*block == ZR_KCP_NONE)
-            return NULL;
+    uint32_t n = 0;
+    while ((sn = zr_kcp_slot_next(blocks, table, sn, end)) != end) {
+        sn++;
+        n++;
     }
-    zr_kcp_block_infos(blocks)[*block].used |= (uint64_t)1 << sn % ZR_KCP_BLOCK;
-    return (zr_kcp_slot *)zr_kcp_block_mem(blocks, *block) + sn % ZR_KCP_BLOCK;
+    return n;
 }
 
-void zr_kcp_slot_give(zr_kcp_blocks *blocks, zr_kcp_table *table, uint32_t sn)
+uint32_t zr_kcp_slots_anywhere(const zr_kcp_blocks *blocks, const zr_kcp_table *table)
 {
-    uint16_t *block = &table->block[sn / ZR_KCP_BLOCK % ZR_KCP_TABLE];
-    uint64_t *used = &zr_kcp_block_infos(blocks)[*block].used;
-
-    *used &= ~((uint64_t)1 << sn % ZR_KCP_BLOCK);
-    if (*used == 0) {
-        zr_kcp_block_give(blocks, *block);
-        *block = ZR_KCP_NONE;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < ZR_KCP_TABLE; i++) {
+        uint32_t block = table->block[i];
+        if (block == ZR_KCP_NONE)
+            continue;
+        if (block >= blocks->count || zr_kcp_block_infos(blocks)[block].used == 0)
+            return UINT32_MAX;
+        n += (uint32_t)__builtin_popcountll(zr_kcp_block_infos(blocks)[block].used);
     }
+    return n;
 }
 
 /* A window of nearly 8192 has its first and its last segments in one block; what is found past `end` is the former. */

@@ -13,8 +13,13 @@
  * taken is one 64-bit word per block (zr_kcp_block_info), so that a fresh block needs no clearing and a scan skips the
  * holes of acknowledged segments. 8192 divides 2^32: nothing special happens at the wrap.
  *
- * Sources: zr_kcp_snd.c queue -> segments; zr_kcp_rcv.c segments -> messages; zr_kcp_ack.c una, ACKs both ways;
- * zr_kcp_loss.c when to send again (the only place that knows); zr_kcp_rto.c RTT; zr_kcp_cc.c congestion window.
+ * The two profiles are tables of functions, so that neither is littered with the other's conditions:
+ *
+ *   zr_kcp_rules      when to send again, what to acknowledge      zr_kcp_stock.c        zr_kcp_media.h, zr_kcp_tell.c
+ *   zr_kcp_delivery   what a PUSH becomes                          zr_kcp_order.c        zr_kcp_first.c
+ *
+ * Shared: zr_kcp_snd.c queue -> segments; zr_kcp_rcv.c input and recv; zr_kcp_ack.c una, ACKs, RTT samples;
+ * zr_kcp_blocks.c slots. Stock only: zr_kcp_rto.c, zr_kcp_cc.c. Media only: zr_kcp_path.c, zr_kcp_plan.c.
  */
 #ifndef ZR_KCP_PRIV_H
 #define ZR_KCP_PRIV_H
@@ -22,10 +27,13 @@
 #include "coll/zr_seq.h"
 #include "kcp/zr_kcp.h"
 #include "kcp/zr_kcp_cc.h"
+#include "kcp/zr_kcp_path.h"
+#include "kcp/zr_kcp_plan.h"
 
 #define ZR_KCP_TABLE      (ZR_KCP_WND_MAX / ZR_KCP_BLOCK)
 #define ZR_KCP_NONE       0xFFFFu /* no block */
 #define ZR_KCP_SEGS_MAX   127u    /* of a message we send */
+#define ZR_KCP_TAIL       1021u   /* first arrival: bytes of the second of two segments (zr_kcp_first.c) */
 #define ZR_KCP_RTO_MAX    60000u
 #define ZR_KCP_FAST_LIMIT 5u /* fast resends stop after this many transmissions */
 #define ZR_KCP_DEAD_LINK  20u
@@ -39,11 +47,36 @@ typedef struct zr_kcp_slot {
     uint16_t off, len;
     uint8_t frg, head_len;
     uint8_t head[ZR_KCP_HEAD_MAX];
-    uint32_t ts, resend_at, rto; /* ms: last sent, to be sent again, its own time-out */
-    uint32_t fastack, xmit;
+    bool piece;  /* not the first segment of its message */
+    uint32_t ts; /* ms: last sent */
+    union {
+        struct {
+            uint32_t resend_at, rto; /* ms: to be sent again, its own time-out */
+            uint32_t fastack, xmit;
+        } stock;
+        struct {
+            uint32_t due;            /* ms: copying: of the next copy; waiting: what its silence is counted from */
+            uint32_t first, give_up; /* ms: first sent; deadline, unless `endless` */
+            uint16_t second;         /* ms from `first` to the second attempt; 0: there was none */
+            uint16_t next, prev;     /* in kcp->media.waiting or .copying, by sn % 8192 */
+            uint8_t first_copies;    /* of the first attempt */
+            uint8_t left, wanted;    /* copies of this attempt still to go; copies to go after it, by the plan */
+            uint8_t attempts, flags;
+            uint8_t spread; /* ms from the first to the latest copy of this attempt */
+        } media;
+        struct {
+            uint16_t next; /* first arrival: the ready list */
+            bool held;     /* a piece that waits for its other half */
+        } rcv;
+    };
 } zr_kcp_slot;
 
+/* slot->media.flags: no deadline; in `copying`, not in `waiting`; in one of the two, not fresh */
+enum { ZR_KCP_ENDLESS = 1, ZR_KCP_COPYING = 2, ZR_KCP_LISTED = 4 };
+
 _Static_assert(sizeof(zr_kcp_slot) <= 64, "a slot is a cache line");
+
+#define ZR_KCP_BLOCK_BYTES (ZR_KCP_BLOCK * 64u)
 
 typedef struct zr_kcp_block_info {
     uint64_t used; /* bit i: slot i is taken */
@@ -70,42 +103,86 @@ typedef struct zr_kcp_acks {
     zr_kcp_ack first[ZR_KCP_ACKS_INLINE];
 } zr_kcp_acks;
 
-/* At once only: an ACK datagram is small, and losing it makes the peer resend all that it acknowledged. So the next
- * datagrams repeat what una does not cover, and while the path is known to lose, a silent one is followed by a WINS,
- * whose una covers the rest. */
-#define ZR_KCP_TOLD       16u
-#define ZR_KCP_TOLD_TIMES 2u        /* how often an ACK is repeated */
-#define ZR_KCP_AGAIN_MS   6u        /* silence before the WINS */
-#define ZR_KCP_LOSSY      ZR_SEC(1) /* after the last sign of loss */
+/* Segments in flight in the order of their last transmission: indexes sn % 8192, ZR_KCP_NONE at the ends. */
+typedef struct zr_kcp_line {
+    uint16_t head, tail;
+} zr_kcp_line;
 
-typedef struct zr_kcp_told {
-    zr_kcp_ack ring[ZR_KCP_TOLD];
-    uint8_t left[ZR_KCP_TOLD]; /* repeats */
-    uint32_t count;            /* since none was left to repeat */
-    bool again;                /* the WINS is to go at again_at, ms */
-    uint32_t again_at;
-    zr_ns_t lossy_until;
-} zr_kcp_told;
+/* How the next first transmission is made, when `left` ms remain before its deadline. */
+typedef struct zr_kcp_start {
+    bool valid;
+    uint8_t copies, wanted; /* now; in all */
+    int32_t earn;           /* 1/1024 of its bytes: what it adds to the credit */
+    uint32_t left, version; /* for this it holds */
+} zr_kcp_start;
+
+/* Media, sending. */
+typedef struct zr_kcp_media {
+    zr_kcp_line waiting, copying; /* for an ACK; for the next copy of the same attempt */
+    uint32_t fresh;               /* nothing before it was sent only once */
+    uint32_t in_flight;
+    uint32_t arrived, settled_bytes; /* fresh segments, and bytes, acknowledged by the datagram at hand */
+    zr_kcp_start start;
+    bool any_acked;
+    uint32_t newest;                           /* ms: the latest transmission known to have arrived */
+    uint32_t quiet;                            /* ms since when nothing was heard though something is in flight */
+    bool dark;                                 /* for too long: only probes go out again */
+    uint32_t probe_at, probe_wait, trickle_at; /* ms */
+    int32_t credit;                            /* bytes that repair may still spend */
+    uint32_t pace_from, paced, slice;          /* ms; packets sent in this slice of 2 ms; packets that may be */
+    zr_kcp_path path;
+} zr_kcp_media;
+
+/* Media, acknowledging: zr_kcp_tell.c. */
+typedef struct zr_kcp_tell {
+    uint16_t heard;     /* a block: struct zr_kcp_heard; ZR_KCP_NONE while everything came in order */
+    bool owed;          /* something arrived since the last ACK */
+    bool armed;         /* a repeat goes at `at`, ms */
+    bool fresh;         /* what una says is new since then: to be repeated */
+    uint8_t una_left;   /* repeats of what una says */
+    bool first_una;     /* the first WINS about it is in kcp->probe */
+    bool cut, said;     /* a full batch cut what is being said; it had an ACK in it */
+    uint8_t later_left; /* ACKs that may still ride along */
+    uint32_t next;      /* of the ring, from the newest down: said up to here */
+    uint32_t at;
+    zr_kcp_ack last;  /* of the newest arrival */
+    uint32_t bad_ppm; /* arrivals that show loss */
+} zr_kcp_tell;
 
 struct zr_kcp {
     zr_kcp_conf conf;
     zr_kcp_blocks *blocks;
     zr_pool *pool;
-    const zr_kcp_cc *cc;
-    zr_ns_t now; /* of the last call */
+    const zr_kcp_cc *cc; /* NULL: media, nothing but the windows limits */
+    const struct zr_kcp_rules *rules;
+    const struct zr_kcp_delivery *delivery;
+    zr_ns_t now;   /* of the last call */
+    zr_ns_t heard; /* of the last datagram; 0: never */
 
     uint32_t mss;
+    uint16_t wnd;                                /* what every segment of the output at hand says */
     uint32_t snd_una, snd_nxt, snd_end, snd_max; /* snd_end - snd_una <= snd_max */
     uint32_t snd_held;                           /* taken slots of [snd_una, snd_end) */
-    uint32_t rmt_wnd;
-    uint32_t rcv_head, rcv_nxt;
+    uint32_t rmt_wnd, peer_una;                  /* of the newest segment heard */
+    uint32_t rcv_head, rcv_nxt;                  /* in order: [rcv_head, rcv_nxt) waits for recv */
+    uint32_t rcv_top;                            /* behind the highest number that arrived */
+    struct {                                     /* first arrival */
+        uint16_t head, tail;                     /* complete messages that wait for recv, by sn % 8192 */
+        uint32_t count;
+        uint32_t held; /* halves of messages */
+        uint32_t gaps; /* passed over so far */
+        struct {
+            uint32_t from, to;
+        } given_up[8]; /* the newest gaps that were passed over */
+    } ready;
+    uint32_t tail; /* media: length of the second of two segments */
 
     int32_t srtt, rttvar; /* ms */
     uint32_t rto, rto_min;
-    uint32_t backoff_max; /* ms a segment's own time-out grows to; UINT32_MAX: no bound, as stock */
 
     uint32_t cwnd, incr, ssthresh; /* incr: bytes */
 
+    /* Stock. */
     uint32_t resend_at;         /* earliest of the segments in flight; meaningless when there is none */
     bool resend_any;            /* something is in flight */
     bool fast_due;              /* some segment qualifies for fast resend */
@@ -113,6 +190,8 @@ struct zr_kcp {
 
     uint8_t probe;           /* ZR_KCP_ASK | ZR_KCP_TELL */
     bool updated, flush_due; /* grid only */
+    bool cut;                /* grid only: a full batch cut the flush short, before segment `scanned` */
+    uint32_t scanned;
     uint32_t ts_flush;
     uint32_t probe_wait, ts_probe, probe_first, probe_max;
     uint32_t state; /* 0, or ~0 once a segment went out 20 times: informative, as in stock */
@@ -128,12 +207,19 @@ struct zr_kcp {
     } in;
 
     zr_kcp_acks acks;
-    zr_kcp_told told;
+    zr_kcp_media media;
+    zr_kcp_tell tell;
     zr_kcp_table snd, rcv;
     zr_kcp_counts counts;
 };
 
 _Static_assert(sizeof(struct zr_kcp) <= 2048, "an idle conversation costs at most 2 KiB");
+
+/* What waits for recv: the advertised window shrinks by it. */
+static inline uint32_t zr_kcp_queued(const zr_kcp *kcp)
+{
+    return kcp->tail != 0 ? kcp->ready.count : kcp->rcv_nxt - kcp->rcv_head;
+}
 
 static inline uint32_t zr_kcp_ms(zr_ns_t now)
 {
@@ -149,16 +235,27 @@ static inline zr_ns_t zr_kcp_ns(zr_ns_t now, uint32_t ms)
 /* zr_kcp_blocks.c */
 uint32_t zr_kcp_block_take(zr_kcp_blocks *blocks); /* ZR_KCP_NONE and a count when exhausted */
 void zr_kcp_block_give(zr_kcp_blocks *blocks, uint32_t block);
-void *zr_kcp_block_mem(const zr_kcp_blocks *blocks, uint32_t block);
+void zr_kcp_table_init(zr_kcp_table *table);
+
+static inline void *zr_kcp_block_mem(const zr_kcp_blocks *blocks, uint32_t block)
+{
+    return blocks->slots + (size_t)block * ZR_KCP_BLOCK_BYTES;
+}
 
 static inline zr_kcp_block_info *zr_kcp_block_infos(const zr_kcp_blocks *blocks)
 {
-    return blocks->mem;
+    return blocks->infos;
 }
 
 static inline uint32_t zr_kcp_block_of(const zr_kcp_table *table, uint32_t sn)
 {
     return table->block[sn / ZR_KCP_BLOCK % ZR_KCP_TABLE];
+}
+
+/* The place of `sn`'s slot in a block that is there, taken or not. */
+static inline zr_kcp_slot *zr_kcp_slot_in(const zr_kcp_blocks *blocks, uint32_t block, uint32_t sn)
+{
+    return (zr_kcp_slot *)(void *)(blocks->slots + ((size_t)block * ZR_KCP_BLOCK + sn % ZR_KCP_BLOCK) * 64);
 }
 
 /* The slot of `sn`, or NULL when it is empty. */
@@ -167,24 +264,122 @@ static inline zr_kcp_slot *zr_kcp_slot_at(const zr_kcp_blocks *blocks, const zr_
     uint32_t block = zr_kcp_block_of(table, sn);
     if (block == ZR_KCP_NONE || (zr_kcp_block_infos(blocks)[block].used >> sn % ZR_KCP_BLOCK & 1) == 0)
         return NULL;
-    return (zr_kcp_slot *)zr_kcp_block_mem(blocks, block) + sn % ZR_KCP_BLOCK;
+    return zr_kcp_slot_in(blocks, block, sn);
 }
 
-void zr_kcp_table_init(zr_kcp_table *table);
+/* The slot of `sn`, which is known to be taken. */
+static inline zr_kcp_slot *zr_kcp_slot_of(const zr_kcp_blocks *blocks, const zr_kcp_table *table, uint32_t sn)
+{
+    return zr_kcp_slot_in(blocks, zr_kcp_block_of(table, sn), sn);
+}
+
 /* An empty slot for `sn`, its content undefined; NULL when no block is left. */
-zr_kcp_slot *zr_kcp_slot_take(zr_kcp_blocks *blocks, zr_kcp_table *table, uint32_t sn);
+static inline zr_kcp_slot *zr_kcp_slot_take(zr_kcp_blocks *blocks, zr_kcp_table *table, uint32_t sn)
+{
+    uint16_t *block = &table->block[sn / ZR_KCP_BLOCK % ZR_KCP_TABLE];
+
+    if (*block == ZR_KCP_NONE) {
+        *block = (uint16_t)zr_kcp_block_take(blocks);
+        if (*block == ZR_KCP_NONE)
+            return NULL;
+    }
+    zr_kcp_block_infos(blocks)[*block].used |= (uint64_t)1 << sn % ZR_KCP_BLOCK;
+    return zr_kcp_slot_in(blocks, *block, sn);
+}
+
 /* Empties a taken slot; its packet is the caller's. */
-void zr_kcp_slot_give(zr_kcp_blocks *blocks, zr_kcp_table *table, uint32_t sn);
+static inline void zr_kcp_slot_give(zr_kcp_blocks *blocks, zr_kcp_table *table, uint32_t sn)
+{
+    uint16_t *block = &table->block[sn / ZR_KCP_BLOCK % ZR_KCP_TABLE];
+    uint64_t *used = &zr_kcp_block_infos(blocks)[*block].used;
+
+    *used &= ~((uint64_t)1 << sn % ZR_KCP_BLOCK);
+    if (*used == 0) {
+        zr_kcp_block_give(blocks, *block);
+        *block = ZR_KCP_NONE;
+    }
+}
+
+/* How many slots are taken: of [sn, end); wherever they lie (UINT32_MAX when a block is empty or out of range). */
+uint32_t zr_kcp_slots_taken(const zr_kcp_blocks *blocks, const zr_kcp_table *table, uint32_t sn, uint32_t end);
+uint32_t zr_kcp_slots_anywhere(const zr_kcp_blocks *blocks, const zr_kcp_table *table);
 /* The first taken sn in [sn, end), or `end`. */
 uint32_t zr_kcp_slot_next(const zr_kcp_blocks *blocks, const zr_kcp_table *table, uint32_t sn, uint32_t end);
 
-/* zr_kcp.c. Grid only: the next output flushes whatever the clock says. */
-void zr_kcp_flush(zr_kcp *kcp);
+/* What became of a PUSH. */
+enum zr_kcp_taken {
+    ZR_KCP_NEW,     /* taken */
+    ZR_KCP_KNOWN,   /* held already, or below rcv_nxt: acknowledged again */
+    ZR_KCP_REFUSED, /* no room: not acknowledged */
+};
+
+/* When and what to send again, and what to acknowledge. */
+typedef struct zr_kcp_rules {
+    const char *name;
+    void (*init)(zr_kcp *kcp, uint32_t ms);
+    void (*fini)(zr_kcp *kcp);
+    /* The number from which the send window counts. */
+    uint32_t (*base)(const zr_kcp *kcp);
+    /* A segment joined the queue: stock has no deadlines, 0 is none. */
+    void (*queued)(zr_kcp *kcp, zr_kcp_slot *slot, uint32_t deadline_ms, uint32_t ms);
+    /* The receive window was shut and is open again. */
+    void (*reopened)(zr_kcp *kcp);
+    /* The queue is full: makes room if it can. */
+    void (*purge)(zr_kcp *kcp, uint32_t ms);
+    /* ACKs, and windows told again; `ack` is left at the last one: a stock engine's probes repeat its ts and sn. */
+    int (*acknowledge)(zr_kcp *kcp, zr_pack *pack, zr_seg *ack, uint32_t ms);
+    /* Everything due of what is in flight, then new segments. ZR_OK, or ZR_E_full: call again. */
+    int (*send)(zr_kcp *kcp, zr_pack *pack, uint32_t ms);
+    /* Would acknowledge or send do something? O(1); true may be a false alarm. */
+    bool (*due)(const zr_kcp *kcp, uint32_t ms);
+    /* When `due` may become true by time alone; false: never. */
+    bool (*deadline)(const zr_kcp *kcp, uint32_t *ms);
+    /* A PUSH arrived and was taken (or was here before): it wants an ACK. */
+    void (*arrived)(zr_kcp *kcp, const zr_seg *seg, enum zr_kcp_taken taken, uint32_t ms);
+    /* Could a copy of this segment have been sent at `ts`? */
+    bool (*sent_at)(const zr_kcp_slot *slot, uint32_t ts);
+    void (*rtt)(zr_kcp *kcp, uint32_t ts, int32_t rtt, uint32_t ms);
+    /* A segment in flight is acknowledged and about to be dropped: by an ACK with `ts`, or by una (ts NULL). */
+    void (*settled)(zr_kcp *kcp, uint32_t sn, zr_kcp_slot *slot, const uint32_t *ts, uint32_t ms);
+    /* A datagram with something for this conversation is through; did it acknowledge anything? */
+    void (*heard)(zr_kcp *kcp, bool acked, uint32_t ms);
+    bool (*check)(const zr_kcp *kcp);
+} zr_kcp_rules;
+
+extern const zr_kcp_rules zr_kcp_rules_stock, zr_kcp_rules_media;
+
+/* What a PUSH becomes. */
+typedef struct zr_kcp_delivery {
+    const char *name;
+    enum zr_kcp_taken (*take)(zr_kcp *kcp, const zr_seg *seg, zr_pkt *pkt, uint32_t ms);
+
+    /* Segments of the next complete message, 0 when there is none, and the i-th of them. */
+    uint32_t (*message)(const zr_kcp *kcp);
+    const zr_kcp_slot *(*peek)(const zr_kcp *kcp, uint32_t i);
+    /* The first segment of the queue; its reference passes to the caller. */
+    zr_slice (*consume)(zr_kcp *kcp);
+    /* Gives up holes that are too old. */
+    void (*expire)(zr_kcp *kcp, uint32_t ms);
+    bool (*deadline)(const zr_kcp *kcp, uint32_t *ms);
+    void (*fini)(zr_kcp *kcp);
+    bool (*check)(const zr_kcp *kcp);
+} zr_kcp_delivery;
+
+extern const zr_kcp_delivery zr_kcp_in_order, zr_kcp_first_arrival;
 
 /* zr_kcp_snd.c */
-void zr_kcp_snd_drop(zr_kcp *kcp, uint32_t sn); /* forgets the segment in `sn`'s slot, which is taken */
-bool zr_kcp_snd_admissible(const zr_kcp *kcp);
+void zr_kcp_snd_drop(zr_kcp *kcp, uint32_t sn, const zr_kcp_slot *slot); /* forgets the segment in its slot */
+/* How many queued segments the windows let out now; is it any? */
+uint32_t zr_kcp_snd_room(const zr_kcp *kcp);
+static inline bool zr_kcp_snd_admissible(const zr_kcp *kcp)
+{
+    return kcp->snd_nxt != kcp->snd_end && zr_kcp_snd_room(kcp) > 0;
+}
 void zr_kcp_probe_step(zr_kcp *kcp, uint32_t ms); /* the zero-window timer */
+/* One PUSH into the packer. */
+int zr_kcp_put_push(zr_kcp *kcp, zr_pack *pack, uint32_t sn, zr_kcp_slot *slot, uint32_t ms);
+/* Moves snd_una over the holes that single ACKs have left, to the first segment still in flight. */
+void zr_kcp_snd_shrink(zr_kcp *kcp);
 
 /* zr_kcp_ack.c */
 void zr_kcp_acks_init(zr_kcp_acks *acks, uint32_t max);
@@ -193,31 +388,43 @@ zr_kcp_ack *zr_kcp_acks_at(const zr_kcp_acks *acks, const zr_kcp_blocks *blocks,
 /* False when the list is full: una will tell, or the peer asks again by resending. */
 bool zr_kcp_acks_add(zr_kcp_acks *acks, zr_kcp_blocks *blocks, uint32_t sn, uint32_t ts);
 bool zr_kcp_acks_recent(const zr_kcp_acks *acks, const zr_kcp_blocks *blocks, uint32_t sn);
-void zr_kcp_on_una(zr_kcp *kcp, uint32_t una);
+int zr_kcp_put_acks(zr_kcp *kcp, zr_pack *pack, zr_seg *ack);
+/* una is behind snd_una. */
+void zr_kcp_on_una(zr_kcp *kcp, uint32_t una, uint32_t ms);
 /* The round trip that this ACK shows, if it does; before anything of its datagram's segment is applied. */
 void zr_kcp_sample(zr_kcp *kcp, uint32_t sn, uint32_t ts, uint32_t ms);
-void zr_kcp_on_ack(zr_kcp *kcp, uint32_t sn, uint32_t ts);
-/* Owed ACKs, and after them what is repeated; `ack` is left at the last owed one: a stock engine's probes repeat its ts
- * and sn, and so do ours. */
-int zr_kcp_put_acks(zr_kcp *kcp, zr_pack *pack, zr_seg *ack, uint32_t ms);
-bool zr_kcp_again_due(const zr_kcp *kcp, uint32_t ms);
-void zr_kcp_tell_again(zr_kcp *kcp, zr_pack *pack, const zr_seg *ack, uint32_t ms);
+void zr_kcp_on_ack(zr_kcp *kcp, uint32_t sn, uint32_t ts, uint32_t ms);
+
+/* zr_kcp_rcv.c. Hardened, at most once per ZR_KCP_ANSWER_MS: a question left out is asked again. */
+bool zr_kcp_may_answer(const zr_kcp *kcp, uint32_t *last, uint32_t ms);
+/* A slot of the receive table with the segment in it, its packet held; NULL when no block is left. */
+static inline zr_kcp_slot *zr_kcp_rcv_keep(zr_kcp *kcp, const zr_seg *seg, zr_pkt *pkt)
+{
+    zr_kcp_slot *slot = zr_kcp_slot_take(kcp->blocks, &kcp->rcv, seg->sn);
+    if (slot == NULL)
+        return NULL;
+    zr_pkt_hold(pkt);
+    slot->pkt = pkt;
+    slot->off = (uint16_t)(seg->data - pkt->buf);
+    slot->len = (uint16_t)seg->len;
+    slot->frg = seg->frg;
+    return slot;
+}
+
+/* zr_kcp_tell.c */
+void zr_kcp_tell_init(zr_kcp *kcp);
+void zr_kcp_tell_fini(zr_kcp *kcp);
+void zr_kcp_tell_arrived(zr_kcp *kcp, const zr_seg *seg, enum zr_kcp_taken taken, uint32_t ms);
+int zr_kcp_tell_put(zr_kcp *kcp, zr_pack *pack, zr_seg *ack, uint32_t ms);
+static inline bool zr_kcp_tell_due(const zr_kcp *kcp, uint32_t ms)
+{
+    return kcp->tell.owed || kcp->tell.cut || kcp->tell.first_una ||
+           (kcp->tell.armed && !zr_seq_before(ms, kcp->tell.at));
+}
+/* una moved, or the window opened, without an arrival: say so, and again. */
+void zr_kcp_tell_una(zr_kcp *kcp);
 
 /* zr_kcp_rto.c */
 void zr_kcp_on_rtt(zr_kcp *kcp, int32_t rtt_ms);
-
-/* zr_kcp_loss.c */
-enum zr_kcp_verdict { ZR_KCP_WAIT, ZR_KCP_FIRST, ZR_KCP_TIMEOUT, ZR_KCP_FAST };
-enum zr_kcp_verdict zr_kcp_loss_verdict(const zr_kcp *kcp, const zr_kcp_slot *slot, uint32_t ms);
-/* Is there any segment in flight for which the verdict is not WAIT? O(1). */
-bool zr_kcp_loss_due(const zr_kcp *kcp, uint32_t ms);
-void zr_kcp_loss_sent(zr_kcp *kcp, zr_kcp_slot *slot, enum zr_kcp_verdict verdict, uint32_t ms);
-/* Could a copy of this segment have been sent at `ts`? */
-bool zr_kcp_loss_sent_at(const zr_kcp_slot *slot, uint32_t ts);
-/* After a datagram that acknowledged something. */
-void zr_kcp_loss_acked(zr_kcp *kcp);
-/* The cached due time anew, by a walk over the window. */
-void zr_kcp_loss_rearm(zr_kcp *kcp);
-bool zr_kcp_loss_check(const zr_kcp *kcp);
 
 #endif

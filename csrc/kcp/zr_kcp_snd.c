@@ -20,8 +20,11 @@ static void text_read(const zr_kcp_text *text, size_t at, uint8_t *to, size_t le
         memcpy(to, text->second + (at - text->first_len), len);
 }
 
+/* Above ZR_KCP_SEGS_MAX when the message is too long. */
 static uint32_t segs_for(const zr_kcp *kcp, size_t len)
 {
+    if (kcp->tail != 0 && len > kcp->mss)
+        return len <= (size_t)kcp->mss + kcp->tail ? 2 : UINT32_MAX;
     return (uint32_t)((len + kcp->mss - 1) / kcp->mss);
 }
 
@@ -31,12 +34,19 @@ static void give_back(zr_kcp *kcp, uint32_t sn, uint32_t segs)
         zr_kcp_slot_give(kcp->blocks, &kcp->snd, sn + segs);
 }
 
+static bool has_room(zr_kcp *kcp, uint32_t segs, zr_ns_t now)
+{
+    if (kcp->snd_end - kcp->snd_una + segs > kcp->snd_max)
+        kcp->rules->purge(kcp, zr_kcp_ms(now));
+    return kcp->snd_end - kcp->snd_una + segs <= kcp->snd_max;
+}
+
 /* Takes the slots of `segs` segments behind snd_end, all or none. */
-static int reserve(zr_kcp *kcp, uint32_t segs)
+static int reserve(zr_kcp *kcp, uint32_t segs, uint32_t deadline_ms, zr_ns_t now)
 {
     if (segs > ZR_MIN(ZR_KCP_SEGS_MAX, kcp->snd_max))
         return ZR_E_oversize;
-    if (kcp->snd_end - kcp->snd_una + segs > kcp->snd_max)
+    if (!has_room(kcp, segs, now))
         return ZR_E_full;
     for (uint32_t i = 0; i < segs; i++) {
         zr_kcp_slot *slot = zr_kcp_slot_take(kcp->blocks, &kcp->snd, kcp->snd_end + i);
@@ -44,7 +54,8 @@ static int reserve(zr_kcp *kcp, uint32_t segs)
             give_back(kcp, kcp->snd_end, i);
             return ZR_E_nomem;
         }
-        *slot = (zr_kcp_slot){ .frg = kcp->conf.stream ? 0 : (uint8_t)(segs - 1 - i) };
+        *slot = (zr_kcp_slot){ .frg = kcp->conf.stream ? 0 : (uint8_t)(segs - 1 - i), .piece = i > 0 };
+        kcp->rules->queued(kcp, slot, deadline_ms, zr_kcp_ms(now));
     }
     return ZR_OK;
 }
@@ -59,9 +70,16 @@ static int queue(zr_kcp *kcp, uint32_t segs, zr_ns_t now)
     kcp->snd_end += segs;
     kcp->snd_held += segs;
     kcp->now = now;
-    if (kcp->conf.flush_at_once)
+    if (kcp->rmt_wnd == 0 && kcp->conf.profile == ZR_KCP_MEDIA)
         zr_kcp_probe_step(kcp, zr_kcp_ms(now));
     return ZR_OK;
+}
+
+/* First arrival: a lone second segment must be told from a whole message, so it has a length of its own
+ * (zr_kcp_first.c). Else every segment but the last is full. */
+static size_t first_len(const zr_kcp *kcp, uint32_t segs, size_t total)
+{
+    return kcp->tail != 0 && segs == 2 ? total - kcp->tail : kcp->mss;
 }
 
 /* Stream mode: the last segment, when it is queued but has no sn on the wire yet, takes bytes until it is full. */
@@ -79,13 +97,13 @@ static int send_copied(zr_kcp *kcp, const zr_kcp_text *text, zr_ns_t now)
     zr_kcp_slot *tail = tail_with_room(kcp);
     size_t topped = tail == NULL ? 0 : ZR_MIN(total, (size_t)(kcp->mss - tail->len));
     uint32_t segs = segs_for(kcp, total - topped);
-    int rc = reserve(kcp, segs);
+    int rc = reserve(kcp, segs, kcp->conf.deadline_ms, now);
 
     if (rc != ZR_OK)
         return rc;
-    for (uint32_t i = 0; i < segs; i++) {
+    size_t at = topped, room = first_len(kcp, segs, total);
+    for (uint32_t i = 0; i < segs; at += reserved(kcp, i)->len, i++, room = kcp->mss) {
         zr_kcp_slot *slot = reserved(kcp, i);
-        size_t at = topped + (size_t)i * kcp->mss;
         slot->pkt = zr_pool_take(kcp->pool);
         if (slot->pkt == NULL) {
             for (uint32_t taken = 0; taken < i; taken++)
@@ -94,7 +112,7 @@ static int send_copied(zr_kcp *kcp, const zr_kcp_text *text, zr_ns_t now)
             return ZR_E_nomem;
         }
         slot->off = slot->pkt->off;
-        slot->len = (uint16_t)ZR_MIN(total - at, (size_t)kcp->mss);
+        slot->len = (uint16_t)ZR_MIN(total - at, room);
         text_read(text, at, slot->pkt->buf + slot->off, slot->len);
         slot->pkt->len = slot->len;
     }
@@ -109,18 +127,7 @@ static int send_copied(zr_kcp *kcp, const zr_kcp_text *text, zr_ns_t now)
 static uint32_t limit(const zr_kcp *kcp)
 {
     uint32_t wnd = ZR_MIN(kcp->conf.snd_wnd, kcp->rmt_wnd);
-    return ZR_MIN(wnd, kcp->cc->window(kcp));
-}
-
-static zr_seg segment(const zr_kcp *kcp, enum zr_seg_cmd cmd)
-{
-    uint32_t queued = kcp->rcv_nxt - kcp->rcv_head;
-    return (zr_seg){
-        .conv = kcp->conf.conv,
-        .cmd = (uint8_t)cmd,
-        .wnd = (uint16_t)(kcp->conf.rcv_wnd > queued ? kcp->conf.rcv_wnd - queued : 0),
-        .una = kcp->rcv_nxt,
-    };
+    return kcp->cc == NULL ? wnd : ZR_MIN(wnd, kcp->cc->window(kcp));
 }
 
 static int put_probe(zr_kcp *kcp, zr_pack *pack, uint8_t flag, zr_seg *seg, enum zr_seg_cmd cmd)
@@ -134,47 +141,50 @@ static int put_probe(zr_kcp *kcp, zr_pack *pack, uint8_t flag, zr_seg *seg, enum
     return ZR_OK;
 }
 
-static int put_push(zr_kcp *kcp, zr_pack *pack, uint32_t sn, zr_kcp_slot *slot, enum zr_kcp_verdict verdict,
-                    uint32_t ms)
+/* A large segment stands alone: its bytes go straight to where they are sent from. */
+static bool put_alone(const zr_kcp *kcp, zr_pack *pack, uint32_t sn, const zr_kcp_slot *slot, uint32_t ms)
 {
-    zr_seg seg = segment(kcp, ZR_SEG_PUSH);
+    uint32_t len = (uint32_t)slot->head_len + slot->len;
+    uint8_t *to = zr_pack_alone(pack, ZR_SEG_HEAD + len);
 
-    seg.frg = slot->frg;
-    seg.ts = ms;
-    seg.sn = sn;
+    if (to == NULL)
+        return false;
+    zr_put32(to, kcp->conf.conv);
+    zr_put32(to + 4, ZR_SEG_PUSH | (uint32_t)slot->frg << 8 | (uint32_t)kcp->wnd << 16);
+    zr_put32(to + 8, ms);
+    zr_put32(to + 12, sn);
+    zr_put32(to + 16, kcp->rcv_nxt);
+    zr_put32(to + 20, len);
+    memcpy(to + ZR_SEG_HEAD, slot->head, ZR_KCP_HEAD_MAX); /* all of it: what is not used, the body overwrites */
+    memcpy(to + ZR_SEG_HEAD + slot->head_len, slot->pkt->buf + slot->off, slot->len);
+    return true;
+}
+
+static bool put_shared(const zr_kcp *kcp, zr_pack *pack, uint32_t sn, const zr_kcp_slot *slot, uint32_t ms)
+{
     const uint8_t *body = slot->pkt == NULL ? NULL : slot->pkt->buf + slot->off;
-    if (zr_pack_put(pack, &seg, slot->head, slot->head_len, body, slot->len) != ZR_OK)
+    const zr_seg seg = {
+        .conv = kcp->conf.conv,
+        .cmd = ZR_SEG_PUSH,
+        .frg = slot->frg,
+        .wnd = kcp->wnd,
+        .ts = ms,
+        .sn = sn,
+        .una = kcp->rcv_nxt,
+    };
+
+    return zr_pack_put(pack, &seg, slot->head, slot->head_len, body, slot->len) == ZR_OK;
+}
+
+int zr_kcp_put_push(zr_kcp *kcp, zr_pack *pack, uint32_t sn, zr_kcp_slot *slot, uint32_t ms)
+{
+    bool put = pack->runs && slot->len > ZR_PACK_LARGE ? put_alone(kcp, pack, sn, slot, ms)
+                                                       : put_shared(kcp, pack, sn, slot, ms);
+
+    if (!put)
         return ZR_E_full;
-    zr_kcp_loss_sent(kcp, slot, verdict, ms);
+    slot->ts = ms;
     kcp->counts.segs_sent++;
-    return ZR_OK;
-}
-
-static int put_again(zr_kcp *kcp, zr_pack *pack, uint32_t ms)
-{
-    uint32_t end = kcp->snd_nxt;
-
-    if (!zr_kcp_loss_due(kcp, ms))
-        return ZR_OK;
-    for (uint32_t sn = zr_kcp_slot_next(kcp->blocks, &kcp->snd, kcp->snd_una, end); sn != end;
-         sn = zr_kcp_slot_next(kcp->blocks, &kcp->snd, sn + 1, end)) {
-        zr_kcp_slot *slot = zr_kcp_slot_at(kcp->blocks, &kcp->snd, sn);
-        enum zr_kcp_verdict verdict = zr_kcp_loss_verdict(kcp, slot, ms);
-        if (verdict != ZR_KCP_WAIT && put_push(kcp, pack, sn, slot, verdict, ms) != ZR_OK)
-            return ZR_E_full; /* still due: what was sent is no longer, the rest is */
-    }
-    zr_kcp_loss_rearm(kcp);
-    return ZR_OK;
-}
-
-static int put_new(zr_kcp *kcp, zr_pack *pack, uint32_t ms)
-{
-    while (zr_kcp_snd_admissible(kcp)) {
-        zr_kcp_slot *slot = zr_kcp_slot_at(kcp->blocks, &kcp->snd, kcp->snd_nxt);
-        if (put_push(kcp, pack, kcp->snd_nxt, slot, ZR_KCP_FIRST, ms) != ZR_OK)
-            return ZR_E_full;
-        kcp->snd_nxt++;
-    }
     return ZR_OK;
 }
 
@@ -183,24 +193,60 @@ static int put_new(zr_kcp *kcp, zr_pack *pack, uint32_t ms)
 static int flush(zr_kcp *kcp, zr_pack *pack, zr_ns_t now)
 {
     uint32_t ms = zr_kcp_ms(now);
-    zr_seg control = segment(kcp, ZR_SEG_ACK);
-    int rc = zr_kcp_put_acks(kcp, pack, &control, ms);
+    uint32_t queued = zr_kcp_queued(kcp);
 
+    kcp->wnd = (uint16_t)(kcp->conf.rcv_wnd > queued ? kcp->conf.rcv_wnd - queued : 0);
+    zr_seg control = { .conv = kcp->conf.conv, .cmd = ZR_SEG_ACK, .wnd = kcp->wnd, .una = kcp->rcv_nxt };
+    int rc = kcp->rules->acknowledge(kcp, pack, &control, ms);
     if (rc != ZR_OK)
         return rc;
-    zr_kcp_tell_again(kcp, pack, &control, ms);
-    zr_kcp_probe_step(kcp, ms);
-    if ((rc = put_probe(kcp, pack, ZR_KCP_ASK, &control, ZR_SEG_WASK)) != ZR_OK ||
-        (rc = put_probe(kcp, pack, ZR_KCP_TELL, &control, ZR_SEG_WINS)) != ZR_OK ||
-        (rc = put_again(kcp, pack, ms)) != ZR_OK || (rc = put_new(kcp, pack, ms)) != ZR_OK)
+    if (kcp->rmt_wnd == 0 || kcp->probe_wait != 0)
+        zr_kcp_probe_step(kcp, ms);
+    if (kcp->probe != 0 && ((rc = put_probe(kcp, pack, ZR_KCP_ASK, &control, ZR_SEG_WASK)) != ZR_OK ||
+                            (rc = put_probe(kcp, pack, ZR_KCP_TELL, &control, ZR_SEG_WINS)) != ZR_OK))
         return rc;
-    kcp->cc->on_flushed(kcp, limit(kcp));
+    if ((rc = kcp->rules->send(kcp, pack, ms)) != ZR_OK)
+        return rc;
+    if (kcp->cc != NULL)
+        kcp->cc->on_flushed(kcp, limit(kcp));
     kcp->saw_fast = kcp->saw_timeout = false;
     kcp->flush_due = false;
     return ZR_OK;
 }
 
 int zr_kcp_send(zr_kcp *kcp, const uint8_t *head, size_t head_len, const zr_slice *body, zr_ns_t now)
+{
+    return zr_kcp_send_within(kcp, head, head_len, body, kcp->conf.deadline_ms, now);
+}
+
+/* The usual message: one segment. */
+static int send_one(zr_kcp *kcp, const uint8_t *head, size_t head_len, const zr_slice *body, uint32_t deadline_ms,
+                    zr_ns_t now)
+{
+    if (!has_room(kcp, 1, now))
+        return ZR_E_full;
+    zr_kcp_slot *slot = zr_kcp_slot_take(kcp->blocks, &kcp->snd, kcp->snd_end);
+    if (slot == NULL)
+        return ZR_E_nomem;
+    slot->pkt = NULL;
+    slot->len = 0;
+    slot->frg = 0;
+    slot->piece = false;
+    slot->head_len = (uint8_t)head_len;
+    if (head_len > 0)
+        memcpy(slot->head, head, head_len);
+    if (body != NULL && body->len > 0) {
+        slot->pkt = body->pkt;
+        slot->off = body->off;
+        slot->len = body->len;
+        zr_pkt_hold(slot->pkt);
+    }
+    kcp->rules->queued(kcp, slot, deadline_ms, zr_kcp_ms(now));
+    return queue(kcp, 1, now);
+}
+
+int zr_kcp_send_within(zr_kcp *kcp, const uint8_t *head, size_t head_len, const zr_slice *body, uint16_t deadline_ms,
+                       zr_ns_t now)
 {
     size_t body_len = body == NULL ? 0 : body->len, total = head_len + body_len;
 
@@ -210,17 +256,20 @@ int zr_kcp_send(zr_kcp *kcp, const uint8_t *head, size_t head_len, const zr_slic
         zr_kcp_text text = { head, body_len == 0 ? NULL : zr_slice_data(body), head_len, body_len };
         return send_copied(kcp, &text, now);
     }
-    uint32_t segs = ZR_MAX(segs_for(kcp, total), 1u);
-    int rc = reserve(kcp, segs);
+    if (total <= kcp->mss)
+        return send_one(kcp, head, head_len, body, deadline_ms, now);
+    uint32_t segs = segs_for(kcp, total);
+    size_t room = first_len(kcp, segs, total);
+    int rc = reserve(kcp, segs, deadline_ms, now);
     if (rc != ZR_OK)
         return rc;
-    for (uint32_t i = 0, at = 0; i < segs; i++) {
+    for (uint32_t i = 0, at = 0; i < segs; i++, room = kcp->mss) {
         zr_kcp_slot *slot = reserved(kcp, i);
         if (i == 0 && head_len > 0) {
             memcpy(slot->head, head, head_len);
             slot->head_len = (uint8_t)head_len;
         }
-        slot->len = (uint16_t)ZR_MIN(body_len - at, (size_t)kcp->mss - slot->head_len);
+        slot->len = (uint16_t)ZR_MIN(body_len - at, room - slot->head_len);
         if (slot->len == 0)
             continue;
         slot->pkt = body->pkt;
@@ -244,30 +293,37 @@ int zr_kcp_send_bytes(zr_kcp *kcp, const uint8_t *data, size_t len, zr_ns_t now)
 int zr_kcp_output(zr_kcp *kcp, zr_pack *pack, zr_ns_t now)
 {
     kcp->now = now;
-    while (zr_kcp_due(kcp, now)) {
-        int rc = flush(kcp, pack, now);
-        if (rc != ZR_OK)
-            return rc;
-    }
-    return ZR_OK;
+    if (kcp->conf.profile == ZR_KCP_COMPAT && !kcp->flush_due)
+        return ZR_OK;
+    return flush(kcp, pack, now);
 }
 
-void zr_kcp_snd_drop(zr_kcp *kcp, uint32_t sn)
+void zr_kcp_snd_drop(zr_kcp *kcp, uint32_t sn, const zr_kcp_slot *slot)
 {
-    zr_pkt_drop(zr_kcp_slot_at(kcp->blocks, &kcp->snd, sn)->pkt);
+    zr_pkt_drop(slot->pkt);
     zr_kcp_slot_give(kcp->blocks, &kcp->snd, sn);
     kcp->snd_held--;
 }
 
-bool zr_kcp_snd_admissible(const zr_kcp *kcp)
+void zr_kcp_snd_shrink(zr_kcp *kcp)
 {
-    return kcp->snd_nxt != kcp->snd_end && kcp->snd_nxt - kcp->snd_una < limit(kcp);
+    kcp->snd_una = zr_kcp_slot_next(kcp->blocks, &kcp->snd, kcp->snd_una, kcp->snd_nxt);
+}
+
+uint32_t zr_kcp_snd_room(const zr_kcp *kcp)
+{
+    uint32_t queued = kcp->snd_end - kcp->snd_nxt, used = kcp->snd_nxt - kcp->rules->base(kcp), most;
+
+    if (queued == 0)
+        return 0;
+    most = limit(kcp);
+    return used >= most ? 0 : ZR_MIN(queued, most - used);
 }
 
 /* At once, an empty queue needs no window and so no probe; the stock engine probes all the same. */
 void zr_kcp_probe_step(zr_kcp *kcp, uint32_t ms)
 {
-    bool at_once = kcp->conf.flush_at_once;
+    bool at_once = kcp->conf.profile == ZR_KCP_MEDIA;
 
     if (kcp->rmt_wnd != 0 || (at_once && kcp->snd_nxt == kcp->snd_end)) {
         kcp->probe_wait = kcp->ts_probe = 0;

@@ -17,13 +17,11 @@ static uint8_t *open_datagram(zr_pack *pack, size_t kcp_bytes)
 {
     uint8_t *to = zr_batch_reserve(pack->batch, enveloped(pack, kcp_bytes));
     ZR_CHECK(to != NULL); /* the caller made sure of the room */
-    memset(to, 0, pack->head);
     return to;
 }
 
-static void close_datagram(zr_pack *pack, uint8_t *datagram, size_t kcp_bytes)
+static void close_datagram(zr_pack *pack, size_t kcp_bytes)
 {
-    memset(datagram + pack->head + kcp_bytes, 0, pack->tail);
     zr_batch_commit(pack->batch, &pack->to, pack->sock, enveloped(pack, kcp_bytes));
 }
 
@@ -33,7 +31,7 @@ static void close_small(zr_pack *pack)
         return;
     uint8_t *datagram = open_datagram(pack, pack->small_len);
     memcpy(datagram + pack->head, pack->small, pack->small_len);
-    close_datagram(pack, datagram, pack->small_len);
+    close_datagram(pack, pack->small_len);
     pack->small_len = 0;
 }
 
@@ -41,7 +39,7 @@ static void close_open(zr_pack *pack)
 {
     if (pack->open == NULL)
         return;
-    close_datagram(pack, pack->open, pack->open_len);
+    close_datagram(pack, pack->open_len);
     pack->open = NULL;
     pack->open_len = 0;
 }
@@ -115,12 +113,10 @@ int zr_pack_put(zr_pack *pack, const zr_seg *seg, const uint8_t *head, size_t he
     size_t len = head_len + body_len, need = ZR_SEG_HEAD + len;
 
     if (pack->runs && len > ZR_PACK_LARGE) {
-        size_t small = pack->small_len == 0 ? 0 : enveloped(pack, pack->small_len);
-        if (!room(pack, small == 0 ? 1 : 2, enveloped(pack, need) + small))
+        uint8_t *alone = zr_pack_alone(pack, need);
+        if (alone == NULL)
             return ZR_E_full;
-        uint8_t *datagram = open_datagram(pack, need);
-        write_segment(datagram + pack->head, seg, head, head_len, body, body_len);
-        close_datagram(pack, datagram, need);
+        write_segment(alone, seg, head, head_len, body, body_len);
         return ZR_OK;
     }
     uint8_t *to = pack->runs ? place_small(pack, need) : place_greedy(pack, need);

@@ -6,8 +6,8 @@
  *                                       equal-size runs for UDP_SEGMENT; small PUSHes, ACKs, WASK and WINS share
  *                                       datagrams, which follow after the large ones
  *
- * An envelope of `env.head` bytes in front and `env.tail` behind is left for the owner: the packer calls nobody, it
- * records where each closed datagram lies; zr_lane writes headers, counters and (later) seals.
+ * Room for an envelope of `head` bytes in front and `tail` behind is left, not cleared, for the owner: the packer calls
+ * nobody, it records where each closed datagram lies; zr_lane writes headers, counters and (later) seals.
  */
 #ifndef ZR_PACK_H
 #define ZR_PACK_H
@@ -39,6 +39,24 @@ void zr_pack_begin(zr_pack *pack, zr_batch *batch, const zr_addr *to, uint16_t s
  */
 int zr_pack_put(zr_pack *pack, const zr_seg *seg, const uint8_t *head, size_t head_len, const uint8_t *body,
                 size_t body_len);
+/*
+ * Runs: a datagram for one large segment of `kcp_bytes`, header included, which the caller writes in full: it counts as
+ * appended. NULL when the batch has no room for it and for what is gathered.
+ */
+static inline uint8_t *zr_pack_alone(zr_pack *pack, size_t kcp_bytes)
+{
+    zr_batch *batch = pack->batch;
+    uint32_t around = (uint32_t)pack->head + pack->tail, len = (uint32_t)kcp_bytes + around;
+    uint32_t kept = pack->small_len == 0 ? 0 : pack->small_len + around;
+
+    if (batch->count + 1 + (kept != 0) > batch->cap || batch->arena_len + len + kept > batch->arena_cap)
+        return NULL;
+    uint8_t *to = batch->arena + batch->arena_len;
+    batch->tx[batch->count++] = (zr_tx){ .to = pack->to, .sock = pack->sock, .len = (uint16_t)len, .data = to };
+    batch->arena_len += len;
+    return to + pack->head;
+}
+
 /* Closes what is open. Room for it was kept by zr_pack_put, so it cannot fail. */
 void zr_pack_finish(zr_pack *pack);
 

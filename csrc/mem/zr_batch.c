@@ -25,29 +25,6 @@ int zr_batch_init(zr_batch *batch, void *mem, uint32_t cap, uint32_t arena_cap)
     return ZR_OK;
 }
 
-bool zr_batch_fits(const zr_batch *batch, size_t len)
-{
-    return batch->count < batch->cap && len <= UINT16_MAX && len <= batch->arena_cap - batch->arena_len;
-}
-
-uint8_t *zr_batch_reserve(zr_batch *batch, size_t len)
-{
-    return zr_batch_fits(batch, len) ? batch->arena + batch->arena_len : NULL;
-}
-
-void zr_batch_commit(zr_batch *batch, const zr_addr *to, uint16_t sock, size_t len)
-{
-    ZR_CHECK(zr_batch_fits(batch, len));
-    batch->tx[batch->count++] = (zr_tx){
-        .to = *to,
-        .sock = sock,
-        .len = (uint16_t)len,
-        .data = batch->arena + batch->arena_len,
-    };
-    /* Not rounded up: the entries of a run must touch, the kernel cuts one buffer into datagrams. */
-    batch->arena_len += (uint32_t)len;
-}
-
 int zr_batch_hold(zr_batch *batch, const zr_addr *to, uint16_t sock, const zr_slice *slice)
 {
     if (batch->count == batch->cap)

@@ -12,7 +12,11 @@
 #include "mem/zr_pool.h"
 
 /* Which socket an entry leaves by. */
-enum { ZR_SOCK_LINK = 0, ZR_SOCK_EGRESS = 1, ZR_SOCK_INGRESS = 2 /* + ingress slot */ };
+enum {
+    ZR_SOCK_LINK = 0,
+    ZR_SOCK_EGRESS = 1,
+    ZR_SOCK_INGRESS = 2 /* + ingress slot */
+};
 
 typedef struct zr_tx {
     zr_addr to;
@@ -33,11 +37,31 @@ size_t zr_batch_bytes(uint32_t cap, uint32_t arena_cap);
 int zr_batch_init(zr_batch *batch, void *mem, uint32_t cap, uint32_t arena_cap);
 
 /* Room for one entry of up to `len` arena bytes? */
-bool zr_batch_fits(const zr_batch *batch, size_t len);
+static inline bool zr_batch_fits(const zr_batch *batch, size_t len)
+{
+    return batch->count < batch->cap && len <= UINT16_MAX && len <= batch->arena_cap - batch->arena_len;
+}
+
 /* Where to write the next arena entry, or NULL when `len` bytes or the entry do not fit. Valid until commit. */
-uint8_t *zr_batch_reserve(zr_batch *batch, size_t len);
+static inline uint8_t *zr_batch_reserve(zr_batch *batch, size_t len)
+{
+    return zr_batch_fits(batch, len) ? batch->arena + batch->arena_len : NULL;
+}
+
 /* Appends what was written at the last reserve. len <= what was reserved. */
-void zr_batch_commit(zr_batch *batch, const zr_addr *to, uint16_t sock, size_t len);
+static inline void zr_batch_commit(zr_batch *batch, const zr_addr *to, uint16_t sock, size_t len)
+{
+    ZR_CHECK(zr_batch_fits(batch, len));
+    batch->tx[batch->count++] = (zr_tx){
+        .to = *to,
+        .sock = sock,
+        .len = (uint16_t)len,
+        .data = batch->arena + batch->arena_len,
+    };
+    /* Not rounded up: the entries of a run must touch, the kernel cuts one buffer into datagrams. */
+    batch->arena_len += (uint32_t)len;
+}
+
 /* Appends a view of a packet and holds it until reset; ZR_E_full when there is no entry left. */
 int zr_batch_hold(zr_batch *batch, const zr_addr *to, uint16_t sock, const zr_slice *slice);
 /* Empties the batch and drops what it held. */

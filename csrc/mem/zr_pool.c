@@ -59,27 +59,6 @@ zr_pkt *zr_pool_copy(zr_pool *pool, const void *data, size_t len)
     return pkt;
 }
 
-void zr_pkt_hold(zr_pkt *pkt)
-{
-    ZR_CHECK(pkt->refs > 0);
-    pkt->refs++;
-}
-
-void zr_pkt_drop(zr_pkt *pkt)
-{
-    if (pkt == NULL)
-        return;
-    ZR_CHECK(pkt->refs > 0);
-    if (--pkt->refs > 0)
-        return;
-
-    /* Last in, first out: the buffer that is still in the cache goes out next. */
-    zr_pool *pool = pkt->pool;
-    pkt->next = pool->free_head;
-    pool->free_head = (uint32_t)(pkt - pool->pkts);
-    pool->in_use--;
-}
-
 bool zr_pool_check(const zr_pool *pool)
 {
     uint32_t in_use = 0, free = 0;

@@ -54,9 +54,27 @@ zr_pkt *zr_pool_take(zr_pool *pool);
 /* Takes a packet and copies `len` bytes in; NULL when empty or len > ZR_PKT_ROOM. */
 zr_pkt *zr_pool_copy(zr_pool *pool, const void *data, size_t len);
 
-void zr_pkt_hold(zr_pkt *pkt);
+static inline void zr_pkt_hold(zr_pkt *pkt)
+{
+    ZR_CHECK(pkt->refs > 0);
+    pkt->refs++;
+}
+
 /* Gives the packet back with the last reference. NULL is allowed. */
-void zr_pkt_drop(zr_pkt *pkt);
+static inline void zr_pkt_drop(zr_pkt *pkt)
+{
+    if (pkt == NULL)
+        return;
+    ZR_CHECK(pkt->refs > 0);
+    if (--pkt->refs > 0)
+        return;
+
+    /* Last in, first out: the buffer that is still in the cache goes out next. */
+    zr_pool *pool = pkt->pool;
+    pkt->next = pool->free_head;
+    pool->free_head = (uint32_t)(pkt - pool->pkts);
+    pool->in_use--;
+}
 
 static inline const uint8_t *zr_pkt_data(const zr_pkt *pkt)
 {

@@ -64,7 +64,8 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(tx_refused, egress, "refused", "the kernel refused this destination")                                            \
     X(tx_oversize, egress, "oversize", "longer than the path takes (EMSGSIZE)")                                        \
     X(tx_error, egress, "error", "any other send error")                                                               \
-    X(gone, fan, "gone", "the subscriber or its stream went away before its packets left")
+    X(gone, fan, "gone", "the subscriber or its stream went away before its packets left")                             \
+    X(deadline, media, "deadline", "took longer over its last hop than its class may")
 
 enum zr_drop_id {
 #define X(id, ledger, word, help) ZR_DROP_##id,

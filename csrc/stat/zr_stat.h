@@ -70,7 +70,14 @@
     X(convs, g, "conversations", "conversations open here")                                                            \
     X(link_late, c, "segments", "segments of an already delivered or given-up message")                                \
     X(heartbeats_sent, c, "datagrams", "empty datagrams sent to keep a path alive")                                    \
-    X(wakes, c, "calls", "eventfd writes to the other side")
+    X(wakes, c, "calls", "eventfd writes to the other side")                                                           \
+    X(kcp_copies, c, "segments", "sent besides one transmission per attempt")                                          \
+    X(kcp_spurious, c, "segments", "sent again although the first transmission had arrived")                           \
+    X(kcp_expired, c, "segments", "given up by the sender at their deadline, unacknowledged")                          \
+    X(kcp_holes, c, "segments", "passed over by the receiver at their deadline, never received")                       \
+    X(kcp_late, c, "segments", "PUSH segments received after they had been passed over")                               \
+    X(kcp_conflict, c, "segments", "PUSH segments received again with other bytes; the first ones stand")              \
+    X(kcp_ack_ts, c, "segments", "ACK segments with a time at which their segment was not sent")
 
 enum zr_stat_id {
 #define X(id, kind, unit, help) ZR_STAT_##id,
@@ -100,7 +107,8 @@ typedef struct zr_stream_row { /* per stream, by slot; written by the worker */
     _Atomic uint64_t epoch, packets, bytes, last_ns, first_ns, next_number;
     _Atomic uint64_t fan_sent, nack_asked, nack_served, keyframes, stalls,
         drops;                                          /* stall: gap >= 200 ms; drops: all media drops */
-    _Atomic uint64_t duplicates, oversize, state, gaps; /* state: 0 free, 1 open */
+    _Atomic uint64_t duplicates, oversize, state, gaps; /* state: 0 free, 1 open; gaps: stretches that never came */
+    _Atomic uint64_t resume_number; /* every number below is here or too old to be asked for; <= next_number */
 } zr_stream_row;
 
 typedef struct zr_stat_page {

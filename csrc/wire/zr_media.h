@@ -34,6 +34,16 @@ typedef struct zr_media {
     uint32_t age_us; /* spent before this hop */
 } zr_media;
 
+/* Whose deadline a packet has: RTCP counts as audio, every packet of a key frame (drop class 3) as key. */
+enum zr_deadline { ZR_DEADLINE_AUDIO, ZR_DEADLINE_KEY, ZR_DEADLINE_DELTA, ZR_DEADLINES };
+
+static inline enum zr_deadline zr_media_deadline(const zr_media *media)
+{
+    if ((media->flags & (ZR_MEDIA_AUDIO | ZR_MEDIA_RTCP)) != 0)
+        return ZR_DEADLINE_AUDIO;
+    return media->cls <= 3 ? ZR_DEADLINE_KEY : ZR_DEADLINE_DELTA;
+}
+
 /* ZR_OK, or ZR_E_malformed when len < 16. */
 int zr_media_parse(zr_media *media, const uint8_t *data, size_t len);
 void zr_media_put(uint8_t to[ZR_MEDIA_HEAD], const zr_media *media);

@@ -39,6 +39,8 @@ static zr_lane_conf lane_conf(const zr_agentlane_conf *conf)
         .peer_lanes_max = conf->sessions_max,
         .blocks_max = ZR_MIN(2 * conf->sessions_max + 64, 65534u),
         .window = LANE_WINDOW,
+        .residual = conf->residual,
+        .max_overhead = conf->max_overhead,
     };
 }
 
@@ -223,6 +225,16 @@ zr_ns_t zr_agentlane_heard(const zr_agentlane *a, uint32_t slot)
 uint32_t zr_agentlane_rtt_us(const zr_agentlane *a, uint32_t slot)
 {
     return zr_lane_session_rtt_us(a->lane, slot);
+}
+
+int zr_agentlane_estimated(const zr_agentlane *a, uint32_t slot, zr_kcp_estimates *estimates, uint64_t *sent)
+{
+    int conv = zr_lane_conv_find(a->lane, slot, CONTROL_CONV);
+
+    if (conv < 0)
+        return conv;
+    *sent = zr_lane_conv_counted(a->lane, (uint32_t)conv)->segs_sent;
+    return zr_lane_conv_estimated(a->lane, (uint32_t)conv, estimates);
 }
 
 zr_ns_t zr_agentlane_deadline(const zr_agentlane *a)

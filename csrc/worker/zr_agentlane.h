@@ -26,7 +26,8 @@ typedef struct zr_agentlane_conf {
     uint32_t sessions_max, pkts_max;
     uint32_t batch; /* messages per system call */
     bool gso;
-    const zr_udp_calls *calls; /* NULL: libc's */
+    double residual, max_overhead; /* as in zr_lane_conf */
+    const zr_udp_calls *calls;     /* NULL: libc's */
 } zr_agentlane_conf;
 
 typedef struct zr_hello {
@@ -62,6 +63,8 @@ int zr_agentlane_send(zr_agentlane *agent, uint32_t slot, const uint8_t *data, s
 zr_ns_t zr_agentlane_heard(const zr_agentlane *agent, uint32_t slot);
 /* As zr_lane_session_rtt_us. */
 uint32_t zr_agentlane_rtt_us(const zr_agentlane *agent, uint32_t slot);
+/* Of conversation 0, as zr_lane_conv_estimated; `sent`: the segments that this is drawn from. */
+int zr_agentlane_estimated(const zr_agentlane *agent, uint32_t slot, zr_kcp_estimates *estimates, uint64_t *sent);
 
 zr_ns_t zr_agentlane_deadline(const zr_agentlane *agent);
 /* Fills the batch with what is due. 0: all; ZR_E_full: empty the batch and call again. The caller resets it. */

@@ -40,12 +40,21 @@ static inline void start_conf(const zr_kcp_conf *conf)
     CHECK_EQ(zr_kcp_init(&b, conf, &blocks, &pool, now), ZR_OK);
 }
 
-static inline void start(uint32_t wnd, uint32_t start_sn)
+static inline void start_wnd(zr_kcp_conf conf, uint32_t wnd, uint32_t start_sn)
 {
-    zr_kcp_conf conf = zr_kcp_conf_turbo(7);
     conf.snd_wnd = conf.rcv_wnd = wnd;
     conf.start_sn = start_sn;
     start_conf(&conf);
+}
+
+static inline void start(uint32_t wnd, uint32_t start_sn)
+{
+    start_wnd(zr_kcp_conf_media(7), wnd, start_sn);
+}
+
+static inline void start_compat(uint32_t wnd, uint32_t start_sn)
+{
+    start_wnd(zr_kcp_conf_compat(7), wnd, start_sn);
 }
 
 /* Everything comes back: no packet, no block stays out. */
@@ -75,6 +84,20 @@ static inline int output(zr_kcp *kcp)
     int rc = zr_kcp_output(kcp, &pack, now);
     zr_pack_finish(&pack);
     return rc;
+}
+
+/* Compat: a flush whatever the grid says. */
+static inline int flush(zr_kcp *kcp)
+{
+    zr_kcp_flush(kcp);
+    return output(kcp);
+}
+
+/* The time is up: what the owner does then. */
+static inline int turn(zr_kcp *kcp)
+{
+    zr_kcp_on_deadline(kcp, now);
+    return output(kcp);
 }
 
 static inline int input_bytes(zr_kcp *kcp, const uint8_t *data, size_t len)

@@ -78,19 +78,43 @@ ZR_TEST(in_runs_large_pushes_stand_alone_and_small_ones_follow_together)
     CHECK(batch.tx[1].data == batch.tx[0].data + batch.tx[0].len); /* a run is contiguous */
 }
 
-ZR_TEST(an_envelope_is_left_zero_in_front_and_behind)
+/* `begin` fills all memory with this: a byte of it that was written shows. */
+static bool untouched(const uint8_t *from, size_t len)
 {
-    for (int runs = 0; runs < 2; runs++) {
-        begin(CAP, ARENA, 16, 16, runs);
-        CHECK_EQ(put(1, 1000), ZR_OK);
-        CHECK_EQ(put(2, 100), ZR_OK);
-        zr_pack_finish(&pack);
-        for (uint32_t i = pack.first; i < batch.count; i++) {
-            for (uint32_t at = 0; at < 16; at++) {
-                CHECK_EQ(batch.tx[i].data[at], 0);
-                CHECK_EQ(batch.tx[i].data[batch.tx[i].len - 1 - at], 0);
+    for (size_t i = 0; i < len; i++)
+        if (from[i] != 0xEE)
+            return false;
+    return true;
+}
+
+ZR_TEST(room_for_an_envelope_is_left_in_front_and_behind_and_nothing_is_written_there)
+{
+    static const struct {
+        uint8_t head, tail;
+    } rows[] = { { 16, 16 }, { 16, 0 }, { 0, 16 }, { 3, 40 }, { 0, 0 } };
+
+    for (size_t row = 0; row < ZR_LEN(rows); row++) {
+        for (int runs = 0; runs < 2; runs++) {
+            uint32_t head = rows[row].head, tail = rows[row].tail, around = head + tail, at = 0;
+            begin(CAP, ARENA, rows[row].head, rows[row].tail, runs);
+            for (size_t i = 0; i < sizeof bytes; i++)
+                bytes[i] = (uint8_t)(i % 200); /* no 0xEE among what may be written */
+            CHECK_EQ(put(1, 1000), ZR_OK);
+            CHECK_EQ(put(2, 100), ZR_OK);
+            CHECK_EQ(put(3, 1200), ZR_OK);
+            zr_pack_finish(&pack);
+            CHECK_EQ(batch.count, runs ? 3 : 2);
+            for (uint32_t i = pack.first; i < batch.count; i++) {
+                const zr_tx *tx = &batch.tx[i];
+                CHECK(tx->data == batch.arena + at); /* nothing lies between two datagrams */
+                CHECK(untouched(tx->data, head));
+                CHECK(untouched(tx->data + tx->len - tail, tail));
+                CHECK(sns(i) > 0);
+                at += tx->len;
             }
-            CHECK(sns(i) > 0);
+            CHECK_EQ(at, 3 * ZR_SEG_HEAD + 2300 + batch.count * around);
+            CHECK_EQ(batch.arena_len, at);
+            CHECK(untouched(batch.arena + at, ARENA - at));
         }
     }
 }

@@ -45,6 +45,63 @@ ZR_TEST(a_media_number_is_let_in_once_over_the_wrap)
     }
 }
 
+static void take(uint32_t number, zr_ns_t now)
+{
+    zr_item item = { .media.number = number, .ssrc = 1 };
+    zr_stream_mark(&stream, number);
+    zr_stream_count(&stream, &item, now);
+}
+
+ZR_TEST(what_is_missing_below_the_newest_is_asked_for_until_it_came_or_has_been_missing_for_long)
+{
+    static const struct {
+        uint32_t number, ms;
+        uint32_t resume;
+        unsigned gaps;
+    } rows[] = {
+        { 0, 1000, 0u - 2, 0 }, /* 0xFFFFFFFE and 0xFFFFFFFF are on their way: that is where the pull begins */
+        { 2, 1010, 0u - 2, 0 }, /* nothing is given up at once */
+        { 0u - 2, 1020, 0u - 1, 0 }, { 0u - 1, 1030, 1, 0 }, /* 0 was here before */
+        { 1, 1040, 3, 0 },           { 5, 1100, 3, 0 },
+        { 4, 1200, 3, 0 },           { 6, 1600, 3, 0 }, /* 3 is looked for from here on */
+        { 7, 2090, 3, 0 },           { 8, 2100, 9, 1 }, /* no longer */
+        { 3, 2110, 9, 1 },                              /* late, but not lost */
+        { 9 + 65536, 2120, 9, 1 },                      /* the ingress worker was replaced */
+        { 9 + 65537, 2600, 9, 1 },   { 9 + 65538, 3100, 9 + 65539, 2 },
+    };
+
+    fresh(0u - 2);
+    for (unsigned i = 0; i < ZR_LEN(rows); i++) {
+        take(rows[i].number, ZR_MS(rows[i].ms));
+        CHECK_EQ(row.resume_number, rows[i].resume);
+        CHECK_EQ(row.gaps, rows[i].gaps);
+    }
+    CHECK_EQ(row.next_number, 9 + 65539);
+}
+
+ZR_TEST(the_first_packet_may_lie_below_the_number_the_pull_was_said_to_begin_with)
+{
+    fresh(100);
+    take(90, ZR_SEC(1));
+    CHECK_EQ(row.resume_number, 91);
+    take(92, ZR_SEC(3));
+    CHECK_EQ(row.resume_number, 91);
+    take(93, ZR_SEC(5));
+    CHECK_EQ(row.resume_number, 94);
+    CHECK_EQ(row.gaps, 1);
+}
+
+ZR_TEST(a_jump_of_the_numbers_by_half_their_range_costs_no_walk_through_it)
+{
+    fresh(0);
+    take(0, ZR_SEC(1));
+    take(0x7FFFFFF0, ZR_SEC(2));
+    take(0x7FFFFFF1, ZR_SEC(3));
+    take(0x7FFFFFF2, ZR_SEC(4));
+    CHECK_EQ(row.resume_number, 0x7FFFFFF3);
+    CHECK_EQ(row.gaps, 1);
+}
+
 ZR_TEST(tracks_are_matched_by_payload_type_and_declared_ssrc)
 {
     zr_track_conf conf = { .kind = ZR_TRACK_VIDEO, .codec = ZR_CODEC_vp8, .payload_type = 96, .ssrc = 5 };

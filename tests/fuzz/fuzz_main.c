@@ -1,7 +1,9 @@
 /*
  * Replays a corpus and mutations of it: the same ones for the same seed.
  *
- *     TARGET MUTATIONS SEED FILE...
+ *     TARGET MUTATIONS|SECONDSs SEED FILE...
+ *
+ * With "30s" as many mutations as fit into 30 seconds: always the same row, cut off where the time is over.
  *
  * A file holds one input as text: a record a line in hexadecimal, blanks and "# comments" ignored. When something
  * aborts, the input is printed in that form, ready to be kept as a file.
@@ -9,6 +11,7 @@
 #include <ctype.h>
 #include <signal.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fuzz.h"
@@ -136,9 +139,20 @@ static void mutate(zr_rng *rng, input *in)
     }
 }
 
+static double seconds(void)
+{
+    struct timespec at;
+
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    return (double)at.tv_sec + (double)at.tv_nsec * 1e-9;
+}
+
 int main(int argc, char **argv)
 {
+    double began = seconds();
+    char *unit;
     zr_rng rng;
+    long n = 0;
 
     ZR_CHECK(argc > 3);
     signal(SIGABRT, tell_input);
@@ -148,14 +162,14 @@ int main(int argc, char **argv)
         current = corpus[i];
         LLVMFuzzerTestOneInput(current.data, current.size);
     }
-    long mutations = strtol(argv[1], NULL, 10);
+    long limit = strtol(argv[1], &unit, 10);
     zr_rng_seed(&rng, strtoull(argv[2], NULL, 10));
-    for (long n = 0; n < mutations; n++) {
+    for (; *unit == 's' ? seconds() - began < (double)limit : n < limit; n++) {
         current = corpus[zr_rng_below(&rng, corpus_count)];
         for (uint64_t left = 1 + zr_rng_below(&rng, 6); left > 0; left--)
             mutate(&rng, &current);
         LLVMFuzzerTestOneInput(current.data, current.size);
     }
-    printf("%zu inputs, %ld mutations\n", corpus_count, mutations);
+    printf("%zu inputs, %ld mutations\n", corpus_count, n);
     return 0;
 }

@@ -61,7 +61,7 @@ static void pump(world *w, zr_lane *lane)
 /* Each conversation has something on its way, so that acknowledgements have something to hit. */
 static void speak(world *w)
 {
-    static const uint8_t words[3000];
+    static const uint8_t words[2400]; /* two segments at most on a media conversation */
     const uint32_t convs[2][2] = { { MEDIA, ANYWHERE }, { 0, 0 } };
 
     for (int which = 0; which < 2; which++) {
@@ -71,7 +71,7 @@ static void speak(world *w)
             int conv = zr_lane_conv_open(w->lanes[which], SLOT, number, peer,
                                          which == 0 ? ZR_CONV_MEDIA : ZR_CONV_CONTROL, 0, w->now);
             ZR_CHECK(conv >= 0);
-            for (size_t len = 100; len <= sizeof words; len *= 5)
+            for (size_t len = 100; len <= sizeof words; len *= 4)
                 ZR_CHECK(zr_lane_send_bytes(w->lanes[which], (uint32_t)conv, words, len, w->now) == ZR_OK);
         }
         pump(w, w->lanes[which]);

@@ -35,6 +35,10 @@ class End:
         n = lib.wb_kcp_recv(self.raw, ffi.from_buffer(self.buffer), len(self.buffer))
         return bytes(self.buffer[:n]) if n >= 0 else None
 
+    def recv_code(self, size: int) -> int:
+        """Takes the next message into a buffer of `size` bytes and throws it away: its length, or the error."""
+        return int(lib.wb_kcp_recv(self.raw, ffi.new("uint8_t[]", size + 1), size))
+
     def on_deadline(self, now: int) -> None:
         lib.wb_kcp_on_deadline(self.raw, now * MS)
 

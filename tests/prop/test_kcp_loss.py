@@ -1,57 +1,69 @@
-"""How much is sent for nothing: two of our ends over a link that loses both ways, on a virtual clock."""
+"""How much is sent for nothing, and for how little: a media stream over a link that loses, on a virtual clock."""
 
 from __future__ import annotations
 
-import heapq
-import random
-
 import pytest
 
-from tests.prop.kcp_end import End
-from tests.whitebox import lib
+from tests.prop.kcp_pair import Pair
+from tests.whitebox import ffi
 
-ONE_WAY_MS, GAP_MS, BURST = 50, 40, 8
-
-
-def talk(loss: float, segments: int) -> tuple[int, int]:
-    """Bursts of eight from one end to the other until all have arrived; segments sent, and received twice."""
-    rng = random.Random(7)
-    conf = {name: getattr(lib.zr_kcp_conf_turbo(7), name) for name in ("mtu", "snd_wnd", "rcv_wnd", "interval_ms")}
-    conf |= {"conv": 7, "nodelay": 1, "resend": 2, "nc": 1, "fragments_max": 2}
-    conf |= {"flush_at_once": True, "conservative": True, "harden": True}
-    ends = [End(conf, 0), End(conf, 0)]
-    link: list[tuple[int, int, int, bytes]] = []  # arrival, order, to, datagram
-    order = received = 0
-    for now in range(segments // BURST * GAP_MS + 10_000):
-        if now % GAP_MS == 0 and now // GAP_MS < segments // BURST:
-            for _ in range(BURST):
-                assert ends[0].send(bytes(1200), now) == lib.ZR_OK
-        while link and link[0][0] <= now:
-            _, _, to, data = heapq.heappop(link)
-            assert ends[to].input(data, now) == lib.ZR_OK
-        while ends[1].recv() is not None:
-            received += 1
-        for number, end in enumerate(ends):
-            if not end.due(now):
-                continue
-            end.on_deadline(now)
-            for data in end.output(now, runs=True):
-                order += 1
-                if rng.random() >= loss:
-                    heapq.heappush(link, (now + ONE_WAY_MS, order, 1 - number, data))
-    assert received == segments
-    assert ends[0].waiting() == 0
-    result = ends[0].counts().segs_sent, ends[1].counts().duplicates
-    assert [end.close() for end in ends] == [0, 0]
-    return result
+WARM, MESSAGES = 400, 6000
 
 
-def test_a_clean_path_carries_every_segment_once() -> None:
-    assert talk(0, 800) == (800, 0)
+def streamed(loss: tuple[float, float], *, planned: bool = True) -> tuple[Pair, dict[str, int]]:
+    """200 messages a second, `loss` towards (the sender, the receiver); what was counted after the start."""
+    pair = Pair(loss, 7, **({} if planned else {"plan": ffi.NULL}))
+    pair.stream(WARM, 5, 1200)
+    before = numbers(pair)
+    pair.stream(MESSAGES, 5, 1200)
+    pair.run(pair.now + 3_000)
+    after = numbers(pair)
+    return pair, {name: after[name] - before[name] for name in after}
 
 
-@pytest.mark.parametrize("loss", [0.05, 0.1])
-def test_lost_acknowledgements_make_next_to_nothing_be_sent_again(loss: float) -> None:
-    sent, twice = talk(loss, 8000)
-    assert twice <= 8000 * loss**2 * 1.5
-    assert sent <= 8000 / (1 - loss) * 1.015
+def numbers(pair: Pair) -> dict[str, int]:
+    sender, receiver = pair.ends[0].counts(), pair.ends[1].counts()
+    names = ("segs_sent", "retrans_timeout", "copies", "spurious", "expired")
+    return {name: getattr(sender, name) for name in names} | {
+        "duplicates": receiver.duplicates,
+        "acks": receiver.acks_sent,
+    }
+
+
+def test_a_clean_path_carries_every_segment_once_and_soon_one_acknowledgement_for_several() -> None:
+    pair, counted = streamed((0, 0))
+    assert counted["segs_sent"] == MESSAGES
+    assert counted["retrans_timeout"] == counted["copies"] == counted["spurious"] == counted["duplicates"] == 0
+    assert counted["acks"] <= 2 * MESSAGES
+    pair.close()
+
+
+@pytest.mark.parametrize("loss", [0.05, 0.1, 0.3])
+def test_lost_acknowledgements_alone_make_next_to_nothing_be_sent_again(loss: float) -> None:
+    """They are repeated within the sender's timer, and una tells again with each later arrival."""
+    pair, counted = streamed((loss, 0))
+    assert counted["segs_sent"] <= MESSAGES * 1.02
+    assert counted["duplicates"] <= MESSAGES * 0.02
+    assert counted["expired"] == 0
+    pair.close()
+
+
+@pytest.mark.parametrize("loss", [0.05, 0.1, 0.2])
+def test_without_a_plan_of_copies_only_what_was_lost_is_sent_again(loss: float) -> None:
+    pair, counted = streamed((loss, loss), planned=False)
+    assert counted["copies"] == 0
+    assert counted["duplicates"] <= MESSAGES * 0.02
+    assert counted["segs_sent"] <= MESSAGES / (1 - loss) * 1.03
+    pair.close()
+
+
+@pytest.mark.parametrize(
+    ("loss", "overhead_max"), [(0.01, 1.10), (0.05, 1.19), (0.1, 1.33), (0.3, 2.0), (0.5, 3.2)], ids=lambda v: f"{v}"
+)
+def test_copies_stay_within_the_overhead_of_the_loss_there_is(loss: float, overhead_max: float) -> None:
+    pair, counted = streamed((loss, loss))
+    headers = 24 / 1200
+    assert counted["segs_sent"] / MESSAGES * (1 + headers) <= overhead_max
+    assert sum(took > 400 for took in pair.delivered.values()) == 0
+    assert len(pair.delivered) >= (WARM + MESSAGES) * (1 - 0.002)
+    pair.close()

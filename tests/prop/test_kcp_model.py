@@ -1,7 +1,8 @@
 """Two of our conversations over a bad link on a virtual clock.
 
-Whatever is lost, repeated or reordered on the way: every message arrives exactly once, in order, byte for byte; the
-engine asks to be called exactly when it has something to send; and every packet and block comes back.
+Stock's rules and media's, both in order. Whatever is lost, repeated or reordered on the way: every message arrives
+exactly once, in order, byte for byte; the engine asks to be called exactly when it has something to send; the counters
+add up to what went in and out; and every packet and block comes back.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tests.prop.kcp_end import End
+from tests.prop.kcp_wire import Counted, conf_of
 from tests.whitebox import lib
 
 ENDS = st.integers(0, 1)
@@ -25,21 +26,26 @@ class Talk(RuleBasedStateMachine):
                 "snd_wnd": st.sampled_from([4, 128, 1024]),
                 "rcv_wnd": st.sampled_from([4, 128, 1024]),
                 "start_sn": st.just(0) | st.integers(2**32 - 80, 2**32 - 1),
+            }
+        ),
+        stock=st.none()
+        | st.fixed_dictionaries(
+            {
                 "nodelay": st.integers(0, 2),
                 "nc": st.integers(0, 1),
                 "stream": st.integers(0, 1),
                 "conservative": st.booleans(),
-                "flush_at_once": st.booleans(),
             }
         ),
         now=st.sampled_from([0, 2**31 - 3000, 2**32 - 3000]),
         datagrams=st.sampled_from([1, 2, 64]),
         runs=st.booleans(),
     )
-    def start(self, conf: dict[str, Any], now: int, datagrams: int, runs: bool) -> None:
-        self.now, self.runs, self.conf, self.seed = now, runs, conf, 0
-        whole = dict(conf, conv=9, interval_ms=10, resend=2, fragments_max=127, harden=True)
-        self.ends = [End(whole, now, datagrams=datagrams) for _ in range(2)]
+    def start(self, conf: dict[str, Any], stock: dict[str, Any] | None, now: int, datagrams: int, runs: bool) -> None:
+        self.now, self.runs, self.seed = now, runs, 0
+        self.conf = conf_of("control", **conf) if stock is None else conf_of("compat", **conf, **stock)
+        self.at_once = stock is None
+        self.ends = [Counted(self.conf, now, datagrams=datagrams) for _ in range(2)]
         self.link: list[list[bytes]] = [[], []]  # on their way to each end
         self.sent: list[list[bytes]] = [[], []]  # by each end, not yet received at the other
         self.turn()
@@ -52,10 +58,10 @@ class Talk(RuleBasedStateMachine):
                 end.on_deadline(self.now)
             due = end.due(self.now)
             out = end.output(self.now, self.runs)
-            if self.conf["flush_at_once"]:
+            if self.at_once:
                 assert due or not out
-            assert not end.due(self.now)
-            assert all(len(datagram) <= self.conf["mtu"] for datagram in out)
+            assert not end.due(self.now), "due for nothing: a worker would spin"
+            assert all(len(datagram) <= self.conf.mtu for datagram in out)
             self.link[1 - number] += out
 
     def give(self, number: int, data: bytes) -> None:
@@ -65,8 +71,8 @@ class Talk(RuleBasedStateMachine):
         number=ENDS, head=st.integers(0, 16), size=st.integers(1, 100) | st.integers(1, 1900), count=st.integers(1, 5)
     )
     def send(self, number: int, head: int, size: int, count: int) -> None:
-        segments = -(-(head + size) // (self.conf["mtu"] - 24))
-        if not self.conf["stream"] and segments > self.conf["rcv_wnd"]:
+        segments = -(-(head + size) // (self.conf.mtu - 24))
+        if not self.conf.stream and segments > self.conf.rcv_wnd:
             return  # could never be completed; the receiver calls it a violation
         for _ in range(count):
             self.seed += 1
@@ -78,7 +84,7 @@ class Talk(RuleBasedStateMachine):
                 assert rc in (lib.ZR_E_full, lib.ZR_E_oversize)
         self.turn()
 
-    @rule(by=st.integers(0, 15) | st.integers(0, 300))
+    @rule(by=st.integers(0, 15) | st.integers(0, 300) | st.sampled_from([5_000, 61_000]))
     def wait(self, by: int) -> None:
         self.now += by
         self.turn()
@@ -102,6 +108,12 @@ class Talk(RuleBasedStateMachine):
             if self.link[number]:
                 self.link[number].pop(pick % len(self.link[number]))
 
+    @rule(number=ENDS)
+    def one_batch(self, number: int) -> None:
+        """An output that stops where the batch is full, and is not called again before something else happens."""
+        out, _ = self.ends[number].output_once(self.now, self.runs)
+        self.link[1 - number] += out
+
     @rule(number=ENDS, most=st.integers(1, 50))
     def recv(self, number: int, most: int) -> None:
         for _ in range(most):
@@ -114,7 +126,7 @@ class Talk(RuleBasedStateMachine):
         if got is None:
             return False
         due = self.sent[1 - number]
-        if not self.conf["stream"]:
+        if not self.conf.stream:
             assert got == due.pop(0)
             return True
         while got:  # message boundaries mean nothing, the bytes do
@@ -128,7 +140,7 @@ class Talk(RuleBasedStateMachine):
     @invariant()
     def sound(self) -> None:
         for end in getattr(self, "ends", []):
-            assert end.check()
+            end.assert_conserved(self.now, stream=bool(self.conf.stream))
 
     def teardown(self) -> None:
         if not hasattr(self, "ends"):
@@ -150,8 +162,12 @@ class Talk(RuleBasedStateMachine):
                 self.turn()
         assert not any(self.sent)
         for end in self.ends:
-            assert end.waiting() == 0
+            assert end.waiting() == end.held() == end.packets() == end.blocks() == 0
+            assert end.received_span() == len(self.numbers_to(end))
             assert end.close() == 0
+
+    def numbers_to(self, end: Counted) -> set[int]:
+        return self.ends[end is self.ends[0]].numbers
 
 
 TestTalk = Talk.TestCase

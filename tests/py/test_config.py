@@ -92,12 +92,12 @@ def test_fewer_cpus_than_workers_must_be_asked_for():
 
 def test_keys_that_do_nothing_yet_are_named_in_one_finding():
     text = (
-        "[links]\ndeadline = '200ms'\nlinger = '1s'\n[metrics]\nper_stream = true\n"
+        "[links]\ndscp = 10\nlinger = '1s'\n[metrics]\nper_stream = true\n"
         + PLAIN
         + "[[peers]]\nid = 'x'\naddresses = ['127.0.0.1:1']\nmax_rate = '5Mbit/s'\n"
     )
     infos = [str(finding) for finding in check(loads(text, environ={})) if finding.level == "info"]
-    assert infos == ["info: links.deadline, peers.max_rate, metrics.per_stream have no effect yet"]
+    assert infos == ["info: links.dscp, peers.max_rate, metrics.per_stream have no effect yet"]
     assert [str(finding) for finding in check(loads("[drain]\ntimeout = '9s'\n", environ={}))] == [
         "info: drain.timeout has no effect yet"
     ]
@@ -107,6 +107,19 @@ def test_every_key_listed_as_without_effect_exists():
     for section, keys in NO_EFFECT_YET.items():
         shape = Peer if section == "peers" else type(getattr(Config(), section))
         assert set(keys) <= {field.encode_name for field in msgspec.structs.fields(shape)}
+
+
+def test_a_class_has_its_own_deadline_or_that_of_all():
+    links = loads("[links]\ndeadline = '200ms'\ndeadline_key = '600500us'\n", environ={}).links
+    assert links.deadlines_ms == (200, 601, 200)
+    assert effective(loads("", environ={}))["links"]["deadline_audio"] == 400_000_000
+    assert loads("", environ={}).links.deadlines_ms == (400, 400, 400)
+
+
+@pytest.mark.parametrize("key", ["deadline", "deadline_audio", "deadline_key", "deadline_delta"])
+@pytest.mark.parametrize("value", ["0", "9ms", "61s"])
+def test_a_deadline_that_no_engine_can_keep_is_refused(key, value):
+    assert refused(f"[links]\n{key} = '{value}'\n") == f"f.toml:2:1: {key}: '{value}' is not within 10ms and 60s"
 
 
 @pytest.mark.parametrize("data", [b"[node]\nid = '\xff'\n", b"[node]\n\0", b"#" * (10 << 20)])

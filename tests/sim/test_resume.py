@@ -1,4 +1,8 @@
-"""The middle relay of three starts anew on links without loss: what the origin's cache still holds is not missed."""
+"""The middle relay of three starts anew on links without loss: what the origin's cache still holds is not missed.
+
+Media comes on first arrival: what a parent replays before its child has the answer is not acknowledged and comes again,
+while live packets overtake it. So numbers are compared in order of number: each once, none missing.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +49,9 @@ def run_restart(seed: int, restart_at: int, key_every: int, *, ahead: bool) -> t
 
     world.at(started + restart_at, restart)
     world.run(started + restart_at + 50 * MS)  # what had left b is there
-    last = far.numbers[VIDEO_SSRC][-1]
+    last = max(far.numbers[VIDEO_SSRC])
     world.run(started + restart_at + OUTAGE_MAX)
-    assert far.numbers[VIDEO_SSRC][-1] > last, "media does not flow again"
+    assert max(far.numbers[VIDEO_SSRC]) > last, "media does not flow again"
     world.run(started + VIDEO_COUNT * 10 * MS + SECOND)
     world.check()
     return far, last
@@ -58,8 +62,8 @@ def run_restart(seed: int, restart_at: int, key_every: int, *, ahead: bool) -> t
 def test_nothing_is_missing_after_a_restart_that_the_cache_of_the_origin_covers(seed: int, ahead: bool) -> None:
     only_the_first = 1000  # is a key frame
     far, _ = run_restart(seed, (700 + 53 * seed) * MS, only_the_first, ahead=ahead)
-    assert far.numbers[VIDEO_SSRC] == list(range(VIDEO_COUNT))
-    assert far.numbers[AUDIO_SSRC] == list(range(AUDIO_COUNT))
+    assert sorted(far.numbers[VIDEO_SSRC]) == list(range(VIDEO_COUNT))
+    assert sorted(far.numbers[AUDIO_SSRC]) == list(range(AUDIO_COUNT))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -68,6 +72,6 @@ def test_a_key_frame_in_the_outage_is_where_media_begins_again(seed: int) -> Non
     key = 100
     far, last = run_restart(seed, (900 + 11 * seed) * MS, key, ahead=False)
     assert last < key
-    assert far.numbers[VIDEO_SSRC] == [*range(last + 1), *range(key, VIDEO_COUNT)]
+    assert sorted(far.numbers[VIDEO_SSRC]) == [*range(last + 1), *range(key, VIDEO_COUNT)]
     assert len(set(far.numbers[AUDIO_SSRC])) == len(far.numbers[AUDIO_SSRC])
     assert set(range(key // 2, AUDIO_COUNT)) <= set(far.numbers[AUDIO_SSRC])

@@ -13,13 +13,13 @@ import hashlib
 import random
 import struct
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from relay import _core
 from relay import actions as act
-from relay.commands import decode_event
-from relay.control import Control, ControlConf, Peer, Upstream
+from relay.control import Control, ControlConf, Peer, Upstream, step
 from relay.outbox import Outbox
 from relay.requests import Ingress, PublishRequest, SubscribeRequest
 from relay.tracks import Track
@@ -84,7 +84,7 @@ class SimRelay:
 
     def _progress(self, worker: int, slot: int) -> tuple[int, int]:
         row = self.forwarders[worker].stream(slot)
-        return row["epoch"], row["next_number"]
+        return row["epoch"], row["resume_number"]
 
     def address_of_lane(self, lane: int) -> Address:
         return Address(self.ip, DATA_PORT if lane == LANE_AGENT else DATA_PORT + 1 + lane)
@@ -107,32 +107,22 @@ class SimRelay:
         now = self.world.now
         moved = True
         while moved:
-            moved = False
-            for slot, payload in self.lane.messages():
-                moved = True
-                word = self.control.on_message(slot, payload, now)
-                if word is not None:
-                    self.lane.refuse(word)
-            for worker, forwarder in enumerate(self.forwarders):
-                for sock, to, data in forwarder.turn(now):
-                    self.world.send(self, worker, sock, to, data)
-                for record in forwarder.events():
-                    moved = True
-                    self.control.on_event(worker, decode_event(record), now)
+            sessions: list[int] = []
             if now >= self.heard_next:
                 self.heard_next = now + 200 * MS
-                for slot in sorted(self.sessions):
-                    heard = self.lane.heard(slot)
-                    if heard:
-                        self.control.on_heard(slot, heard)
-                        self.control.on_rtt(slot, self.lane.rtt_us(slot))
-            self.control.on_timer(now)
-            for action in self.control.drain():
-                moved = True
-                self._perform(action)
+                sessions = sorted(self.sessions)
+            moved = step(self.control, self.lane, self._turns(), sessions, self._perform, now)
         self.outbox.flush(now)
         for to, data in self.lane.datagrams(now):
             self.world.send(self, LANE_AGENT, SOCK_LINK, to, data)
+
+    def _turns(self) -> Iterator[tuple[int, bytes]]:
+        """A turn of each worker: (worker, event) for the agent."""
+        for worker, forwarder in enumerate(self.forwarders):
+            for sock, to, data in forwarder.turn(self.world.now):
+                self.world.send(self, worker, sock, to, data)
+            for record in forwarder.events():
+                yield worker, record
 
     def _perform(self, action: act.Action) -> None:
         now = self.world.now

@@ -12,6 +12,8 @@ typedef struct zr_lane_conf {
     uint32_t peer_lanes_max;
     uint32_t blocks_max;
     uint32_t window;
+    uint16_t deadline_ms;
+    double residual, max_overhead;
 } zr_lane_conf;
 
 typedef struct zr_session_conf {
@@ -41,6 +43,7 @@ void zr_lane_on_deadline(zr_lane *lane, zr_ns_t now);
 int zr_lane_output(zr_lane *lane, zr_batch *batch, zr_ns_t now);
 bool zr_lane_check(const zr_lane *lane);
 
+#define ZR_STAT_kcp_expired ...
 /* `shim/lane.c`: one datagram, counted as the caller must. */
 int wb_lane_input(zr_lane *lane, zr_pool *pool, zr_stat_page *page, const zr_addr *from, const uint8_t *data,
                   size_t len, zr_ns_t now);

@@ -1,7 +1,7 @@
 #include <stdlib.h>
 
 #include "base/zr_err.h"
-#include "kcp/zr_kcp_priv.h"
+#include "kcp/zr_kcp_heard.h"
 
 typedef struct wb_kcp_words {
     uint32_t state, snd_una, snd_nxt, rcv_nxt, ssthresh, rmt_wnd, cwnd, incr, probe, ts_flush, ts_probe, probe_wait;
@@ -64,6 +64,28 @@ static int wb_kcp_send_view(wb_kcp *end, const uint8_t *head, size_t head_len, c
     int rc = zr_kcp_send(&end->kcp, head, head_len, &slice, now);
     zr_pkt_drop(pkt);
     return rc;
+}
+
+static int wb_kcp_send_within(wb_kcp *end, const uint8_t *head, size_t head_len, const uint8_t *body, size_t len,
+                              uint16_t deadline_ms, zr_ns_t now)
+{
+    zr_pkt *pkt = zr_pool_copy(&end->pool, body, len);
+
+    if (pkt == NULL)
+        return ZR_E_nomem;
+    zr_slice slice = { pkt, pkt->off, pkt->len };
+    int rc = zr_kcp_send_within(&end->kcp, head, head_len, &slice, deadline_ms, now);
+    zr_pkt_drop(pkt);
+    return rc;
+}
+
+static const zr_kcp_plan *wb_kcp_plan(void)
+{
+    static zr_kcp_plan plan;
+
+    if (plan.residual == 0)
+        zr_kcp_plan_init(&plan, 1e-6, 6);
+    return &plan;
 }
 
 static int wb_kcp_input(wb_kcp *end, const uint8_t *data, size_t len, zr_ns_t now, int *drop)
@@ -185,4 +207,32 @@ static wb_kcp_words wb_kcp_state(const wb_kcp *end)
 static zr_kcp_counts wb_kcp_counted(const wb_kcp *end)
 {
     return *zr_kcp_counted(&end->kcp);
+}
+
+static zr_kcp_estimates wb_kcp_estimated(const wb_kcp *end)
+{
+    return zr_kcp_estimated(&end->kcp);
+}
+
+static uint32_t wb_kcp_timer_ms(const wb_kcp *end)
+{
+    return end->kcp.conf.profile == ZR_KCP_MEDIA ? zr_kcp_estimated(&end->kcp).timer_ms : end->kcp.rto;
+}
+
+static uint32_t wb_kcp_owed(const wb_kcp *end)
+{
+    const zr_kcp *kcp = &end->kcp;
+    const zr_kcp_heard *heard = kcp->conf.profile == ZR_KCP_MEDIA ? zr_kcp_heard_of(kcp) : NULL;
+
+    return kcp->acks.count - kcp->acks.next + (heard == NULL ? 0 : heard->end - heard->first);
+}
+
+static uint32_t wb_kcp_held(const wb_kcp *end)
+{
+    return zr_kcp_slots_anywhere(&end->blocks, &end->kcp.rcv);
+}
+
+static uint32_t wb_kcp_rcv_top(const wb_kcp *end)
+{
+    return end->kcp.rcv_top;
 }

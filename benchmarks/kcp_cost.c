@@ -1,0 +1,368 @@
+/*
+ * kcp_cost.c - what a segment costs an engine, both ends in one process, for callgrind and for the allocation counter.
+ *
+ *     kcp_cost ENGINE SCENARIO WARM MEASURED [LIBPYTHON MODULE]
+ *
+ *     ENGINE     media, compat: ours | stock: the engine in the wheel's extension MODULE
+ *     SCENARIO   small  window 256                        WARM, MEASURED in virtual ms
+ *                large  window 8192
+ *                lossy  window 8192, 10 % of the datagrams lost in both directions
+ *                flush window 8192, kept full, output after each message; WARM, MEASURED in messages
+ *
+ *        app ─▶ a ── 50 ms ─▶ b ─▶ app        1200-byte messages, as many as keep the window full (W per 100 ms)
+ *               a ◀─ 50 ms ── b               a turn per burst of 8 or ms; stock flushes on its 10 ms grid
+ *
+ * Below `engine_calls_ours` and `engine_calls_stock` is what is measured: the engine's calls after the warm-up. That is
+ * the slope between a run of WARM and one of WARM + MEASURED. Each engine is called as its user must: ours gets packets
+ * of the pool and leaves datagrams in a batch (the one copy of a payload), stock gets and gives plain bytes; what its
+ * callback does with a datagram is not its own (`output_measured` switches collection off).
+ *
+ * Prints: segments delivered, datagrams sent while measuring; allocations since the start, -1 when nobody counts.
+ */
+#include "base/zr_bytes.h"
+#include "base/zr_err.h"
+#include "kcp/zr_kcp_priv.h"
+#include "kcp_stock.h"
+#include "sim/zr_rng.h"
+
+enum { BYTES = 1200, HEAD = 16, MTU = 1420, WND = 8192, SLOTS = 32768, PACKETS = 3 * SLOTS, BLOCKS = 2048 };
+enum { RTT_MS = 100, BURST = 8, MESSAGES = 4000000 };
+
+typedef struct dgram {
+    zr_ns_t at;
+    size_t len;
+    char data[MTU];
+} dgram;
+
+typedef struct link {
+    dgram *ring;
+    uint32_t first, end;
+    zr_ns_t delay;
+    double loss;
+    zr_rng rng;
+    uint64_t sent;
+} link;
+
+typedef struct end {
+    zr_kcp ours;
+    stock *stock;
+    link *in, *out;
+    zr_ns_t now;
+    uint32_t inbox, allowed; /* datagrams that arrived, messages that may be sent in this turn */
+    uint32_t taken, got;     /* messages sent, and received, in this turn */
+    zr_pkt *arrived[SLOTS], *fresh[WND];
+    uint8_t heads[WND][HEAD];
+    uint32_t numbers[SLOTS]; /* of what was received */
+} end;
+
+static struct {
+    bool stock, media, at_once, measuring;
+    uint32_t window;
+} run;
+
+static zr_pool pool;
+static zr_kcp_blocks blocks;
+static zr_batch batch;
+static zr_kcp_plan plan;
+static link there, back;
+static end a, b;
+static uint32_t next_number;
+static uint64_t delivered;
+static uint8_t seen[MESSAGES];
+static char message[BYTES];
+
+/* The link. */
+
+static void put(link *l, const void *data, size_t len, zr_ns_t now)
+{
+    l->sent++;
+    if (zr_rng_chance(&l->rng, l->loss))
+        return;
+    ZR_CHECK(l->end - l->first < SLOTS && len <= MTU);
+    dgram *d = &l->ring[l->end++ % SLOTS];
+    memcpy(d->data, data, len);
+    d->len = len;
+    d->at = now + l->delay;
+}
+
+static uint32_t arriving(const link *l, zr_ns_t now)
+{
+    uint32_t n = 0;
+    while (l->first + n != l->end && l->ring[(l->first + n) % SLOTS].at <= now)
+        n++;
+    return n;
+}
+
+static const dgram *arrival(const end *e, uint32_t i)
+{
+    return &e->in->ring[(e->in->first + i) % SLOTS];
+}
+
+/* Stock. Two callbacks, not one: only the second is known to --toggle-collect. */
+
+int output_measured(const char *data, int len, stock *kcp, void *user);
+
+static int output(const char *data, int len, stock *kcp, void *user)
+{
+    end *e = user;
+
+    (void)kcp;
+    put(e->out, data, (size_t)len, e->now);
+    return 0;
+}
+
+__attribute__((noipa)) int output_measured(const char *data, int len, stock *kcp, void *user)
+{
+    return output(data, len, kcp, user);
+}
+
+static inline void stock_turn(end *e)
+{
+    uint32_t ms = zr_kcp_ms(e->now);
+    char to[BYTES];
+
+    ikcp.update(e->stock, ms);
+    for (uint32_t i = 0; i < e->inbox; i++)
+        ZR_CHECK(ikcp.input(e->stock, arrival(e, i)->data, (long)arrival(e, i)->len) == 0);
+    while (ikcp.recv(e->stock, to, sizeof to) > 0)
+        e->numbers[e->got++] = zr_get32((const uint8_t *)to);
+    while (e->taken < e->allowed && (uint32_t)ikcp.waitsnd(e->stock) < run.window) {
+        zr_put32((uint8_t *)message, next_number + e->taken++);
+        ikcp.send(e->stock, message, BYTES);
+    }
+    if (run.at_once)
+        ikcp.flush(e->stock);
+}
+
+/* Ours. */
+
+static inline void apply(end *e, zr_pkt *pkt)
+{
+    zr_seg seg;
+    size_t pos = 0;
+    int drop;
+
+    while (zr_seg_next(&seg, zr_pkt_data(pkt), pkt->len, &pos) == ZR_OK) {
+        ZR_CHECK(zr_kcp_judge(&e->ours, &seg, &drop) == ZR_OK);
+        zr_kcp_input_seg(&e->ours, &seg, pkt, e->now);
+    }
+    zr_kcp_input_end(&e->ours, e->now);
+    zr_pkt_drop(pkt);
+}
+
+static inline void emit(end *e)
+{
+    static const zr_addr to = { .family = 4 };
+    static zr_pack pack;
+
+    zr_pack_begin(&pack, &batch, &to, 0, MTU, 0, 0, run.media);
+    ZR_CHECK(zr_kcp_output(&e->ours, &pack, e->now) == ZR_OK);
+    zr_pack_finish(&pack);
+}
+
+static inline void ours_turn(end *e)
+{
+    zr_slice view;
+
+    for (uint32_t i = 0; i < e->inbox; i++)
+        apply(e, e->arrived[i]);
+    while (zr_kcp_recv(&e->ours, &view, 1) > 0) {
+        e->numbers[e->got++] = zr_get32(zr_slice_data(&view));
+        zr_pkt_drop(view.pkt);
+    }
+    if (zr_kcp_deadline(&e->ours) <= e->now)
+        zr_kcp_on_deadline(&e->ours, e->now);
+    while (e->taken < e->allowed && zr_kcp_waiting(&e->ours) < run.window) {
+        zr_pkt *pkt = e->fresh[e->taken];
+        zr_slice body = { pkt, pkt->off, pkt->len };
+        if (zr_kcp_send(&e->ours, e->heads[e->taken], HEAD, &body, e->now) != ZR_OK)
+            break;
+        zr_pkt_drop(pkt);
+        e->fresh[e->taken++] = NULL;
+    }
+    if (run.at_once && !run.media)
+        zr_kcp_flush(&e->ours);
+    emit(e);
+}
+
+void engine_calls_stock(end *e);
+void engine_calls_ours(end *e);
+
+/* The names that --toggle-collect knows. */
+__attribute__((noipa)) void engine_calls_stock(end *e)
+{
+    stock_turn(e);
+}
+
+__attribute__((noipa)) void engine_calls_ours(end *e)
+{
+    ours_turn(e);
+}
+
+/* What surrounds the engine. */
+
+static void bring(end *e)
+{
+    for (uint32_t i = 0; i < e->inbox; i++) {
+        e->arrived[i] = zr_pool_copy(&pool, arrival(e, i)->data, arrival(e, i)->len);
+        ZR_CHECK(e->arrived[i] != NULL);
+    }
+    for (uint32_t i = 0; i < e->allowed; i++) {
+        if (e->fresh[i] == NULL)
+            e->fresh[i] = zr_pool_copy(&pool, message, BYTES - HEAD);
+        ZR_CHECK(e->fresh[i] != NULL);
+        zr_put32(e->heads[i], next_number + i);
+    }
+}
+
+static void take_away(end *e)
+{
+    for (uint32_t i = 0; i < batch.count; i++)
+        put(e->out, batch.tx[i].data, batch.tx[i].len, e->now);
+    zr_batch_reset(&batch);
+}
+
+static void note(const end *e)
+{
+    for (uint32_t i = 0; i < e->got; i++) {
+        ZR_CHECK(e->numbers[i] < next_number && seen[e->numbers[i]]++ == 0);
+        delivered++;
+    }
+}
+
+/* Answers how many messages were taken of those allowed. */
+static uint32_t turn(end *e, zr_ns_t now, uint32_t inbox, uint32_t allowed)
+{
+    e->now = now;
+    e->inbox = inbox;
+    e->allowed = allowed;
+    e->taken = e->got = 0;
+    if (run.stock) {
+        ikcp.setoutput(e->stock, run.measuring ? output_measured : output);
+        (run.measuring ? engine_calls_stock : stock_turn)(e);
+    } else {
+        bring(e);
+        (run.measuring ? engine_calls_ours : ours_turn)(e);
+        take_away(e);
+    }
+    e->in->first += inbox;
+    next_number += e->taken;
+    ZR_CHECK(next_number < MESSAGES && e->got <= SLOTS);
+    note(e);
+    return e->taken;
+}
+
+/* A turn of both ends per burst; what the window does not take waits, up to a window of it. */
+static zr_ns_t by_the_clock(zr_ns_t now, uint32_t ms, uint32_t credit)
+{
+    static double owed;
+    zr_ns_t end = now + ZR_MS((zr_ns_t)ms), step = ZR_MAX(ZR_MS(RTT_MS) * BURST / run.window, ZR_MS(1));
+    double each = (double)run.window * (double)step / (double)ZR_MS(RTT_MS);
+
+    for (; now < end; now += step) {
+        owed = ZR_MIN(owed + each, (double)ZR_MIN(credit, run.window));
+        turn(&b, now, arriving(&there, now), 0);
+        owed -= turn(&a, now, arriving(&back, now), (uint32_t)owed);
+    }
+    return now;
+}
+
+/* The sender flushes after each message it is given; what arrived is taken in, and answered, once per millisecond. */
+static zr_ns_t by_the_packet(zr_ns_t now, uint32_t packets)
+{
+    enum { PER_MS = WND / RTT_MS };
+
+    for (uint32_t i = 0; i < packets; i++, now += ZR_MS(1) / PER_MS) {
+        if (i % PER_MS == 0)
+            turn(&b, now, PER_MS, 0);
+        turn(&a, now, i % PER_MS == 0 ? arriving(&back, now) : 0, 1);
+    }
+    return now;
+}
+
+/* A first round trip tells both ends what there is to know: from then on the window is theirs to fill. */
+static zr_ns_t meet(zr_ns_t now)
+{
+    now = by_the_clock(now, 1, 1);
+    return by_the_clock(now, 3 * RTT_MS, 0);
+}
+
+/* A window goes out and none of it arrives. */
+static zr_ns_t fill(zr_ns_t now)
+{
+    there.delay = back.delay = 0;
+    for (uint32_t i = 0, left = WND; i < RTT_MS + 10; i++, now += ZR_MS(1))
+        left -= turn(&a, now, 0, ZR_MIN(left, WND / RTT_MS + 1));
+    run.at_once = true;
+    return now;
+}
+
+static void open_ours(end *e, zr_ns_t now)
+{
+    zr_kcp_conf conf = run.media ? zr_kcp_conf_media(7) : zr_kcp_conf_compat(7);
+
+    conf.mtu = MTU;
+    conf.snd_wnd = conf.rcv_wnd = run.window;
+    conf.deadline_ms = run.media ? 60000 : 0; /* nothing expires */
+    conf.plan = &plan;
+    ZR_CHECK(zr_kcp_init(&e->ours, &conf, &blocks, &pool, now) == ZR_OK);
+}
+
+static void open_all(zr_ns_t now, double loss)
+{
+    there = (link){ .ring = bench_memory(SLOTS * sizeof(dgram)), .delay = ZR_MS(RTT_MS / 2), .loss = loss };
+    back = (link){ .ring = bench_memory(SLOTS * sizeof(dgram)), .delay = ZR_MS(RTT_MS / 2), .loss = loss };
+    zr_rng_seed(&there.rng, 1);
+    zr_rng_seed(&back.rng, 2);
+    a.out = b.in = &there;
+    a.in = b.out = &back;
+    if (run.stock) {
+        a.stock = stock_turbo(7, run.window, MTU, output, &a);
+        b.stock = stock_turbo(7, run.window, MTU, output, &b);
+        return;
+    }
+    zr_kcp_plan_init(&plan, 1e-6, 6.5);
+    ZR_CHECK(zr_pool_init(&pool, bench_memory(zr_pool_bytes(PACKETS)), PACKETS) == ZR_OK &&
+             zr_kcp_blocks_init(&blocks, bench_memory(zr_kcp_blocks_bytes(BLOCKS)), BLOCKS) == ZR_OK &&
+             zr_batch_init(&batch, bench_memory(zr_batch_bytes(SLOTS, SLOTS * MTU)), SLOTS, SLOTS * MTU) == ZR_OK);
+    open_ours(&a, now);
+    open_ours(&b, now);
+}
+
+static uint64_t none(void)
+{
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    zr_ns_t now = ZR_MS(1000);
+    uint64_t (*allocations)(void) = none;
+    void *counter = dlsym(RTLD_DEFAULT, "zr_allocations");
+
+    ZR_CHECK(argc >= 5);
+    bool each = strcmp(argv[2], "flush") == 0;
+    uint32_t warm = (uint32_t)atoi(argv[3]), measured = (uint32_t)atoi(argv[4]);
+    run.stock = strcmp(argv[1], "stock") == 0;
+    run.media = strcmp(argv[1], "media") == 0;
+    run.window = strcmp(argv[2], "small") == 0 ? 256 : WND;
+    if (run.stock) {
+        ZR_CHECK(argc == 7);
+        stock_load(argv[5], argv[6]);
+    }
+    if (counter != NULL)
+        memcpy(&allocations, &counter, sizeof counter);
+    open_all(now, strcmp(argv[2], "lossy") == 0 ? 0.1 : 0);
+    uint64_t started = allocations();
+    now = meet(now);
+    if (each)
+        now = fill(now);
+    now = each ? by_the_packet(now, warm) : by_the_clock(now, warm, run.window);
+    uint64_t segments = delivered, datagrams = there.sent + back.sent;
+    run.measuring = true;
+    now = each ? by_the_packet(now, measured) : by_the_clock(now, measured, run.window);
+    long long asked = counter == NULL ? -1 : (long long)(allocations() - started);
+    printf("%llu %llu %lld\n", (unsigned long long)(delivered - segments),
+           (unsigned long long)(there.sent + back.sent - datagrams), asked);
+    return 0;
+}
