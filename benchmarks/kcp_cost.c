@@ -10,12 +10,12 @@
  *                flush window 8192, kept full, output after each message; WARM, MEASURED in messages
  *
  *        app ─▶ a ── 50 ms ─▶ b ─▶ app        1200-byte messages, as many as keep the window full (W per 100 ms)
- *               a ◀─ 50 ms ── b               a turn per burst of 8 or ms; stock flushes on its 10 ms grid
+ *               a ◀─ 50 ms ── b               a turn per burst of 16 or ms; stock flushes on its 10 ms grid
  *
- * Below `engine_calls_ours` and `engine_calls_stock` is what is measured: the engine's calls after the warm-up. That is
- * the slope between a run of WARM and one of WARM + MEASURED. Each engine is called as its user must: ours gets packets
- * of the pool and leaves datagrams in a batch (the one copy of a payload), stock gets and gives plain bytes; what its
- * callback does with a datagram is not its own (`output_measured` switches collection off).
+ * What is measured are the engine's calls, the functions engine_*: the slope between a run of WARM and one of WARM +
+ * MEASURED. Each engine is called as its user must: ours gets packets of the pool and leaves datagrams in a batch (the
+ * one copy of a payload), stock gets and gives plain bytes; what its callback does with a datagram is not its own
+ * (entering `output_measured` switches collection off).
  *
  * Prints: segments delivered, datagrams sent while measuring; allocations since the start, -1 when nobody counts.
  */
@@ -26,7 +26,10 @@
 #include "sim/zr_rng.h"
 
 enum { BYTES = 1200, HEAD = 16, MTU = 1420, WND = 8192, SLOTS = 32768, PACKETS = 3 * SLOTS, BLOCKS = 2048 };
-enum { RTT_MS = 100, BURST = 8, MESSAGES = 4000000 };
+enum { RTT_MS = 100, BURST = 16, MESSAGES = 4000000 };
+
+/* By a name that --toggle-collect knows. */
+#define CALL __attribute__((noipa))
 
 typedef struct dgram {
     zr_ns_t at;
@@ -56,7 +59,7 @@ typedef struct end {
 } end;
 
 static struct {
-    bool stock, media, at_once, measuring;
+    bool stock, media, at_once;
     uint32_t window;
 } run;
 
@@ -98,11 +101,8 @@ static const dgram *arrival(const end *e, uint32_t i)
     return &e->in->ring[(e->in->first + i) % SLOTS];
 }
 
-/* Stock. Two callbacks, not one: only the second is known to --toggle-collect. */
-
-int output_measured(const char *data, int len, stock *kcp, void *user);
-
-static int output(const char *data, int len, stock *kcp, void *user)
+/* Stock's callback. */
+CALL static int output_measured(const char *data, int len, stock *kcp, void *user)
 {
     end *e = user;
 
@@ -111,32 +111,53 @@ static int output(const char *data, int len, stock *kcp, void *user)
     return 0;
 }
 
-__attribute__((noipa)) int output_measured(const char *data, int len, stock *kcp, void *user)
+/* The engines' calls: what is inside is counted. */
+
+CALL static void engine_update(end *e)
 {
-    return output(data, len, kcp, user);
+    ikcp.update(e->stock, zr_kcp_ms(e->now));
 }
 
-static inline void stock_turn(end *e)
+CALL static int engine_stock_input(end *e, const dgram *d)
 {
-    uint32_t ms = zr_kcp_ms(e->now);
+    return ikcp.input(e->stock, d->data, (long)d->len);
+}
+
+CALL static int engine_stock_recv(end *e, char *to)
+{
+    return ikcp.recv(e->stock, to, BYTES);
+}
+
+CALL static void engine_stock_send(end *e)
+{
+    ikcp.send(e->stock, message, BYTES);
+}
+
+CALL static void engine_stock_flush(end *e)
+{
+    ikcp.flush(e->stock);
+}
+
+static void stock_turn(end *e)
+{
     char to[BYTES];
 
-    ikcp.update(e->stock, ms);
+    engine_update(e);
     for (uint32_t i = 0; i < e->inbox; i++)
-        ZR_CHECK(ikcp.input(e->stock, arrival(e, i)->data, (long)arrival(e, i)->len) == 0);
-    while (ikcp.recv(e->stock, to, sizeof to) > 0)
+        ZR_CHECK(engine_stock_input(e, arrival(e, i)) == 0);
+    while (engine_stock_recv(e, to) > 0)
         e->numbers[e->got++] = zr_get32((const uint8_t *)to);
     while (e->taken < e->allowed && (uint32_t)ikcp.waitsnd(e->stock) < run.window) {
         zr_put32((uint8_t *)message, next_number + e->taken++);
-        ikcp.send(e->stock, message, BYTES);
+        engine_stock_send(e);
     }
     if (run.at_once)
-        ikcp.flush(e->stock);
+        engine_stock_flush(e);
 }
 
 /* Ours. */
 
-static inline void apply(end *e, zr_pkt *pkt)
+CALL static void engine_input(end *e, zr_pkt *pkt)
 {
     zr_seg seg;
     size_t pos = 0;
@@ -147,56 +168,58 @@ static inline void apply(end *e, zr_pkt *pkt)
         zr_kcp_input_seg(&e->ours, &seg, pkt, e->now);
     }
     zr_kcp_input_end(&e->ours, e->now);
-    zr_pkt_drop(pkt);
 }
 
-static inline void emit(end *e)
+CALL static int engine_recv(end *e, zr_slice *view)
+{
+    return zr_kcp_recv(&e->ours, view, 1);
+}
+
+CALL static void engine_deadline(end *e)
+{
+    if (zr_kcp_deadline(&e->ours) <= e->now)
+        zr_kcp_on_deadline(&e->ours, e->now);
+}
+
+CALL static int engine_send(end *e, const zr_slice *body)
+{
+    return zr_kcp_send(&e->ours, e->heads[e->taken], HEAD, body, e->now);
+}
+
+CALL static void engine_output(end *e)
 {
     static const zr_addr to = { .family = 4 };
     static zr_pack pack;
 
+    if (run.at_once && !run.media)
+        zr_kcp_flush(&e->ours);
     zr_pack_begin(&pack, &batch, &to, 0, MTU, 0, 0, run.media);
     ZR_CHECK(zr_kcp_output(&e->ours, &pack, e->now) == ZR_OK);
     zr_pack_finish(&pack);
 }
 
-static inline void ours_turn(end *e)
+static void ours_turn(end *e)
 {
     zr_slice view;
 
-    for (uint32_t i = 0; i < e->inbox; i++)
-        apply(e, e->arrived[i]);
-    while (zr_kcp_recv(&e->ours, &view, 1) > 0) {
+    for (uint32_t i = 0; i < e->inbox; i++) {
+        engine_input(e, e->arrived[i]);
+        zr_pkt_drop(e->arrived[i]);
+    }
+    while (engine_recv(e, &view) > 0) {
         e->numbers[e->got++] = zr_get32(zr_slice_data(&view));
         zr_pkt_drop(view.pkt);
     }
-    if (zr_kcp_deadline(&e->ours) <= e->now)
-        zr_kcp_on_deadline(&e->ours, e->now);
+    engine_deadline(e);
     while (e->taken < e->allowed && zr_kcp_waiting(&e->ours) < run.window) {
         zr_pkt *pkt = e->fresh[e->taken];
         zr_slice body = { pkt, pkt->off, pkt->len };
-        if (zr_kcp_send(&e->ours, e->heads[e->taken], HEAD, &body, e->now) != ZR_OK)
+        if (engine_send(e, &body) != ZR_OK)
             break;
         zr_pkt_drop(pkt);
         e->fresh[e->taken++] = NULL;
     }
-    if (run.at_once && !run.media)
-        zr_kcp_flush(&e->ours);
-    emit(e);
-}
-
-void engine_calls_stock(end *e);
-void engine_calls_ours(end *e);
-
-/* The names that --toggle-collect knows. */
-__attribute__((noipa)) void engine_calls_stock(end *e)
-{
-    stock_turn(e);
-}
-
-__attribute__((noipa)) void engine_calls_ours(end *e)
-{
-    ours_turn(e);
+    engine_output(e);
 }
 
 /* What surrounds the engine. */
@@ -238,11 +261,10 @@ static uint32_t turn(end *e, zr_ns_t now, uint32_t inbox, uint32_t allowed)
     e->allowed = allowed;
     e->taken = e->got = 0;
     if (run.stock) {
-        ikcp.setoutput(e->stock, run.measuring ? output_measured : output);
-        (run.measuring ? engine_calls_stock : stock_turn)(e);
+        stock_turn(e);
     } else {
         bring(e);
-        (run.measuring ? engine_calls_ours : ours_turn)(e);
+        ours_turn(e);
         take_away(e);
     }
     e->in->first += inbox;
@@ -256,10 +278,10 @@ static uint32_t turn(end *e, zr_ns_t now, uint32_t inbox, uint32_t allowed)
 static zr_ns_t by_the_clock(zr_ns_t now, uint32_t ms, uint32_t credit)
 {
     static double owed;
-    zr_ns_t end = now + ZR_MS((zr_ns_t)ms), step = ZR_MAX(ZR_MS(RTT_MS) * BURST / run.window, ZR_MS(1));
+    zr_ns_t until = now + ZR_MS((zr_ns_t)ms), step = ZR_MAX(ZR_MS(RTT_MS) * BURST / run.window, ZR_MS(1));
     double each = (double)run.window * (double)step / (double)ZR_MS(RTT_MS);
 
-    for (; now < end; now += step) {
+    for (; now < until; now += step) {
         owed = ZR_MIN(owed + each, (double)ZR_MIN(credit, run.window));
         turn(&b, now, arriving(&there, now), 0);
         owed -= turn(&a, now, arriving(&back, now), (uint32_t)owed);
@@ -317,8 +339,8 @@ static void open_all(zr_ns_t now, double loss)
     a.out = b.in = &there;
     a.in = b.out = &back;
     if (run.stock) {
-        a.stock = stock_turbo(7, run.window, MTU, output, &a);
-        b.stock = stock_turbo(7, run.window, MTU, output, &b);
+        a.stock = stock_turbo(7, run.window, MTU, output_measured, &a);
+        b.stock = stock_turbo(7, run.window, MTU, output_measured, &b);
         return;
     }
     zr_kcp_plan_init(&plan, 1e-6, 6.5);
@@ -359,7 +381,6 @@ int main(int argc, char **argv)
         now = fill(now);
     now = each ? by_the_packet(now, warm) : by_the_clock(now, warm, run.window);
     uint64_t segments = delivered, datagrams = there.sent + back.sent;
-    run.measuring = true;
     now = each ? by_the_packet(now, measured) : by_the_clock(now, measured, run.window);
     long long asked = counter == NULL ? -1 : (long long)(allocations() - started);
     printf("%llu %llu %lld\n", (unsigned long long)(delivered - segments),

@@ -105,7 +105,7 @@ zr_ns_t zr_kcp_deadline(const zr_kcp *kcp)
     uint32_t ms, gap;
     zr_ns_t at = kcp->rules->deadline(kcp, &ms) ? zr_kcp_ns(kcp->now, ms) : ZR_NEVER;
 
-    if (kcp->rcv_nxt != kcp->rcv_top && kcp->delivery->deadline(kcp, &gap))
+    if ((kcp->rcv_nxt != kcp->rcv_top || kcp->ready.held > 0) && kcp->delivery->deadline(kcp, &gap))
         at = ZR_MIN(at, zr_kcp_ns(kcp->now, gap));
     return at;
 }
@@ -115,7 +115,7 @@ void zr_kcp_on_deadline(zr_kcp *kcp, zr_ns_t now)
     uint32_t ms = zr_kcp_ms(now);
 
     kcp->now = now;
-    if (kcp->rcv_nxt != kcp->rcv_top)
+    if (kcp->rcv_nxt != kcp->rcv_top || kcp->ready.held > 0)
         kcp->delivery->expire(kcp, ms);
     if (kcp->conf.profile == ZR_KCP_MEDIA) {
         zr_kcp_probe_step(kcp, ms);

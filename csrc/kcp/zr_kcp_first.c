@@ -82,6 +82,9 @@ static void deliver_last(zr_kcp *kcp, uint32_t sn, uint32_t len)
     if (is_held(kcp, sn - 1, true)) {
         make_ready(kcp, sn - 1);
         make_ready(kcp, sn);
+    } else if (kcp->ready.half_gone && sn == kcp->ready.half_sn) {
+        drop_half(kcp, sn); /* its first half was given up a moment ago */
+        kcp->ready.half_gone = false;
     } else if (len != kcp->tail || received(kcp, sn - 1)) {
         make_ready(kcp, sn);
     }
@@ -147,6 +150,7 @@ __attribute__((noinline)) static enum zr_kcp_taken take_other(zr_kcp *kcp, const
     uint32_t sn = seg->sn;
     bool in_order = sn == kcp->rcv_nxt && kcp->rcv_top == kcp->rcv_nxt;
 
+    kcp->ready.half_gone &= !zr_seq_before(kcp->ready.half_sn, kcp->rcv_nxt);
     if (received(kcp, sn)) {
         if (zr_seq_before(sn, kcp->rcv_nxt) && given_up(kcp, sn))
             kcp->counts.late++;
@@ -162,10 +166,12 @@ __attribute__((noinline)) static enum zr_kcp_taken take_other(zr_kcp *kcp, const
     }
     slot_at(kcp, sn)->rcv.held = true;
     kcp->ready.held++;
-    if (seg->frg > 0)
+    if (seg->frg > 0) {
+        kcp->ready.half_at = ms;
         deliver_first(kcp, sn);
-    else
+    } else {
         deliver_last(kcp, sn, seg->len);
+    }
     if (in_order) {
         kcp->rcv_nxt = kcp->rcv_top = sn + 1;
         return ZR_KCP_NEW;
@@ -182,7 +188,8 @@ __attribute__((noinline)) static enum zr_kcp_taken take_other(zr_kcp *kcp, const
 
 static enum zr_kcp_taken take(zr_kcp *kcp, const zr_seg *seg, zr_pkt *pkt, uint32_t ms)
 {
-    if (seg->sn == kcp->rcv_nxt && kcp->rcv_top == kcp->rcv_nxt && seg->frg == 0 && kcp->ready.held == 0)
+    if (seg->sn == kcp->rcv_nxt && kcp->rcv_top == kcp->rcv_nxt && seg->frg == 0 && kcp->ready.held == 0 &&
+        !kcp->ready.half_gone)
         return take_next(kcp, seg, pkt);
     return take_other(kcp, seg, pkt, ms);
 }
@@ -259,9 +266,25 @@ static bool oldest_mark(const zr_kcp *kcp, zr_kcp_mark *mark)
     return true;
 }
 
+/* Nothing came behind a first half: it has a deadline of its own. False when there is none. */
+static bool half_due(const zr_kcp *kcp, uint32_t *ms)
+{
+    if (kcp->conf.deadline_ms == 0 || kcp->rcv_nxt != kcp->rcv_top || !is_held(kcp, kcp->rcv_nxt - 1, true))
+        return false;
+    *ms = kcp->ready.half_at + kcp->conf.deadline_ms;
+    return true;
+}
+
 static void expire(zr_kcp *kcp, uint32_t ms)
 {
     zr_kcp_mark mark;
+    uint32_t at;
+
+    if (half_due(kcp, &at) && !zr_seq_before(ms, at)) {
+        drop_half(kcp, kcp->rcv_nxt - 1);
+        kcp->ready.half_gone = true;
+        kcp->ready.half_sn = kcp->rcv_nxt;
+    }
 
     while (oldest_mark(kcp, &mark) && !zr_seq_before(ms, mark.at)) {
         uint32_t from = kcp->rcv_nxt;
@@ -280,7 +303,7 @@ static bool deadline(const zr_kcp *kcp, uint32_t *ms)
     zr_kcp_mark mark;
 
     if (!oldest_mark(kcp, &mark))
-        return false;
+        return half_due(kcp, ms);
     *ms = mark.at;
     return true;
 }

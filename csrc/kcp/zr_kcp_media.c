@@ -23,7 +23,7 @@ static void first_sent(zr_kcp *kcp, uint32_t sn, zr_kcp_slot *slot, uint32_t ms)
     zr_kcp_media *media = &kcp->media;
     const zr_kcp_start *start = zr_kcp_start_of(kcp, slot, ms);
 
-    if (start->earn > 0)
+    if (start->earn > 0 && kcp->media.credit < (int32_t)kcp->mss * ZR_KCP_CREDIT_MAX)
         zr_kcp_spend(kcp, -(zr_kcp_wire_len(slot) * start->earn >> 10));
     uint32_t copies = start->copies == 1 ? 1 : zr_kcp_affordable(kcp, slot, start->copies);
     slot->media.first = ms;

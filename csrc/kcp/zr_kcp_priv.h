@@ -141,6 +141,7 @@ typedef struct zr_kcp_tell {
     bool fresh;         /* what una says is new since then: to be repeated */
     uint8_t una_left;   /* repeats of what una says */
     bool first_una;     /* the first WINS about it is in kcp->probe */
+    bool crowded;       /* the ring turns over within four slacks */
     bool cut, said;     /* a full batch cut what is being said; it had an ACK in it */
     uint8_t later_left; /* ACKs that may still ride along */
     uint32_t next;      /* of the ring, from the newest down: said up to here */
@@ -169,7 +170,10 @@ struct zr_kcp {
     struct {                                     /* first arrival */
         uint16_t head, tail;                     /* complete messages that wait for recv, by sn % 8192 */
         uint32_t count;
-        uint32_t held; /* halves of messages */
+        uint32_t held;    /* halves of messages */
+        uint32_t half_at; /* ms: when the last first half came */
+        bool half_gone;   /* one with nothing behind it was given up: half_sn is its other half */
+        uint32_t half_sn;
         uint32_t gaps; /* passed over so far */
         struct {
             uint32_t from, to;

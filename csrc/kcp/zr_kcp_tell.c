@@ -29,6 +29,8 @@ static uint32_t repeats(const zr_kcp *kcp)
     if (kcp->media.path.outcomes > 64)
         bad = ZR_MAX(bad, kcp->media.path.failed_ppm);
 
+    if (kcp->tell.crowded)
+        return 2;
     return bad < CLEAN_PPM ? 2 : bad < 120000 ? 3 : bad < 250000 ? 4 : bad < 400000 ? 5 : 7;
 }
 
@@ -266,7 +268,11 @@ static void begin(zr_kcp *kcp, uint32_t ms)
     if (tell->heard == ZR_KCP_NONE)
         return;
     forget(kcp, ms);
-    tell->next = zr_kcp_heard_of(kcp)->end;
+    zr_kcp_heard *heard = zr_kcp_heard_of(kcp);
+    tell->next = heard->end;
+    /* At such a rate a third time would push out what has not been told twice. */
+    tell->crowded =
+        heard->end - heard->first > ZR_KCP_RING / 2 && age_of(told_at(heard, heard->first), ms) < 4 * SLACK_MS;
 }
 
 /* When no other ACK said it: what una says, with the ts of the newest arrival, or once more as a WINS. */
