@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import tempfile
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,17 +45,27 @@ def die_with_parent(number: signal.Signals = signal.SIGKILL) -> Callable[[], Non
     return ask
 
 
+_given: deque[int] = deque(maxlen=4096)  # to this process lately: it may not have opened them yet
+
+
 def free_ports(count: int, kind: int = socket.SOCK_DGRAM) -> int:
-    """The first of ``count`` consecutive loopback ports that are free now (another process may still take them)."""
+    """The first of ``count`` consecutive loopback ports that are free now and were not given before.
+
+    Another process may still take them. They lie below what the kernel gives to sockets that ask for any.
+    """
     for _ in range(500):
-        first = random.randrange(20000, 32768 - count)  # below what the kernel gives to sockets that ask for any
+        first = random.randrange(20000, 32768 - count)
+        ports = range(first, first + count)
+        if not set(ports).isdisjoint(_given):
+            continue
         with contextlib.ExitStack() as held:
             try:
-                for port in range(first, first + count):
+                for port in ports:
                     sock = held.enter_context(socket.socket(socket.AF_INET, kind))
                     sock.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given.extend(ports)
             return first
     raise OSError(f"no {count} consecutive free ports on loopback")
 

@@ -66,7 +66,7 @@ int zr_kcp_init(zr_kcp *kcp, const zr_kcp_conf *conf, zr_kcp_blocks *blocks, zr_
         .snd_nxt = conf->start_sn,
         .snd_end = conf->start_sn,
         .snd_max = ZR_MIN(2 * conf->snd_wnd, ZR_KCP_WND_MAX),
-        .rmt_wnd = 128,
+        .rmt_wnd = media ? ZR_MIN(128u, conf->rcv_wnd) : 128, /* until heard; relays have equal windows */
         .peer_una = conf->start_sn,
         .rcv_head = conf->start_sn,
         .rcv_nxt = conf->start_sn,
@@ -98,6 +98,8 @@ void zr_kcp_fini(zr_kcp *kcp)
     kcp->rules->fini(kcp);
     zr_kcp_acks_clear(&kcp->acks, kcp->blocks);
     kcp->snd_una = kcp->snd_nxt = kcp->snd_end;
+    kcp->probe = 0;
+    kcp->probe_wait = 0;
 }
 
 zr_ns_t zr_kcp_deadline(const zr_kcp *kcp)

@@ -68,8 +68,8 @@ typedef struct zr_kcp_counts { /* since init; the owner adds differences to its 
     uint64_t segs_sent, retrans_timeout, retrans_fast, segs_received, duplicates, acks_sent, window_drops;
     uint64_t copies;   /* media: sent besides one transmission per attempt */
     uint64_t spurious; /* media: sent again although the first transmission had arrived */
-    uint64_t expired;  /* media: given up at their deadline, unacknowledged */
-    uint64_t holes;    /* media: numbers passed over at their deadline, never received */
+    uint64_t expired;  /* media: given up at their deadline, unacknowledged or never sent */
+    uint64_t holes;    /* media: numbers passed over at their deadline, and halves left alone by them */
     uint64_t late;     /* media: received after they had been passed over */
     uint64_t conflict; /* received again with other bytes; the first ones stand */
     uint64_t ack_ts;   /* ACKs with a time at which their segment was not sent: no RTT sample */

@@ -12,7 +12,8 @@ static uint32_t attempts_left(const zr_kcp *kcp, const zr_kcp_slot *slot, uint32
         return ZR_KCP_PLAN_ATTEMPTS;
     int32_t left = zr_seq_diff(zr_kcp_last_call(kcp, slot), ms);
     uint32_t spread = ZR_KCP_COPY_GAP * (copies - 1), period = zr_kcp_path_timer(&kcp->media.path) + TICK_MS;
-    return left < 0 ? 1 : 1 + (uint32_t)left / (period + spread - ZR_MIN(spread, ZR_KCP_COPY_BACK));
+    uint32_t fit = left < 0 ? 1 : 1 + (uint32_t)left / (period + spread - ZR_MIN(spread, ZR_KCP_COPY_BACK));
+    return ZR_MIN(fit, ZR_KCP_PLAN_ATTEMPTS);
 }
 
 void zr_kcp_spend(zr_kcp *kcp, int32_t bytes)

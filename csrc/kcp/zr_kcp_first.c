@@ -59,6 +59,8 @@ static bool received(const zr_kcp *kcp, uint32_t sn)
 
 static bool is_held(const zr_kcp *kcp, uint32_t sn, bool first_half)
 {
+    if (zr_seq_before(sn + 1, kcp->rcv_nxt) || !zr_seq_before(sn, kcp->rcv_top))
+        return false; /* another number's slot, 8192 away */
     const zr_kcp_slot *slot = slot_at(kcp, sn);
     return slot != NULL && slot->rcv.held && (slot->frg > 0) == first_half;
 }
@@ -293,7 +295,7 @@ static void expire(zr_kcp *kcp, uint32_t ms)
             continue;
         note_gaps(kcp, from, mark.top);
         advance(kcp, mark.top);
-        drop_halves(kcp, from - 1, kcp->rcv_nxt);
+        drop_halves(kcp, kcp->rcv_nxt - from < ZR_KCP_WND_MAX - 1 ? from - 1 : from, kcp->rcv_nxt);
         zr_kcp_tell_una(kcp);
     }
 }

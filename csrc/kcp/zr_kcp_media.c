@@ -156,9 +156,9 @@ static enum step again(zr_kcp *kcp, zr_pack *pack, uint32_t sn, uint32_t ms)
             expire(kcp, sn, slot);
         return DONE;
     }
-    if (!may_probe(kcp, slot, ms) || !zr_kcp_has_pace(kcp, ms))
+    if (!zr_kcp_has_pace(kcp, ms) || !may_probe(kcp, slot, ms))
         return STOP;
-    if (media->path.full && !zr_kcp_endless(slot) && media->credit < zr_kcp_wire_len(slot)) {
+    if (media->path.full && !zr_kcp_endless(slot) && !zr_kcp_needed(kcp, sn) && media->credit < zr_kcp_wire_len(slot)) {
         wait_on(kcp, sn, slot, ms); /* more would only make the queue longer */
         return DONE;
     }
@@ -198,16 +198,18 @@ static bool is_over(const zr_kcp *kcp, const zr_kcp_slot *slot, uint32_t ms)
  * for it. But what has begun is finished: another message must not come where the second half is awaited. */
 static void purge(zr_kcp *kcp, uint32_t ms)
 {
-    uint32_t gone = kcp->snd_nxt, end = kcp->snd_end;
+    uint32_t from = kcp->snd_nxt, end = kcp->snd_end, gone;
 
-    for (; gone != end; gone++) {
+    if (from != end && zr_kcp_snd_slot(kcp, from)->piece)
+        from++; /* stays, and keeps its number */
+    for (gone = from; gone != end; gone++) {
         const zr_kcp_slot *slot = zr_kcp_snd_slot(kcp, gone);
-        if ((gone == kcp->snd_nxt && slot->piece) || !is_over(kcp, slot, ms))
+        if (!is_over(kcp, slot, ms))
             break;
         zr_pkt_drop(slot->pkt);
         kcp->counts.expired++;
     }
-    uint32_t count = gone - kcp->snd_nxt;
+    uint32_t count = gone - from;
     if (count == 0)
         return;
     for (uint32_t sn = gone; sn != end; sn++)
@@ -225,7 +227,7 @@ static int send_new(zr_kcp *kcp, zr_pack *pack, uint32_t ms)
     for (uint32_t room = zr_kcp_snd_room(kcp); room > 0 && zr_kcp_new_at(kcp, ms) == ms; room--) {
         uint32_t sn = kcp->snd_nxt;
         zr_kcp_slot *slot = zr_kcp_snd_slot(kcp, sn);
-        if (room > 1 && is_over(kcp, slot, ms)) { /* a second half: its number goes, and leaves a hole */
+        if (room > 1 && is_over(kcp, slot, ms)) { /* its number goes, and leaves a hole */
             kcp->counts.expired++;
             kcp->snd_nxt++;
             zr_kcp_snd_drop(kcp, sn, slot);
@@ -270,6 +272,7 @@ static void fini(zr_kcp *kcp)
     zr_kcp_tell_fini(kcp);
     kcp->media.waiting = kcp->media.copying = empty;
     kcp->media.in_flight = 0;
+    kcp->media.fresh = kcp->snd_end;
 }
 
 static uint32_t base(const zr_kcp *kcp)
@@ -284,10 +287,9 @@ static void reopened(zr_kcp *kcp)
 
 static void queued(zr_kcp *kcp, zr_kcp_slot *slot, uint32_t deadline_ms, uint32_t ms)
 {
-    (void)kcp;
     slot->ts = ms; /* until it is sent: since when it waits */
     slot->media.give_up = ms + deadline_ms;
-    slot->media.flags = deadline_ms == 0 ? ZR_KCP_ENDLESS : 0;
+    slot->media.flags = deadline_ms == 0 || kcp->conf.in_order ? ZR_KCP_ENDLESS : 0;
 }
 
 static bool is_dark(const zr_kcp *kcp, uint32_t ms)

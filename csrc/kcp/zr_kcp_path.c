@@ -121,10 +121,11 @@ void zr_kcp_path_arrived(zr_kcp_path *path, uint32_t count, uint32_t in_flight)
 
 void zr_kcp_path_set_copies(zr_kcp_path *path, uint32_t copies)
 {
-    double loss = zr_kcp_plan_loss(path->level), failed = 1;
+    double failed = 1;
 
     if (copies == path->copies)
         return;
+    double loss = zr_kcp_path_loss_ppm(path) / 1e6;
     for (uint32_t i = 0; i < copies; i++)
         failed *= loss;
     path->copies = copies;

@@ -188,6 +188,14 @@ int zr_kcp_put_push(zr_kcp *kcp, zr_pack *pack, uint32_t sn, zr_kcp_slot *slot, 
     return ZR_OK;
 }
 
+/* Media: the window is used up by numbers that were given up, and the una that passes over them was lost. Nothing would
+ * ever be sent again: the peer is asked. */
+static bool is_mute(const zr_kcp *kcp)
+{
+    return kcp->conf.profile == ZR_KCP_MEDIA && kcp->media.in_flight == 0 && kcp->snd_nxt != kcp->snd_end &&
+           zr_kcp_snd_room(kcp) == 0;
+}
+
 /* One flush in the order of kcp.md section 8. Each step records what it has done, so that a call cut short by a full
  * batch is simply made again. */
 static int flush(zr_kcp *kcp, zr_pack *pack, zr_ns_t now)
@@ -207,6 +215,8 @@ static int flush(zr_kcp *kcp, zr_pack *pack, zr_ns_t now)
         return rc;
     if ((rc = kcp->rules->send(kcp, pack, ms)) != ZR_OK)
         return rc;
+    if (is_mute(kcp))
+        zr_kcp_probe_step(kcp, ms); /* sets the timer */
     if (kcp->cc != NULL)
         kcp->cc->on_flushed(kcp, limit(kcp));
     kcp->saw_fast = kcp->saw_timeout = false;
@@ -325,7 +335,7 @@ void zr_kcp_probe_step(zr_kcp *kcp, uint32_t ms)
 {
     bool at_once = kcp->conf.profile == ZR_KCP_MEDIA;
 
-    if (kcp->rmt_wnd != 0 || (at_once && kcp->snd_nxt == kcp->snd_end)) {
+    if ((kcp->rmt_wnd != 0 && !is_mute(kcp)) || (at_once && kcp->snd_nxt == kcp->snd_end)) {
         kcp->probe_wait = kcp->ts_probe = 0;
     } else if (kcp->probe_wait == 0) {
         kcp->probe_wait = kcp->probe_first;

@@ -55,7 +55,7 @@ static uint32_t head_at(const zr_kcp *kcp, uint32_t sn)
     if (!media->dark || !zr_seq_before(at, media->probe_at))
         return at;
     if (!zr_kcp_endless(slot) && zr_seq_before(slot->media.give_up, media->probe_at) && !zr_kcp_needed(kcp, sn))
-        return slot->media.give_up;
+        return zr_seq_before(at, slot->media.give_up) ? slot->media.give_up : at;
     return media->probe_at;
 }
 
