@@ -16,7 +16,6 @@ import signal
 import socket
 import sys
 import tempfile
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,27 +44,17 @@ def die_with_parent(number: signal.Signals = signal.SIGKILL) -> Callable[[], Non
     return ask
 
 
-_given: deque[int] = deque(maxlen=4096)  # to this process lately: it may not have opened them yet
-
-
 def free_ports(count: int, kind: int = socket.SOCK_DGRAM) -> int:
-    """The first of ``count`` consecutive loopback ports that are free now and were not given before.
-
-    Another process may still take them. They lie below what the kernel gives to sockets that ask for any.
-    """
+    """The first of ``count`` consecutive loopback ports that are free now (another process may still take them)."""
     for _ in range(500):
-        first = random.randrange(20000, 32768 - count)
-        ports = range(first, first + count)
-        if not set(ports).isdisjoint(_given):
-            continue
+        first = random.randrange(20000, 60000 - count)
         with contextlib.ExitStack() as held:
             try:
-                for port in ports:
+                for port in range(first, first + count):
                     sock = held.enter_context(socket.socket(socket.AF_INET, kind))
                     sock.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            _given.extend(ports)
             return first
     raise OSError(f"no {count} consecutive free ports on loopback")
 
