@@ -145,7 +145,7 @@ static int put_probe(zr_kcp *kcp, zr_pack *pack, uint8_t flag, zr_seg *seg, enum
 static bool put_alone(const zr_kcp *kcp, zr_pack *pack, uint32_t sn, const zr_kcp_slot *slot, uint32_t ms)
 {
     uint32_t len = (uint32_t)slot->head_len + slot->len;
-    uint8_t *to = zr_pack_alone(pack, ZR_SEG_HEAD + len);
+    uint8_t *to = zr_pack_alone(pack, kcp->conf.conv, ZR_SEG_HEAD + len);
 
     if (to == NULL)
         return false;

@@ -25,7 +25,7 @@ static void close_datagram(zr_pack *pack, size_t kcp_bytes)
     zr_batch_commit(pack->batch, &pack->to, pack->sock, enveloped(pack, kcp_bytes));
 }
 
-static void close_small(zr_pack *pack)
+void zr_pack_close_small(zr_pack *pack)
 {
     if (pack->small_len == 0)
         return;
@@ -33,6 +33,7 @@ static void close_small(zr_pack *pack)
     memcpy(datagram + pack->head, pack->small, pack->small_len);
     close_datagram(pack, pack->small_len);
     pack->small_len = 0;
+    pack->small_push = false;
 }
 
 static void close_open(zr_pack *pack)
@@ -84,7 +85,7 @@ static uint8_t *place_small(zr_pack *pack, size_t need)
              : !room(pack, 2, enveloped(pack, pack->small_len) + enveloped(pack, need)))
         return NULL;
     if (!fits)
-        close_small(pack);
+        zr_pack_close_small(pack);
     uint8_t *to = pack->small + pack->small_len;
     pack->small_len = (uint16_t)(pack->small_len + need);
     return to;
@@ -102,6 +103,7 @@ void zr_pack_begin(zr_pack *pack, zr_batch *batch, const zr_addr *to, uint16_t s
     pack->tail = tail;
     pack->runs = runs;
     pack->small_len = 0;
+    pack->small_push = false;
     pack->open = NULL;
     pack->open_len = 0;
     pack->first = batch->count;
@@ -113,7 +115,7 @@ int zr_pack_put(zr_pack *pack, const zr_seg *seg, const uint8_t *head, size_t he
     size_t len = head_len + body_len, need = ZR_SEG_HEAD + len;
 
     if (pack->runs && len > ZR_PACK_LARGE) {
-        uint8_t *alone = zr_pack_alone(pack, need);
+        uint8_t *alone = zr_pack_alone(pack, seg->conv, need);
         if (alone == NULL)
             return ZR_E_full;
         write_segment(alone, seg, head, head_len, body, body_len);
@@ -122,6 +124,10 @@ int zr_pack_put(zr_pack *pack, const zr_seg *seg, const uint8_t *head, size_t he
     uint8_t *to = pack->runs ? place_small(pack, need) : place_greedy(pack, need);
     if (to == NULL)
         return ZR_E_full;
+    if (pack->runs && seg->cmd == ZR_SEG_PUSH) {
+        pack->small_push = true;
+        pack->small_conv = seg->conv;
+    }
     write_segment(to, seg, head, head_len, body, body_len);
     return ZR_OK;
 }
@@ -129,5 +135,5 @@ int zr_pack_put(zr_pack *pack, const zr_seg *seg, const uint8_t *head, size_t he
 void zr_pack_finish(zr_pack *pack)
 {
     close_open(pack);
-    close_small(pack);
+    zr_pack_close_small(pack);
 }

@@ -22,11 +22,16 @@ static void begin(uint32_t cap, uint32_t arena, uint8_t head, uint8_t tail, bool
     zr_pack_begin(&pack, &batch, &to, 3, 1400, head, tail, runs);
 }
 
-static int put(uint32_t sn, size_t len)
+static int put_of(uint32_t conv, uint32_t sn, size_t len)
 {
-    zr_seg seg = { .conv = 1, .cmd = len > 0 ? ZR_SEG_PUSH : ZR_SEG_ACK, .sn = sn };
+    zr_seg seg = { .conv = conv, .cmd = len > 0 ? ZR_SEG_PUSH : ZR_SEG_ACK, .sn = sn };
     size_t head = len >= 4 ? 4 : 0;
     return zr_pack_put(&pack, &seg, bytes, head, bytes + head, len - head);
+}
+
+static int put(uint32_t sn, size_t len)
+{
+    return put_of(1, sn, len);
 }
 
 /* The sns of datagram i as digits: 12 means segments 1 and 2. Checks the payloads on the way. */
@@ -61,14 +66,14 @@ ZR_TEST(greedy_packing_opens_a_datagram_when_the_next_segment_does_not_fit)
     CHECK_EQ(batch.tx[1].sock, 3);
 }
 
-ZR_TEST(in_runs_large_pushes_stand_alone_and_small_ones_follow_together)
+ZR_TEST(in_runs_large_pushes_stand_alone_and_small_ones_of_others_follow_together)
 {
     begin(CAP, ARENA, 0, 0, true);
-    CHECK_EQ(put(1, 0), ZR_OK);
-    CHECK_EQ(put(2, 1000), ZR_OK);
-    CHECK_EQ(put(3, ZR_PACK_LARGE), ZR_OK);
-    CHECK_EQ(put(4, 1000), ZR_OK);
-    CHECK_EQ(put(5, ZR_PACK_LARGE + 1), ZR_OK);
+    CHECK_EQ(put_of(1, 1, 0), ZR_OK);
+    CHECK_EQ(put_of(1, 2, 1000), ZR_OK);
+    CHECK_EQ(put_of(1, 3, ZR_PACK_LARGE), ZR_OK);
+    CHECK_EQ(put_of(2, 4, 1000), ZR_OK);
+    CHECK_EQ(put_of(2, 5, ZR_PACK_LARGE + 1), ZR_OK);
     zr_pack_finish(&pack);
     CHECK_EQ(batch.count, 4);
     CHECK_EQ(sns(0), 2);
@@ -76,6 +81,23 @@ ZR_TEST(in_runs_large_pushes_stand_alone_and_small_ones_follow_together)
     CHECK_EQ(sns(2), 5);
     CHECK_EQ(sns(3), 13);
     CHECK(batch.tx[1].data == batch.tx[0].data + batch.tx[0].len); /* a run is contiguous */
+}
+
+ZR_TEST(in_runs_pushes_of_one_conversation_keep_their_order)
+{
+    begin(CAP, ARENA, 0, 0, true);
+    CHECK_EQ(put(1, 35), ZR_OK); /* parameter sets, then the slices that need them */
+    CHECK_EQ(put(2, 16), ZR_OK);
+    CHECK_EQ(put(3, 1200), ZR_OK);
+    CHECK_EQ(put(4, 0), ZR_OK); /* an ACK has no order to keep */
+    CHECK_EQ(put(5, 1200), ZR_OK);
+    CHECK_EQ(put(6, 300), ZR_OK);
+    zr_pack_finish(&pack);
+    CHECK_EQ(batch.count, 4);
+    CHECK_EQ(sns(0), 12);
+    CHECK_EQ(sns(1), 3);
+    CHECK_EQ(sns(2), 5);
+    CHECK_EQ(sns(3), 46);
 }
 
 /* `begin` fills all memory with this: a byte of it that was written shows. */
