@@ -45,9 +45,14 @@ def die_with_parent(number: signal.Signals = signal.SIGKILL) -> Callable[[], Non
 
 
 def free_ports(count: int, kind: int = socket.SOCK_DGRAM) -> int:
-    """The first of ``count`` consecutive loopback ports that are free now (another process may still take them)."""
-    for _ in range(500):
-        first = random.randrange(20000, 60000 - count)
+    """The first of ``count`` consecutive loopback ports that are free now (another process may still take them).
+
+    Below the ephemeral ports where there is room: those the kernel gives to anybody's next connection.
+    """
+    below = _ephemeral_first()
+    for attempt in range(500):
+        end = below if attempt < 250 and below - count > 10000 else 60000
+        first = random.randrange(10000, end - count)
         with contextlib.ExitStack() as held:
             try:
                 for port in range(first, first + count):
@@ -57,6 +62,10 @@ def free_ports(count: int, kind: int = socket.SOCK_DGRAM) -> int:
                 continue
             return first
     raise OSError(f"no {count} consecutive free ports on loopback")
+
+
+def _ephemeral_first() -> int:
+    return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
 
 
 @dataclass
