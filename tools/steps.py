@@ -1,4 +1,7 @@
-"""Runs the steps of ./tools/test one after the other and adds up what they counted.
+"""Runs the steps of ./tools/test and adds up what they counted.
+
+Steps that only compute run two at a time, where there are two cores; those that measure or open ports run alone, behind
+them. The output of a step that runs beside another is shown when it ends.
 
 Every step runs, also behind a red one; the exit status is 1 when any was red. A gate counts one, a test runner as many
 as it says. The last line is always "N passed, N failed, N skipped". Logs: build/test/<step>.log
@@ -14,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +28,7 @@ NOTHING_COLLECTED = 5  # pytest's
 STEP_SECONDS_MAX, STEP_SECONDS_MAX_FULL = 900, 4800
 FULL_MINUTES = 80
 C_VARIANTS = ("plain", "asan", "ubsan", "tsan")
+TOGETHER = min(2, os.cpu_count() or 1)  # steps beside each other
 ORPHAN_SECONDS = 5.0  # how long the output may stay open behind the end of a step
 
 
@@ -32,6 +37,7 @@ class Step:
     name: str
     kind: str  # "gate", "ctest" or "pytest"
     command: tuple[str, ...]
+    alone: bool = True  # it measures, opens ports, or others build on it
 
 
 @dataclass
@@ -55,31 +61,36 @@ class Result:
 
 
 def steps(full: bool) -> list[Step]:
-    """All steps in their order: what is quick and what explains later failures comes first."""
+    """All steps in their order: what is quick and what explains later failures comes first; of those that run beside
+    each other the longest."""
     python = sys.executable
     bench = [] if full else ["--benchmark-max-time=0.2", "--benchmark-min-rounds=3"]
 
-    def tool(*words: str) -> tuple[str, ...]:
-        return (python, f"tools/{words[0]}", *words[1:])
+    def gate(name: str, *command: str) -> Step:
+        return Step(name, "gate", (python, *command), alone=False)
 
-    def pytest(*words: str) -> tuple[str, ...]:
-        return (python, "-m", "pytest", "-q", "--durations=3", *words)
+    def ctest(variant: str) -> Step:
+        return Step(f"c-{variant}", "ctest", (python, "tools/ctest.py", "--variant", variant), alone=False)
+
+    def pytest(name: str, *words: str, alone: bool = True) -> Step:
+        return Step(name, "pytest", (python, "-m", "pytest", "-q", "--durations=3", *words), alone)
 
     return [
         Step("build", "gate", ("bash", "-euc", ". tools/lib.sh && build_project")),
-        Step("floors", "gate", tool("check_floors.py")),
-        Step("lint", "gate", (python, "-m", "ruff", "check", ".")),
-        Step("pyformat", "gate", (python, "-m", "ruff", "format", "--check", ".")),
-        Step("types", "gate", (python, "-m", "mypy")),
-        Step("headers", "gate", tool("check_c.py", "headers")),
-        Step("format", "gate", tool("check_c.py", "format")),
-        *(Step(f"c-{name}", "ctest", tool("ctest.py", "--variant", name)) for name in C_VARIANTS),
-        Step("prop", "pytest", pytest("tests/prop", "tests/wire")),
-        Step("sim", "pytest", pytest("tests/sim")),
-        Step("py", "pytest", pytest("tests/py")),
-        Step("net", "pytest", pytest("tests/net")),
-        Step("interop", "pytest", pytest("tests/interop")),
-        Step("bench", "pytest", pytest("benchmarks", *bench)),
+        gate("floors", "tools/check_floors.py"),
+        gate("lint", "-m", "ruff", "check", "."),
+        gate("pyformat", "-m", "ruff", "format", "--check", "."),
+        gate("types", "-m", "mypy"),
+        gate("headers", "tools/check_c.py", "headers"),
+        gate("format", "tools/check_c.py", "format"),
+        ctest("plain"),
+        pytest("sim", "tests/sim", alone=False),
+        pytest("prop", "tests/prop", "tests/wire", alone=False),
+        *(ctest(variant) for variant in C_VARIANTS if variant != "plain"),
+        pytest("py", "tests/py"),
+        pytest("net", "tests/net"),
+        pytest("interop", "tests/interop"),
+        pytest("bench", "benchmarks", *bench),
     ]
 
 
@@ -114,10 +125,27 @@ def _pytest_summary(output: str) -> Count:
     )
 
 
-def run(step: Step, seconds_max: int, name_filter: str | None) -> Result:
-    """Runs one step, its output on the terminal and in its log."""
+def run_all(chosen: list[Step], seconds_max: int, name_filter: str | None) -> list[Result]:
+    """Every step, in order; neighbours that need not be alone beside each other."""
+    results: list[Result] = []
+    rest = list(chosen)
+    while rest:
+        together = [rest.pop(0)]
+        while rest and not together[0].alone and not rest[0].alone:
+            together.append(rest.pop(0))
+        if len(together) == 1 or TOGETHER == 1:
+            results += [run(step, seconds_max, name_filter) for step in together]
+            continue
+        with ThreadPoolExecutor(TOGETHER) as pool:
+            results += pool.map(lambda step: run(step, seconds_max, name_filter, quiet=True), together)
+    return results
+
+
+def run(step: Step, seconds_max: int, name_filter: str | None, *, quiet: bool = False) -> Result:
+    """Runs one step, its output in its log and on the terminal: at once, or, `quiet`, when it has ended."""
     command = [*step.command, *(["-k", name_filter] if name_filter and step.kind == "pytest" else [])]
-    print(f"\n== {step.name}: {' '.join(_short(word) for word in command)}", flush=True)
+    title = f"\n== {step.name}: {' '.join(_short(word) for word in command)}"
+    print(f"{title} ..." if quiet else title, flush=True)
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"{step.name}.log"
     began = time.monotonic()
@@ -132,16 +160,18 @@ def run(step: Step, seconds_max: int, name_filter: str | None) -> Result:
         errors="replace",
         start_new_session=True,
     )
-    pump = threading.Thread(target=_pump, args=(child, log), daemon=True)
+    pump = threading.Thread(target=_pump, args=(child, log, quiet), daemon=True)
     pump.start()
+    _running.add(child.pid)
     try:
         status = child.wait()
-    except KeyboardInterrupt:
-        os.killpg(child.pid, signal.SIGTERM)
-        child.wait()
-        raise
+    finally:
+        _running.discard(child.pid)
     pump.join(ORPHAN_SECONDS)
-    count = counted(step, status, log.read_text(errors="replace"), filtered=name_filter is not None)
+    output = log.read_text(errors="replace")
+    count = counted(step, status, output, filtered=name_filter is not None)
+    if quiet:
+        print(f"{title}\n{output}", end="", flush=True)
     if status == 124:
         print(f"{step.name}: ended after {seconds_max} s", flush=True)
     if pump.is_alive():
@@ -152,12 +182,16 @@ def run(step: Step, seconds_max: int, name_filter: str | None) -> Result:
     return result
 
 
-def _pump(child: subprocess.Popen[str], log: Path) -> None:
+_running: set[int] = set()  # process groups
+
+
+def _pump(child: subprocess.Popen[str], log: Path, quiet: bool) -> None:
     assert child.stdout is not None
     with log.open("w", errors="replace") as record:
         for line in child.stdout:
-            sys.stdout.write(line)
-            sys.stdout.flush()
+            if not quiet:
+                sys.stdout.write(line)
+                sys.stdout.flush()
             record.write(line)
             record.flush()
 
@@ -174,8 +208,8 @@ def _verdict(count: Count) -> str:
     return "FAILED" if count.failed else "ok" if count.passed else "skipped"
 
 
-def summary(results: list[Result]) -> str:
-    """A row per step."""
+def summary(results: list[Result], seconds: float) -> str:
+    """A row per step; `seconds` is what all took."""
     rows = [f"{'step':<10} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}"]
     for result in results:
         count = result.count
@@ -183,7 +217,7 @@ def summary(results: list[Result]) -> str:
             f"{result.step.name:<10} {count.passed:>7} {count.failed:>7} {count.skipped:>8} {result.seconds:>8.1f}"
             f"  {_verdict(count)}"
         )
-    rows.append(f"{'all':<10} {'':>24} {sum(result.seconds for result in results):>8.1f}")
+    rows.append(f"{'all':<10} {'':>24} {seconds:>8.1f}")
     return "\n".join(rows)
 
 
@@ -209,18 +243,22 @@ def main() -> int:
         print(f"--full: the long settings; this takes up to {FULL_MINUTES} minutes on two cores")
 
     seconds_max = STEP_SECONDS_MAX_FULL if options.full else STEP_SECONDS_MAX
-    results = [run(step, seconds_max, options.k) for step in chosen]
+    began = time.monotonic()
+    results = run_all(chosen, seconds_max, options.k)
     total = sum((result.count for result in results), Count())
-    print(f"\n{summary(results)}\n\n{total}", flush=True)
+    print(f"\n{summary(results, time.monotonic() - began)}\n\n{total}", flush=True)
     return 1 if total.failed or not total.passed else 0
 
 
 def _end(*_: object) -> None:
+    for group in list(_running):
+        os.killpg(group, signal.SIGTERM)
     raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, _end)
     try:
         sys.exit(main())
     except KeyboardInterrupt:
