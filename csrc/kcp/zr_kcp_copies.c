@@ -33,11 +33,6 @@ uint32_t zr_kcp_affordable(const zr_kcp *kcp, const zr_kcp_slot *slot, uint32_t 
     return ZR_MIN(copies, 1 + (uint32_t)more);
 }
 
-uint8_t zr_kcp_copies_rest(uint32_t wanted, uint32_t copies)
-{
-    return (uint8_t)(wanted > copies ? wanted - copies : 1);
-}
-
 const zr_kcp_start *zr_kcp_start_of(zr_kcp *kcp, const zr_kcp_slot *slot, uint32_t ms)
 {
     zr_kcp_start *start = &kcp->media.start;

@@ -31,7 +31,7 @@ static void first_sent(zr_kcp *kcp, uint32_t sn, zr_kcp_slot *slot, uint32_t ms)
     slot->media.spread = 0;
     slot->media.first_copies = (uint8_t)copies;
     slot->media.left = (uint8_t)(copies - 1);
-    slot->media.wanted = zr_kcp_copies_rest(start->wanted, copies);
+    slot->media.wanted = (uint8_t)zr_kcp_plan_rest(start->wanted, copies);
     slot->media.attempts = 1;
     if (media->in_flight++ == 0) {
         media->quiet = ms;
@@ -71,7 +71,7 @@ static void new_attempt(zr_kcp *kcp, zr_kcp_slot *slot, uint32_t copies, uint32_
     if (slot->media.attempts < UINT8_MAX)
         slot->media.attempts++;
     slot->media.left = (uint8_t)(copies - 1);
-    slot->media.wanted = zr_kcp_copies_rest(slot->media.wanted, copies);
+    slot->media.wanted = (uint8_t)zr_kcp_plan_rest(slot->media.wanted, copies);
     slot->media.spread = 0;
     kcp->counts.retrans_timeout++;
 }
@@ -179,12 +179,10 @@ static int send_again(zr_kcp *kcp, zr_pack *pack, uint32_t ms)
 
     while (step == DONE && media->waiting.head != ZR_KCP_NONE)
         step = again(kcp, pack, zr_kcp_snd_sn(kcp, media->waiting.head), ms);
-    for (step = step == FULL ? FULL : DONE; step == DONE;) {
-        if (media->fresh == kcp->snd_nxt)
-            break;
+    if (step == FULL)
+        return ZR_E_full;
+    for (step = DONE; step == DONE && media->fresh != kcp->snd_nxt; media->fresh = zr_kcp_fresh_head(kcp))
         step = again(kcp, pack, media->fresh, ms);
-        media->fresh = zr_kcp_fresh_head(kcp);
-    }
     return step == FULL ? ZR_E_full : ZR_OK;
 }
 

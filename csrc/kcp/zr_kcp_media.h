@@ -68,8 +68,6 @@ const zr_kcp_start *zr_kcp_start_of(zr_kcp *kcp, const zr_kcp_slot *slot, uint32
 uint32_t zr_kcp_copies_now(const zr_kcp *kcp, const zr_kcp_slot *slot, uint32_t ms);
 /* As many copies as the credit pays for, at least the one. */
 uint32_t zr_kcp_affordable(const zr_kcp *kcp, const zr_kcp_slot *slot, uint32_t copies);
-/* What is left of `wanted` after `copies`, at least 1. */
-uint8_t zr_kcp_copies_rest(uint32_t wanted, uint32_t copies);
 /* Takes from the credit; negative: adds to it. */
 void zr_kcp_spend(zr_kcp *kcp, int32_t bytes);
 

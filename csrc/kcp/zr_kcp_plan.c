@@ -25,11 +25,6 @@ static uint32_t ack_repeats(double loss)
     return loss < 0.12 ? 3 : loss < 0.25 ? 4 : loss < 0.4 ? 5 : 7;
 }
 
-static uint32_t rest(uint32_t wanted, uint32_t n)
-{
-    return wanted > n ? wanted - n : 1;
-}
-
 static void fill(table *t, double haste, uint8_t now[ZR_KCP_PLAN_ATTEMPTS][ZR_KCP_PLAN_COPIES + 1],
                  uint8_t first[ZR_KCP_PLAN_ATTEMPTS][ZR_KCP_PLAN_COPIES + 1])
 {
@@ -41,8 +36,8 @@ static void fill(table *t, double haste, uint8_t now[ZR_KCP_PLAN_ATTEMPTS][ZR_KC
         for (uint32_t r = 0; r <= ZR_KCP_PLAN_COPIES; r++) {
             double hasty = 1e9, patient = 1e9;
             for (uint32_t n = 1; n <= ZR_MAX(r, 1u); n++) {
-                double with_haste = n + t->unknown[n] * (haste + t->hasty[m - 1][rest(r, n)]);
-                double without = n + t->unknown[n] * t->expected[m - 1][rest(r, n)];
+                double with_haste = n + t->unknown[n] * (haste + t->hasty[m - 1][zr_kcp_plan_rest(r, n)]);
+                double without = n + t->unknown[n] * t->expected[m - 1][zr_kcp_plan_rest(r, n)];
                 if (with_haste < hasty) {
                     hasty = with_haste;
                     now[m][r] = (uint8_t)n;
@@ -63,7 +58,7 @@ static double whole_cost(const table *t, uint8_t first[ZR_KCP_PLAN_ATTEMPTS][ZR_
                          uint32_t wanted)
 {
     uint32_t n = first[m][wanted];
-    return m == 0 ? n : n + t->unknown[n] * t->expected[m - 1][rest(wanted, n)];
+    return m == 0 ? n : n + t->unknown[n] * t->expected[m - 1][zr_kcp_plan_rest(wanted, n)];
 }
 
 void zr_kcp_plan_init(zr_kcp_plan *plan, double residual, double max_overhead)

@@ -56,4 +56,10 @@ uint32_t zr_kcp_plan_wanted(const zr_kcp_plan *plan, uint32_t level, uint32_t at
 uint32_t zr_kcp_plan_first(const zr_kcp_plan *plan, uint32_t level, uint32_t attempts, uint32_t wanted);
 uint32_t zr_kcp_plan_again(const zr_kcp_plan *plan, uint32_t level, uint32_t attempts, uint32_t wanted);
 
+/* Of `wanted` copies, what is still to go when `copies` went: the next attempt sends at least one. */
+static inline uint32_t zr_kcp_plan_rest(uint32_t wanted, uint32_t copies)
+{
+    return wanted > copies ? wanted - copies : 1;
+}
+
 #endif

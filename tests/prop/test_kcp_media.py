@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 
+from tests.prop.kcp_ends import ENDS, TwoEnds
 from tests.prop.kcp_pair import Pair, message_of
 from tests.prop.kcp_wire import HEAD, HEAD_MAX, TAIL, Counted, conf_of
 from tests.whitebox import lib
 
-ENDS = st.integers(0, 1)
 NEAR_THE_END = st.just(0) | st.integers(2**32 - 80, 2**32 - 1)
 #: Before it has heard from its peer an end sends up to 128, so a receive window below that wants a send window like it.
 WINDOWS = st.sampled_from([(2, 2), (4, 4), (4, 128), (128, 128), (1024, 128), (1024, 1024)])
@@ -35,7 +35,9 @@ def sizes(mss: int) -> list[int]:
     return sorted(size for size in edges if 4 <= size <= min(most, 1900))
 
 
-class Media(RuleBasedStateMachine):
+class Media(TwoEnds):
+    at_once = True
+
     @initialize(
         words=st.fixed_dictionaries(
             {
@@ -72,26 +74,10 @@ class Media(RuleBasedStateMachine):
         self.conf, self.runs, self.now = conf, runs, now
         self.sizes = sizes(conf.mtu - HEAD)
         self.ends = [Counted(conf, now, packets=512, blocks=blocks, datagrams=datagrams) for _ in range(2)]
-        self.link: list[list[bytes]] = [[], []]  # on their way to each end
+        self.link = [[], []]
         self.sent: list[dict[bytes, int]] = [{}, {}]  # by each end, not yet delivered: when
         self.number = 0
         self.turn()
-
-    def turn(self) -> None:
-        """What a worker does: call what is due, send what comes out."""
-        for number, end in enumerate(self.ends):
-            deadline = end.deadline()
-            if deadline is not None and deadline <= self.now:
-                end.on_deadline(self.now)
-            due = end.due(self.now)
-            out = end.output(self.now, self.runs)
-            assert due or not out
-            assert not end.due(self.now), "due for nothing: a worker would spin"
-            assert all(len(datagram) <= self.conf.mtu for datagram in out)
-            self.link[1 - number] += out
-
-    def give(self, number: int, data: bytes) -> None:
-        assert self.ends[number].input(data, self.now) == lib.ZR_OK
 
     def recv_all(self, number: int, most: int = 10_000) -> None:
         for _ in range(most):
@@ -131,31 +117,6 @@ class Media(RuleBasedStateMachine):
     def wait(self, by: int) -> None:
         self.now += by
         self.turn()
-
-    @rule(number=ENDS, picks=st.lists(st.integers(0, 1000), max_size=20))
-    def deliver(self, number: int, picks: list[int]) -> None:
-        for pick in picks:
-            if self.link[number]:
-                self.give(number, self.link[number].pop(pick % len(self.link[number])))
-        self.turn()
-
-    @rule(number=ENDS, pick=st.integers(0, 1000))
-    def deliver_twice(self, number: int, pick: int) -> None:
-        if self.link[number]:
-            self.give(number, self.link[number][pick % len(self.link[number])])
-            self.turn()
-
-    @rule(number=ENDS, picks=st.lists(st.integers(0, 1000), max_size=20))
-    def lose(self, number: int, picks: list[int]) -> None:
-        for pick in picks:
-            if self.link[number]:
-                self.link[number].pop(pick % len(self.link[number]))
-
-    @rule(number=ENDS)
-    def one_batch(self, number: int) -> None:
-        """An output that stops where the batch is full, and is not called again before something else happens."""
-        out, _ = self.ends[number].output_once(self.now, self.runs)
-        self.link[1 - number] += out
 
     @rule(number=ENDS, most=st.integers(1, 50))
     def recv(self, number: int, most: int) -> None:

@@ -10,15 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 
+from tests.prop.kcp_ends import ENDS, TwoEnds
 from tests.prop.kcp_wire import Counted, conf_of
 from tests.whitebox import lib
 
-ENDS = st.integers(0, 1)
 
-
-class Talk(RuleBasedStateMachine):
+class Talk(TwoEnds):
     @initialize(
         conf=st.fixed_dictionaries(
             {
@@ -46,26 +45,9 @@ class Talk(RuleBasedStateMachine):
         self.conf = conf_of("control", **conf) if stock is None else conf_of("compat", **conf, **stock)
         self.at_once = stock is None
         self.ends = [Counted(self.conf, now, datagrams=datagrams) for _ in range(2)]
-        self.link: list[list[bytes]] = [[], []]  # on their way to each end
+        self.link = [[], []]
         self.sent: list[list[bytes]] = [[], []]  # by each end, not yet received at the other
         self.turn()
-
-    def turn(self) -> None:
-        """What a worker does: call what is due, send what comes out."""
-        for number, end in enumerate(self.ends):
-            deadline = end.deadline()
-            if deadline is not None and deadline <= self.now:
-                end.on_deadline(self.now)
-            due = end.due(self.now)
-            out = end.output(self.now, self.runs)
-            if self.at_once:
-                assert due or not out
-            assert not end.due(self.now), "due for nothing: a worker would spin"
-            assert all(len(datagram) <= self.conf.mtu for datagram in out)
-            self.link[1 - number] += out
-
-    def give(self, number: int, data: bytes) -> None:
-        assert self.ends[number].input(data, self.now) == lib.ZR_OK
 
     @rule(
         number=ENDS, head=st.integers(0, 16), size=st.integers(1, 100) | st.integers(1, 1900), count=st.integers(1, 5)
@@ -88,31 +70,6 @@ class Talk(RuleBasedStateMachine):
     def wait(self, by: int) -> None:
         self.now += by
         self.turn()
-
-    @rule(number=ENDS, picks=st.lists(st.integers(0, 1000), max_size=20))
-    def deliver(self, number: int, picks: list[int]) -> None:
-        for pick in picks:
-            if self.link[number]:
-                self.give(number, self.link[number].pop(pick % len(self.link[number])))
-        self.turn()
-
-    @rule(number=ENDS, pick=st.integers(0, 1000))
-    def deliver_twice(self, number: int, pick: int) -> None:
-        if self.link[number]:
-            self.give(number, self.link[number][pick % len(self.link[number])])
-            self.turn()
-
-    @rule(number=ENDS, picks=st.lists(st.integers(0, 1000), max_size=20))
-    def lose(self, number: int, picks: list[int]) -> None:
-        for pick in picks:
-            if self.link[number]:
-                self.link[number].pop(pick % len(self.link[number]))
-
-    @rule(number=ENDS)
-    def one_batch(self, number: int) -> None:
-        """An output that stops where the batch is full, and is not called again before something else happens."""
-        out, _ = self.ends[number].output_once(self.now, self.runs)
-        self.link[1 - number] += out
 
     @rule(number=ENDS, most=st.integers(1, 50))
     def recv(self, number: int, most: int) -> None:
@@ -145,7 +102,9 @@ class Talk(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "ends"):
             return
-        for _ in range(3000):  # a link that has become good: everything arrives
+        for _ in range(
+            10_000
+        ):  # a link that has become good: everything arrives; stock waits up to 60 s, in steps of 10 ms
             for number in range(2):
                 for data in self.link[number]:
                     self.give(number, data)
