@@ -62,6 +62,9 @@ class SuggestingGroup(click.Group):
 
 _ELSEWHERE = {
     "impair": ("relay.impair", "Put a bad network between two relays: delay, loss, reordering, a full queue."),
+    "doctor": ("relay.doctor.command", "What this host lacks for the data path, each with its fix."),
+    "flame": ("relay.flame.command", "A flame graph: where a worker, a process or a command spends its time."),
+    "profile": ("relay.flame.command", "A flame graph of a running relay's worker."),
 }
 _BENCH_ELSEWHERE = {
     "link": ("relay.bench.link", "An engine over an impaired link: what is missing, and what it costs."),
