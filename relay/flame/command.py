@@ -146,7 +146,7 @@ def _figures(recording: Recording, name: str, files: list[str]) -> dict[str, Any
     return {
         "version": _VERSION, "target": name, "event": stacks.event, "seconds": recording.seconds, "hz": recording.hz,
         "samples": stacks.samples, "resolved": stacks.resolved(), "resolved_pct": stacks.resolved_pct(),
-        "whole_stacks": stacks.whole(), "kernel_samples": in_kernel, "kernel_unresolved": nameless,
+        "kernel_samples": in_kernel, "kernel_unresolved": nameless,
         "notes": recording.notes, "files": files,
         "top": [{"function": row.name, "own": row.own, "total": row.total} for row in table.top(stacks)],
     }  # fmt: skip

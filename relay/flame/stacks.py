@@ -37,10 +37,6 @@ class Stacks:
         """Samples taken in a function that has a name."""
         return sum(count for stack, count in self.counts.items() if len(stack) > 1 and is_named(stack[-1]))
 
-    def whole(self) -> int:
-        """Samples each frame of which has a name."""
-        return sum(count for stack, count in self.counts.items() if len(stack) > 1 and all(map(is_named, stack[1:])))
-
     def in_kernel(self) -> tuple[int, int]:
         """Samples taken in the kernel: all of them, and those without a name."""
         all_of_them = nameless = 0
