@@ -85,7 +85,7 @@ def record_perf(target: Target, seconds: float, hz: int = HZ, unwind: str = "fp"
             f"kernel frames are left out (kernel.perf_event_paranoid is {paranoid}): "
             "sudo sysctl -w kernel.perf_event_paranoid=1"
         )
-    if not _kernel_names_readable(privileged):
+    if (privileged or paranoid <= 1) and not _kernel_names_readable(privileged):
         notes.append("kernel functions have no names here: sudo sysctl -w kernel.kptr_restrict=0, or run as root")
     event = "cycles" if has_hardware_counters() else "cpu-clock"
     if event == "cpu-clock":
@@ -148,8 +148,11 @@ def _perf_script(perf: str, data: str, inline: bool) -> Stacks:
 
 
 def _run(words: Sequence[str], timeout_s: float, interrupt_after_s: float | None) -> str:
-    """Runs a sampler to its end, and interrupts it after that time, which is how it ends a command it has started."""
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=sys.stderr, stderr=subprocess.PIPE) as child:
+    """Runs a sampler to its end; interrupts it after that time, upon which it ends the command it has started.
+
+    What that command prints goes to stderr: stdout is for data.
+    """
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=2, stderr=subprocess.PIPE) as child:
         try:
             try:
                 _, said = child.communicate(timeout=interrupt_after_s or timeout_s)
@@ -174,7 +177,7 @@ def _why(said: str, target: Target) -> str:
     low = said.lower()
     if target.pid is not None and not os.path.exists(f"/proc/{target.pid}"):
         return f"{target.title} is gone"
-    if "permission" in low or "not permitted" in low or "eperm" in low:
+    if "perf_event_paranoid" in low or "permission" in low or "not permitted" in low or "eperm" in low:
         return (
             f"perf may not sample {target.title}: run as root or as its user, and "
             "sudo sysctl -w kernel.perf_event_paranoid=1"
@@ -195,7 +198,7 @@ def _kernel_names_readable(privileged: bool) -> bool:
     if restrict == 2 or (restrict == 1 and not privileged):
         return False
     try:
-        with open("/proc/kallsyms", encoding="ascii", errors="replace") as symbols:
+        with open("/proc/kallsyms", encoding="utf-8", errors="replace") as symbols:
             return any(int(line.split()[0], 16) for line, _ in zip(symbols, range(50), strict=False))
     except (OSError, ValueError, IndexError):
         return False

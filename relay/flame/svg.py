@@ -11,7 +11,7 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from html import escape as html_escape
-from importlib import resources
+from pathlib import Path
 
 from relay.flame.stacks import INLINED, KERNEL, Stacks, is_named
 
@@ -19,6 +19,7 @@ WIDTH, MARGIN, ROW = 1200, 10, 16
 TOP, BOTTOM = 64, 34
 CHAR = 6.6  # width of a letter of the 11 px monospace font
 NARROWEST = 0.1  # px: a box below it cannot be seen
+_SCRIPT = Path(__file__).parents[1] / "data" / "flame.js"
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -50,7 +51,6 @@ def flame_graph(stacks: Stacks, title: str, old: Stacks | None = None) -> str:
     boxes: list[str] = []
     deepest = _draw(root, scale, changes, boxes)
     height = TOP + (deepest + 1) * ROW + BOTTOM
-    script = (resources.files("relay") / "data" / "flame.js").read_text()
     legend = _LEGEND if old is None else _LEGEND_DIFF
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -64,7 +64,7 @@ def flame_graph(stacks: Stacks, title: str, old: Stacks | None = None) -> str:
         f'<text id="search" x="{WIDTH - MARGIN}" y="{height - 10}" text-anchor="end" class="button">search</text>\n'
         f'<text id="said" x="{WIDTH / 2}" y="{height - 10}" text-anchor="middle"></text>\n'
         f'<g id="boxes" transform="translate(0,{height - BOTTOM})">\n{"".join(boxes)}</g>\n'
-        f"<script><![CDATA[\n{script}]]></script>\n</svg>\n"
+        f"<script><![CDATA[\n{_SCRIPT.read_text()}]]></script>\n</svg>\n"
     )
 
 
