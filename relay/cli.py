@@ -1,7 +1,7 @@
 """The command ``zrelay``. Imports are late, inside each verb: ``zrelay --help`` must answer at once.
 
-Exit codes: 0 ok, 1 failed, 2 usage, 4 relay not reachable, 70 internal, 71 operating system, 77 permission, 78 bad
-configuration, 128 + n a demo ended by signal n. Data goes to stdout, talk to stderr.
+Exit codes: 0 ok, 1 failed, 2 usage, 3 findings, 4 relay not reachable, 70 internal, 71 operating system, 77 permission,
+78 bad configuration, 128 + n a demo ended by signal n. Data goes to stdout, talk to stderr.
 """
 
 from __future__ import annotations

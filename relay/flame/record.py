@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from relay.flame.stacks import Stacks, from_folded, from_perf
+from relay.flame.inlined import names_at
+from relay.flame.stacks import Stacks, from_folded, from_perf, places_in
 
 HZ = 997  # off the beat of anything that happens every millisecond
 DWARF_STACK_BYTES = 16384
@@ -67,7 +68,7 @@ def py_spy_path() -> str:
 
 
 def record_perf(target: Target, seconds: float, hz: int = HZ, unwind: str = "fp", inline: bool = False) -> Recording:
-    """Samples on-CPU stacks. `unwind`: "fp" or "dwarf"; `inline`: name inlined functions too, which takes long.
+    """Samples on-CPU stacks. `unwind`: "fp" or "dwarf"; `inline`: name inlined functions too.
 
     Raises:
         FlameError: perf is missing or not permitted, the process is gone, or it did nothing.
@@ -136,15 +137,18 @@ def _perf_record(words: list[str], target: Target, seconds: float) -> str:
 
 
 def _perf_script(perf: str, data: str, inline: bool) -> Stacks:
-    words = [perf, "script", "-i", data, "-F", FIELDS, *([] if inline else ["--no-inline"])]
+    words = [perf, "script", "-i", data, "-F", FIELDS, "--no-inline"]
     try:
         done = subprocess.run(words, capture_output=True, timeout=SCRIPT_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
-        less = "without --inline" if inline else "with fewer --seconds"
-        raise FlameError(f"perf script has not ended after {SCRIPT_TIMEOUT_S:g} s: try {less}") from None
+        raise FlameError(f"perf script has not ended after {SCRIPT_TIMEOUT_S:g} s: try fewer --seconds") from None
     if done.returncode != 0 and not done.stdout:
         raise FlameError(f"perf script failed: {done.stderr.decode(errors='replace').strip()[-300:]}")
-    return from_perf(done.stdout.decode(errors="replace").splitlines())
+    lines = done.stdout.decode(errors="replace").splitlines()
+    try:
+        return from_perf(lines, names_at(places_in(lines)) if inline else None)
+    except LookupError as error:
+        raise FlameError(str(error)) from None
 
 
 def _run(words: Sequence[str], timeout_s: float, interrupt_after_s: float | None) -> str:

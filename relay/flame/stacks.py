@@ -16,6 +16,7 @@ UNKNOWN = "[unknown]"
 DEPTH_MAX = 200  # frames of one stack; what lies deeper is cut off at the outer end
 
 Stack = tuple[str, ...]
+Places = dict[tuple[str, int], tuple[str, ...]]  # (file, address) -> functions inlined there, the innermost first
 
 _HEAD = re.compile(r"^(?P<comm>\S.*?)\s+(?:\d+/)?\d+\s+(?:\[\d+\]\s+)?[\d.]+:\s+(?:\d+\s+)?(?P<event>[^\s:]\S*?):+\s*$")
 _FRAME = re.compile(r"^\s+(?P<ip>[0-9a-f]+)\s+(?P<name>.*?)\s+\((?P<file>[^()]*(?:\([^()]*\))?[^()]*)\)\s*$")
@@ -55,7 +56,19 @@ def is_named(frame: str) -> bool:
     return not frame.startswith("[")
 
 
-def from_perf(lines: Iterable[str]) -> Stacks:
+def places_in(lines: Iterable[str]) -> set[tuple[str, int]]:
+    """Where the frames lie: (file, address), as `from_perf` looks them up."""
+    found = set()
+    leaf = True
+    for line in lines:
+        frame = _FRAME.match(line)
+        if frame:
+            found.add((frame["file"], _address(frame["ip"], leaf)))
+        leaf = frame is None
+    return found
+
+
+def from_perf(lines: Iterable[str], inlined: Places | None = None) -> Stacks:
     """Of ``perf script -F comm,pid,tid,time,event,ip,sym,dso``: a head line, frames from the innermost on, a blank."""
     stacks = Stacks()
     comm, frames = "", list[str]()
@@ -75,6 +88,9 @@ def from_perf(lines: Iterable[str]) -> Stacks:
         elif comm:
             frame = _FRAME.match(line)
             if frame:
+                if inlined:
+                    inside = inlined.get((frame["file"], _address(frame["ip"], not frames)), ())
+                    frames += [_clean(name) + INLINED for name in inside]
                 name = _frame_name(frame["name"], frame["file"])
                 if is_named(name) or not frames or frames[-1] != name:  # a row of nameless ones says no more than one
                     frames.append(name)
@@ -83,6 +99,11 @@ def from_perf(lines: Iterable[str]) -> Stacks:
                 comm = ""
     close()
     return stacks
+
+
+def _address(ip: str, leaf: bool) -> int:
+    """Of a caller, perf gives where its callee returns to: the call itself lies before that."""
+    return int(ip, 16) - (0 if leaf else 1)
 
 
 def _frame_name(name: str, file: str) -> str:

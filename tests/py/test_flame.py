@@ -14,7 +14,8 @@ from click.testing import CliRunner
 
 from relay.flame import speedscope, svg, table
 from relay.flame.command import flame
-from relay.flame.stacks import DEPTH_MAX, Stacks, folded, from_folded, from_perf
+from relay.flame.inlined import parse
+from relay.flame.stacks import DEPTH_MAX, Stacks, folded, from_folded, from_perf, places_in
 
 RECORDED = """\
 # captured on: some day
@@ -65,6 +66,15 @@ def test_samples_of_several_threads_fold_with_kernel_inlined_and_nameless_frames
         f"zr-worker-0;zr_worker_run;zr_worker_turn_[i];zr_udp_send;{SEND} 2",
     ]
     assert recorded.event == "cpu-clock"
+
+
+def test_inlined_functions_stand_between_the_one_they_lie_in_and_what_they_call() -> None:
+    lines = ["t 1/1 1.0: cpu-clock: ", "\t  20 leaf (/bin/a)", "\t  31 outer (/bin/a)", ""]
+    assert places_in(lines) == {("/bin/a", 0x20), ("/bin/a", 0x30)}  # of the caller: the call, not the return
+    said = ["0x0000000000000030", "inner", "a.c:3", "middle", "a.c:2", "outer", "a.c:1", "0x20", "leaf", "a.c:9"]
+    assert list(parse(said)) == [(0x30, ["inner", "middle", "outer"]), (0x20, ["leaf"])]
+    stacks = from_perf(lines, {("/bin/a", 0x30): ("inner", "middle")})
+    assert list(folded(stacks)) == ["t;outer;middle_[i];inner_[i];leaf 1"]
 
 
 def test_a_sample_counts_as_resolved_only_when_the_function_it_was_taken_in_has_a_name(recorded: Stacks) -> None:

@@ -20,7 +20,8 @@ BUSY_C = """
 volatile double sink;
 #define APART __attribute__((noinline))
 APART static double busy_inner(int n) { double a = 0; for (int i = 0; i < n; i++) a += sink; return a; }
-APART static void busy_outer(void) { sink += busy_inner(10000) + 1; }
+static inline __attribute__((always_inline)) void busy_inlined(void) { sink += busy_inner(10000) + 1; }
+APART static void busy_outer(void) { busy_inlined(); sink += 1; }
 int main(void) { for (;;) busy_outer(); }
 """
 BUSY_PYTHON = "def busy():\n    return sum(i * i for i in range(10000))\nwhile True:\n    busy()\n"
@@ -95,6 +96,16 @@ def test_a_busy_program_is_named_down_to_its_functions(busy: Path, tmp_path: Pat
     # gcc gives a function that calls nobody no frame of its own: by frame pointers its caller is not to be seen
     between = ";busy_outer" if unwind == "dwarf" else ""
     assert f";main{between};busy_inner " in Path(out + ".folded").read_text()
+
+
+@needs_perf
+@pytest.mark.skipif(shutil.which("addr2line") is None, reason="needs addr2line: apt install binutils")
+def test_an_inlined_function_is_named_where_that_is_asked_for(busy: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    words = ["--cmd", str(busy), "--seconds", "0.5", "--hz", "199", "--unwind", "dwarf", "--inline", "--out", out]
+    done = CliRunner().invoke(flame, words)
+    assert done.exit_code == 0, done.output
+    assert ";main;busy_outer;busy_inlined_[i];busy_inner " in Path(out + ".folded").read_text()
 
 
 @needs_perf
