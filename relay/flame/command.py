@@ -132,6 +132,8 @@ def _write(prefix: str, recording: Recording, name: str, old: Stacks | None) -> 
         ".speedscope.json": json.dumps(speedscope.document(stacks, name, recording.hz)),
     }
     if old is not None:
+        if stacks.has_inlined() != old.has_inlined():  # --inline was given once only: what both know is compared
+            stacks, old = stacks.without_inlined(), old.without_inlined()
         texts[".diff.svg"] = svg.flame_graph(stacks, f"{title} · against {old.samples} samples before", old)
     paths = []
     for ending, text in texts.items():

@@ -47,6 +47,16 @@ class Stacks:
                 nameless += 0 if is_named(stack[-1]) else count
         return all_of_them, nameless
 
+    def has_inlined(self) -> bool:
+        return any(frame.endswith(INLINED) for stack in self.counts for frame in stack)
+
+    def without_inlined(self) -> Stacks:
+        """The same samples as if nobody had asked for inlined functions."""
+        counts: Counter[Stack] = Counter()
+        for stack, count in self.counts.items():
+            counts[tuple(frame for frame in stack if not frame.endswith(INLINED))] += count
+        return Stacks(counts, self.event)
+
     def resolved_pct(self) -> float:
         """0 to 100; 0 without samples. Rounded down, so that 95.00 is never less than 95 %."""
         return int(10_000 * self.resolved() / self.samples) / 100 if self.samples else 0.0

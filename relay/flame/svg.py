@@ -152,5 +152,5 @@ _STYLE = (
     ".head{font-size:14px}.hint{fill:#666}.button{pointer-events:auto;cursor:pointer;fill:#06c}"
     "#boxes g{cursor:pointer}#boxes g:hover rect{stroke:#000;stroke-width:.7}.found rect{fill:#c0f!important}"
 )
-_LEGEND = "green: zr_ · orange: kernel · blue: Python · yellow: libraries · grey: no name"
+_LEGEND = "green: zr_ · orange: kernel · blue: Python · yellow: all else · grey: no name"
 _LEGEND_DIFF = "red: a larger share than before · blue: a smaller one · white: as before"

@@ -12,6 +12,7 @@ from relay.client import Client
 from relay.flame.record import FlameError, Target
 
 TITLE_MAX = 90
+ANSWER_S = 15.0  # whoever samples a relay may do so because it is slow
 
 
 def of_worker(worker: int, *, socket: str | None, api: str | None) -> Target:
@@ -55,7 +56,7 @@ def of_command(text: str) -> Target:
 
 
 async def _status(socket: str | None, api: str | None) -> dict[str, Any]:
-    async with Client(api or "http://zrelay", socket=socket, timeout_s=3.0) as client:
+    async with Client(api or "http://zrelay", socket=socket, timeout_s=ANSWER_S) as client:
         answer = await client.get("/v1/status")
     if not isinstance(answer, dict) or "relay" not in answer:
         raise FlameError(f"{api or socket}: this is not a relay")

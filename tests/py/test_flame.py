@@ -212,6 +212,19 @@ def test_two_folded_files_become_a_difference_without_sampling(tmp_path: Path) -
     assert "+40.00 %" in Path(out + ".diff.svg").read_text()
 
 
+def test_a_run_with_inlined_functions_is_compared_with_one_without_by_what_both_know(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.folded", tmp_path / "new.folded"
+    old.write_text("t;f;g 10\n")
+    new.write_text("t;f;h_[i];g 20\n")
+    out = str(tmp_path / "out")
+    done = CliRunner().invoke(flame, ["--from", str(new), "--diff", str(old), "--out", out])
+    assert done.exit_code == 0
+    boxes = _boxes(Path(out + ".diff.svg").read_text())
+    assert boxes["g"].findtext("{http://www.w3.org/2000/svg}title") == "g (20 samples, 100.00 %, +0.00 %)"
+    assert "h_[i]" not in boxes
+    assert "h_[i]" in _boxes(Path(out + ".svg").read_text())
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
