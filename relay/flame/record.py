@@ -18,8 +18,9 @@ from relay.flame.stacks import Stacks, from_folded, from_perf, places_in
 HZ = 997  # off the beat of anything that happens every millisecond
 DWARF_STACK_BYTES = 16384
 FIELDS = "comm,pid,tid,time,event,ip,sym,dso"
-GRACE_S = 15.0  # for a sampler to end and write its file, beyond the time asked for
+GRACE_S = 30.0  # for a sampler to end and write its file, beyond the time asked for
 SCRIPT_TIMEOUT_S = 120.0
+_ENDED = ("timeout", "--signal=TERM", "--kill-after=2")  # coreutils; the seconds follow
 _PMUS = "/sys/bus/event_source/devices"
 
 
@@ -103,6 +104,8 @@ def record_perf(target: Target, seconds: float, hz: int = HZ, unwind: str = "fp"
         if not _has_data(data):
             raise FlameError(_why(said, target))
         stacks = _perf_script(perf, data, inline)
+    if target.command:
+        stacks.drop_thread(_ENDED[0])
     if not stacks.counts:
         raise FlameError(f"no samples in {seconds:g} s: {target.title} used no CPU; flame it while it is loaded")
     stacks.event = stacks.event or event
@@ -117,7 +120,7 @@ def record_python(target: Target, seconds: float, hz: int = 199) -> Recording:
         words = [py_spy, "record", "--format", "raw", "--output", raw, "--rate", str(hz), "--native", "--threads"]
         words += ["--duration", str(max(1, round(seconds)))]
         words += ["--", *target.command] if target.command else ["--pid", str(target.pid)]
-        said = _run(words, seconds + GRACE_S, seconds if target.command else None)
+        said = _run(words, seconds + GRACE_S, seconds + 2 if target.command else None)
         if not _has_data(raw):
             detail = " ".join(said.split()[-30:])
             if "permission" in said.lower() or "ptrace" in said.lower():
@@ -131,8 +134,8 @@ def record_python(target: Target, seconds: float, hz: int = 199) -> Recording:
 
 def _perf_record(words: list[str], target: Target, seconds: float) -> str:
     """Returns what perf said."""
-    if target.command:
-        return _run([*words, "--", *target.command], seconds + GRACE_S, seconds)
+    if target.command:  # its time begins when it does, not when perf does, which may take a second to get there
+        return _run([*words, "--", *_ENDED, f"{seconds:g}", *target.command], seconds + GRACE_S, None)
     return _run([*words, "-p", str(target.pid), "--", "sleep", f"{seconds:g}"], seconds + GRACE_S, None)
 
 

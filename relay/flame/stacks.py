@@ -47,6 +47,11 @@ class Stacks:
                 nameless += 0 if is_named(stack[-1]) else count
         return all_of_them, nameless
 
+    def drop_thread(self, comm: str) -> None:
+        """Forgets the samples of threads of that name."""
+        for stack in [stack for stack in self.counts if stack[0] == comm]:
+            del self.counts[stack]
+
     def has_inlined(self) -> bool:
         return any(frame.endswith(INLINED) for stack in self.counts for frame in stack)
 

@@ -83,7 +83,7 @@ def busy(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("unwind", ["fp", "dwarf"])
 def test_a_busy_program_is_named_down_to_its_functions(busy: Path, tmp_path: Path, unwind: str) -> None:
     out = str(tmp_path / "out")
-    words = ["--cmd", str(busy), "--seconds", "1", "--hz", "199", "--unwind", unwind, "--out", out, "--json"]
+    words = ["--cmd", str(busy), "--seconds", "1", "--hz", "997", "--unwind", unwind, "--out", out, "--json"]
     done = CliRunner().invoke(flame, words)
     assert done.exit_code == 0, done.output
     figures = json.loads(done.stdout)
@@ -93,6 +93,7 @@ def test_a_busy_program_is_named_down_to_its_functions(busy: Path, tmp_path: Pat
     assert figures["samples"] >= 20
     assert figures["resolved_pct"] >= 95
     assert figures["top"][0]["function"] == "busy_inner"
+    assert {line.split(";")[0] for line in Path(out + ".folded").read_text().splitlines()} == {"busy"}
     # gcc gives a function that calls nobody no frame of its own: by frame pointers its caller is not to be seen
     between = ";busy_outer" if unwind == "dwarf" else ""
     assert f";main{between};busy_inner " in Path(out + ".folded").read_text()
@@ -102,7 +103,7 @@ def test_a_busy_program_is_named_down_to_its_functions(busy: Path, tmp_path: Pat
 @pytest.mark.skipif(shutil.which("addr2line") is None, reason="needs addr2line: apt install binutils")
 def test_an_inlined_function_is_named_where_that_is_asked_for(busy: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "out")
-    words = ["--cmd", str(busy), "--seconds", "0.5", "--hz", "199", "--unwind", "dwarf", "--inline", "--out", out]
+    words = ["--cmd", str(busy), "--seconds", "1", "--hz", "997", "--unwind", "dwarf", "--inline", "--out", out]
     done = CliRunner().invoke(flame, words)
     assert done.exit_code == 0, done.output
     assert ";main;busy_outer;busy_inlined_[i];busy_inner " in Path(out + ".folded").read_text()
