@@ -38,7 +38,9 @@ def _relay_options(command: Any) -> Any:
 @click.option("--from", "source", default=None, help="No sampling: read this .folded file.")
 @click.option("--unwind", type=click.Choice(["fp", "dwarf"]), default="fp", show_default=True)
 @click.option("--inline", is_flag=True, help="Name inlined functions too; wants addr2line.")
-@click.option("--hz", default=HZ, show_default=True, type=click.IntRange(1, 20_000), help="Samples a second and CPU.")
+@click.option(
+    "--hz", default=HZ, show_default=True, type=click.IntRange(1, 20_000), help="Samples a second and CPU; py-spy: 199."
+)
 @click.option("--python", "with_python", is_flag=True, help="Python's frames, by py-spy.")
 @click.option("--diff", "old_path", default=None, help="An older .folded file: PREFIX.diff.svg shows what changed.")
 def flame(
