@@ -1,7 +1,7 @@
 """The command ``zrelay``. Imports are late, inside each verb: ``zrelay --help`` must answer at once.
 
-Exit codes: 0 ok, 1 failed, 2 usage, 4 relay not reachable, 70 internal, 71 operating system, 77 permission, 78 bad
-configuration, 128 + n a demo ended by signal n. Data goes to stdout, talk to stderr.
+Exit codes: 0 ok, 1 failed, 2 usage, 3 findings, 4 relay not reachable, 70 internal, 71 operating system, 77 permission,
+78 bad configuration, 128 + n a demo ended by signal n. Data goes to stdout, talk to stderr.
 """
 
 from __future__ import annotations
@@ -62,6 +62,9 @@ class SuggestingGroup(click.Group):
 
 _ELSEWHERE = {
     "impair": ("relay.impair", "Put a bad network between two relays: delay, loss, reordering, a full queue."),
+    "doctor": ("relay.doctor.command", "What this host lacks for the data path, each with its fix."),
+    "flame": ("relay.flame.command", "A flame graph: where a worker, a process or a command spends its time."),
+    "profile": ("relay.flame.command", "A flame graph of a running relay's worker."),
 }
 _BENCH_ELSEWHERE = {
     "link": ("relay.bench.link", "An engine over an impaired link: what is missing, and what it costs."),

@@ -38,7 +38,7 @@ PY_FLOORS = [
     ).split(),
     "api openapi media_types metrics sdp client status report".split(),
     ["node"],
-    ["cli", "__main__", "dev", "demo", "ffmpeg", "impair", "passage", "bench"],
+    ["cli", "__main__", "dev", "demo", "ffmpeg", "impair", "passage", "bench", "doctor", "flame"],
 ]
 # The mains: whoever starts a loop may read a clock and hands `now` to everyone else.
 PY_CLOCK_MODULES = {"node", "supervisor", "worker", *PY_FLOORS[6]}

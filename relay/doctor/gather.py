@@ -1,0 +1,191 @@
+"""Looks at the host: the only part of the doctor that opens files and sockets. Without rights it sees less."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import resource
+import socket
+import time
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+from relay.config import Config
+from relay.doctor import nics
+from relay.doctor.ethtool import Ethtool
+from relay.doctor.facts import Counted, Cpu, Facts, Granted, Module, Relay
+from relay.doctor.nics import cpu_list, read
+
+INTERVAL_S = 1.0
+SYSCTLS = (
+    "net.core.rmem_max", "net.core.wmem_max", "net.core.netdev_max_backlog", "net.core.netdev_budget",
+    "net.ipv4.udp_mem", "kernel.perf_event_paranoid", "kernel.kptr_restrict",
+)  # fmt: skip
+_CPUS = Path("/sys/devices/system/cpu")
+_CLOCKS = Path("/sys/devices/system/clocksource/clocksource0")
+_TABLE_BYTES_MAX = 64 << 20
+_Key = TypeVar("_Key")
+
+
+def gather(config: Config, interval_s: float = INTERVAL_S) -> Facts:
+    """Takes `interval_s`, for the rates."""
+    relay, lacks = _relay(config), dict[str, str]()
+    cards = nics.names()
+    began = time.monotonic()
+    before, drops = _Counters.read(relay), {name: nics.drop_counts(name) for name in cards}
+    tracks, tracked = _conntrack(relay, lacks)
+    granted, module, cpu = _granted(relay, lacks), _module(lacks), _cpu()
+    time.sleep(max(0.0, interval_s - (time.monotonic() - began)))
+    after = _Counters.read(relay)
+    seconds = max(0.001, time.monotonic() - began)
+    with Ethtool() as ethtool:
+        found = [nics.nic(name, drops[name], ethtool) for name in cards]
+    softnet: list[Counted | None] = [None, None]
+    if len(before.softnet) == len(after.softnet) == 2:
+        softnet = [Counted(total=now, more=now - then) for then, now in zip(before.softnet, after.softnet, strict=True)]
+    return Facts(
+        relay=relay,
+        root=os.geteuid() == 0,
+        kernel=platform.release(),
+        interval_s=round(seconds, 3),
+        sysctl={name: text for name in SYSCTLS if (text := read(Path("/proc/sys") / name.replace(".", "/", 2)))},
+        granted=granted,
+        udp=_counted(before.udp, after.udp),
+        sockets=_counted(before.sockets, after.sockets),
+        softnet_dropped=softnet[0],
+        softnet_squeezed=softnet[1],
+        page_bytes=os.sysconf("SC_PAGE_SIZE"),
+        conntrack=tracks,
+        conntrack_ports=tracked,
+        nics=found,
+        cpu=cpu,
+        nofile=resource.getrlimit(resource.RLIMIT_NOFILE),
+        memlock=resource.getrlimit(resource.RLIMIT_MEMLOCK),
+        module=module,
+        lacks=lacks,
+    )
+
+
+class _Counters:
+    """The counters that are read twice."""
+
+    udp: dict[str, int]
+    sockets: dict[int, int]
+    softnet: tuple[int, ...]  # dropped, squeezed; () when they cannot be read
+
+    @classmethod
+    def read(cls, relay: Relay) -> _Counters:
+        self = cls()
+        self.udp = snmp_udp(read(Path("/proc/net/snmp")))
+        ports = {relay.data_port, *relay.lane_ports}
+        self.sockets = {}
+        for table in ("/proc/net/udp", "/proc/net/udp6"):
+            for port, drops in udp_drops(read(Path(table))):
+                if port in ports:
+                    self.sockets[port] = self.sockets.get(port, 0) + drops
+        rows = [line.split() for line in read(Path("/proc/net/softnet_stat")).splitlines()]
+        self.softnet = (sum(int(row[1], 16) for row in rows), sum(int(row[2], 16) for row in rows)) if rows else ()
+        return self
+
+
+def snmp_udp(text: str) -> dict[str, int]:
+    """The two "Udp:" lines of /proc/net/snmp, names above numbers."""
+    lines = [line.split()[1:] for line in text.splitlines() if line.startswith("Udp:")]
+    return dict(zip(lines[0], map(int, lines[1]), strict=False)) if len(lines) == 2 else {}
+
+
+def udp_drops(text: str) -> list[tuple[int, int]]:
+    """(port, datagrams dropped) of each line of /proc/net/udp."""
+    rows = [line.split() for line in text.splitlines()[1:]]
+    return [(int(row[1].rpartition(":")[2], 16), int(row[-1])) for row in rows if len(row) >= 13]
+
+
+def has_frame_pointers(image: bytes) -> bool:
+    """Whether the compiler's own note in a module says so; without debug information there is no telling."""
+    return re.search(rb"GNU C[^\0]*-fno-omit-frame-pointer", image) is not None
+
+
+def _counted(before: dict[_Key, int], after: dict[_Key, int]) -> dict[_Key, Counted]:
+    return {key: Counted(total=now, more=max(0, now - before.get(key, now))) for key, now in after.items()}
+
+
+def _relay(config: Config) -> Relay:
+    low, _, high = config.ingress.ports.partition("-")
+    return Relay(
+        id=config.node.id, workers=config.workers.count, cpus=config.workers.cpus, data_ip=config.listen.data.ip,
+        data_port=config.listen.data.port, ingress_ports=int(high or low) - int(low) + 1,
+        receive_buffer=config.sockets.receive_buffer, send_buffer=config.sockets.send_buffer,
+        gso=config.workers.gso, gro=config.workers.gro,
+    )  # fmt: skip
+
+
+def _granted(relay: Relay, lacks: dict[str, str]) -> Granted | None:
+    """Of a socket that is opened as the relay opens its own."""
+    try:
+        from relay import _core
+        from relay.units import Address
+
+        fd = _core.udp_open(Address("127.0.0.1", 0).pack(), rcvbuf=relay.receive_buffer, sndbuf=relay.send_buffer)
+    except (ImportError, OSError) as error:
+        lacks["granted"] = f"no socket: {error}"
+        return None
+    with socket.socket(fileno=fd) as sock:  # the kernel doubles what it was asked for, and shows the double
+        receive, send = (sock.getsockopt(socket.SOL_SOCKET, word) // 2 for word in (socket.SO_RCVBUF, socket.SO_SNDBUF))
+    return Granted(receive=receive, send=send)
+
+
+def _conntrack(relay: Relay, lacks: dict[str, str]) -> tuple[bool | None, list[int] | None]:
+    if not Path("/proc/sys/net/netfilter/nf_conntrack_count").exists():
+        return False, None
+    if read(Path("/proc/sys/net/netfilter/nf_conntrack_count")) == "0":
+        return True, []
+    ports = {relay.data_port, *relay.lane_ports}
+    try:
+        with open("/proc/net/nf_conntrack", encoding="ascii", errors="replace") as table:
+            text = table.read(_TABLE_BYTES_MAX)
+    except OSError as error:
+        lacks["conntrack_ports"] = f"its table cannot be read: {error.strerror}"
+        return True, None
+    tracked = {int(port) for line in text.splitlines() if " udp " in line for port in re.findall(r"port=(\d+)", line)}
+    return True, sorted(tracked & ports)
+
+
+def _module(lacks: dict[str, str]) -> Module | None:
+    found = sorted(Path(__file__).parents[1].glob("_core*.so"))
+    if not found:
+        lacks["module"] = "relay._core is not built"
+        return None
+    image = found[0].read_bytes()
+    return Module(path=found[0].name, frame_pointers=has_frame_pointers(image), symbols=b"\0.symtab\0" in image)
+
+
+def _cpu() -> Cpu:
+    allowed = sorted(os.sched_getaffinity(0))
+    governors = {cpu: read(_CPUS / f"cpu{cpu}/cpufreq/scaling_governor") for cpu in allowed}
+    siblings = {cpu: cpu_list(read(_CPUS / f"cpu{cpu}/topology/thread_siblings_list")) for cpu in allowed}
+    nodes = {
+        int(path.name.removeprefix("node")): cpu_list(read(path / "cpulist"))
+        for path in Path("/sys/devices/system/node").glob("node[0-9]*")
+    }
+    return Cpu(
+        allowed=tuple(allowed),
+        siblings={cpu: found for cpu, found in siblings.items() if found},
+        nodes=nodes,
+        governors={cpu: name for cpu, name in governors.items() if name},
+        isolated=cpu_list(read(_CPUS / "isolated")),
+        irqbalance=_runs("irqbalance"),
+        clocksource=read(_CLOCKS / "current_clocksource"),
+        clocksources=read(_CLOCKS / "available_clocksource").split(),
+    )
+
+
+def _runs(name: str) -> bool:
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.name() == name:
+                return True
+    return False

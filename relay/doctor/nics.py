@@ -1,0 +1,92 @@
+"""The network cards that are up, from /sys, /proc/interrupts and the kernel's ethtool interface."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from relay.doctor.ethtool import Ethtool
+from relay.doctor.facts import Counted, Irq, Nic, Rule
+
+SYS = Path("/sys/class/net")
+_DROPS = ("rx_dropped", "rx_missed_errors", "rx_fifo_errors", "rx_over_errors", "tx_dropped", "tx_fifo_errors")
+
+
+def names() -> list[str]:
+    """Cards of this machine, physical or given to a virtual one, that are up; neither loopback nor bridges."""
+    found = []
+    for path in sorted(SYS.glob("*")):
+        if (path / "device").exists() and read(path / "operstate") in ("up", "unknown"):
+            found.append(path.name)
+    return found
+
+
+def drop_counts(name: str) -> dict[str, int]:
+    counts = {word: read(SYS / name / "statistics" / word) for word in _DROPS}
+    return {word: int(text) for word, text in counts.items() if text.isdigit()}
+
+
+def nic(name: str, before: dict[str, int], ethtool: Ethtool) -> Nic:
+    """Everything about a card; `before`: its drops when we began to look."""
+    now, rings, rules = drop_counts(name), ethtool.rings(name), ethtool.rules(name)
+    features = ethtool.features(name)
+    speed, node = read(SYS / name / "speed"), read(SYS / name / "device" / "numa_node")
+    return Nic(
+        name=name,
+        driver=_link(SYS / name / "device" / "driver"),
+        speed_mbps=int(speed) if speed.isdigit() else None,  # -1: it does not know
+        numa_node=int(node) if node.isdigit() else None,
+        features=None if features is None else {word: on for word, (on, _) in features.items()},
+        fixed=[word for word, (_, free) in (features or {}).items() if not free],
+        queues=ethtool.queues(name),
+        rx_ring=rings[0] if rings else None,
+        tx_ring=rings[1] if rings else None,
+        hashes_ports=ethtool.hashes_ports(name),
+        rules=None if rules is None else [Rule(port=port, queue=queue) for port, queue in rules],
+        drops={word: Counted(total=total, more=total - before.get(word, total)) for word, total in now.items()},
+        irqs=_irqs(name),
+    )
+
+
+def _irqs(name: str) -> list[Irq]:
+    """By the device's own list; for virtio and others whose interrupts belong to a parent, by name."""
+    numbers = {path.name for up in ("", "..") for path in (SYS / name / "device" / up / "msi_irqs").glob("*")}
+    names = [name]
+    device = _link(SYS / name / "device")
+    if device.startswith("virtio"):
+        names.append(device)
+    found = []
+    for line in read(Path("/proc/interrupts")).splitlines():
+        number, _, rest = line.strip().partition(":")
+        words = rest.split()
+        label = words[-1] if words else ""
+        if not number.isdigit():
+            continue
+        if number in numbers or any(re.search(rf"(^|[^\w]){re.escape(known)}(\W|$)", label) for known in names):
+            cpus = cpu_list(read(Path(f"/proc/irq/{number}/smp_affinity_list")))
+            count = sum(int(word) for word in words if word.isdigit())
+            if cpus and "config" not in label:
+                found.append(Irq(number=int(number), cpus=cpus, count=count))
+    return found
+
+
+def cpu_list(text: str) -> tuple[int, ...]:
+    """ "0-3,8" -> (0, 1, 2, 3, 8); what is none gives ()."""
+    cpus: list[int] = []
+    for part in text.split(","):
+        low, _, high = part.strip().partition("-")
+        if low.isdigit() and (not high or high.isdigit()):
+            cpus += range(int(low), int(high or low) + 1)
+    return tuple(cpus)
+
+
+def read(path: Path) -> str:
+    """The file without blanks around it; "" when it cannot be read."""
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:  # a card that is down answers EINVAL
+        return ""
+
+
+def _link(path: Path) -> str:
+    return path.resolve().name if path.is_symlink() else ""
