@@ -62,9 +62,15 @@ class SuggestingGroup(click.Group):
 
 _ELSEWHERE = {
     "impair": ("relay.impair", "Put a bad network between two relays: delay, loss, reordering, a full queue."),
+    "plan": ("relay.plan", "The memory, files and ports a configuration file asks for, before anything starts."),
 }
 _BENCH_ELSEWHERE = {
+    "ab": ("relay.bench.ab", "Two builds by turns: faster, slower, or no difference shown."),
+    "aging": ("relay.bench.aging", "Streams and subscribers come and go for hours: memory, files, delay stay flat."),
+    "compare": ("relay.bench.compare", "Two result files, benchmark by benchmark; exit 3 on a regression."),
     "link": ("relay.bench.link", "An engine over an impaired link: what is missing, and what it costs."),
+    "report": ("relay.bench.report", "Result files as one HTML page with plots."),
+    "ring": ("relay.bench.ring", "A ring between two threads: cost of a record, of a crossing, of a wake-up."),
 }
 
 
@@ -281,7 +287,7 @@ def version(as_json: bool) -> None:
 
 @main.group(cls=SuggestingGroup, elsewhere=_BENCH_ELSEWHERE)
 def bench() -> None:
-    """Measure: the engine over a bad link."""
+    """Measure, compare, report."""
 
 
 def _load(path: str | None) -> Config:
