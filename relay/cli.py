@@ -104,8 +104,12 @@ def _version_flag(ctx: click.Context, parameter: click.Parameter, value: bool) -
 def run(path: str | None, die_with_parent: bool) -> None:
     """Run a relay in the foreground."""
     config = _load(path)
+    from relay.plan import EX_CONFIG, Plan
     from relay.supervisor import StartError, Supervisor, SupervisorConf
 
+    too_much = Plan.of(config).too_much()
+    if too_much is not None:
+        _fail(EX_CONFIG, too_much)
     try:
         code = Supervisor(SupervisorConf.of(config, path, die_with_parent=die_with_parent)).run()
     except StartError as error:

@@ -57,6 +57,28 @@ size_t zr_fwd_bytes(const zr_fwd_conf *conf)
     return conf_ok(conf) ? lay_out(conf, at) : 0;
 }
 
+int zr_fwd_parts(const zr_fwd_conf *conf, zr_part *parts)
+{
+    static const char *const names[PARTS] = {
+        [PART_POOL] = "packet pool",        [PART_ITEMS] = "queued packets", [PART_CACHE] = "replay caches",
+        [PART_SUBS] = "subscribers",        [PART_PULLS] = "pulls",          [PART_STREAMS] = "streams",
+        [PART_INGRESSES] = "ingress slots",
+    };
+    zr_part own[PARTS];
+    size_t at[PARTS], end;
+    int count = 0;
+
+    _Static_assert(PARTS + ZR_LANE_PARTS <= ZR_FWD_PARTS, "its callers have room for all");
+    if (!conf_ok(conf))
+        return 0;
+    end = lay_out(conf, at);
+    zr_parts_of(own, names, at, end, PARTS);
+    for (int i = 0; i < PARTS; i++)
+        if (i != PART_LANE)
+            parts[count++] = own[i];
+    return count + zr_lane_parts(&conf->lane, parts + count);
+}
+
 zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_chan *chan, zr_ns_t now)
 {
     size_t at[PARTS];

@@ -25,6 +25,18 @@ size_t zr_lane_bytes(const zr_lane_conf *conf)
     return lay_out(conf, at);
 }
 
+int zr_lane_parts(const zr_lane_conf *conf, zr_part *parts)
+{
+    static const char *const names[PARTS] = {
+        [PART_SESSIONS] = "sessions",      [PART_CONVS] = "conversations",        [PART_PEERS] = "peer lanes",
+        [PART_BY_INDEX] = "session index", [PART_BY_CONV] = "conversation index", [PART_BLOCKS] = "KCP windows",
+    };
+    size_t at[PARTS], end = lay_out(conf, at);
+
+    _Static_assert(PARTS <= ZR_LANE_PARTS, "its callers have room for all");
+    return zr_parts_of(parts, names, at, end, PARTS);
+}
+
 static bool in_range(const zr_lane_conf *conf)
 {
     return (conf->lane < ZR_LANES - 2 || conf->lane == ZR_LANE_AGENT) && conf->sessions_max > 0 &&
