@@ -98,7 +98,7 @@ def measure(where: Places, slots: int, record_bytes: int, seconds: float) -> dic
     slept, writes = _crossings(where, slots, record_bytes, min(ROUNDS_WAKE_MAX, max(50, int(seconds * 500))), wake=True)
     best = min(bursts.values())
     return {
-        "record": "ring of records between two threads",
+        "what": "a ring of records between two threads",
         "cores": where.word,
         "cpus": [where.first, where.second],
         "slots": slots,
