@@ -78,6 +78,7 @@ def steps(full: bool) -> list[Step]:
         Step("sim", "pytest", pytest("tests/sim")),
         Step("py", "pytest", pytest("tests/py")),
         Step("net", "pytest", pytest("tests/net")),
+        Step("soak", "pytest", pytest("tests/soak")),
         Step("interop", "pytest", pytest("tests/interop")),
         Step("bench", "pytest", pytest("benchmarks", *bench)),
     ]

@@ -15,6 +15,7 @@ import click
 
 from relay._ring import Rings
 from relay.bench import result
+from relay.bench.options import FiniteRange
 
 LIMIT_NS = 120_000_000_000  # a call that hangs ends; nothing here takes a tenth of it
 CALIBRATION_RECORDS = 200_000
@@ -170,7 +171,7 @@ def _limit(where: Places) -> str:
 @click.option("--slots", type=click.IntRange(2, 1 << 20), default=4096, show_default=True, help="A power of two.")
 @click.option("--record", "record_bytes", type=click.IntRange(8, 65536), default=64, show_default=True, help="Bytes.")
 @click.option("--cpus", default=None, metavar="A,B", help="Where the two ends run; 'A,A': on one.")
-@click.option("--seconds", type=click.FloatRange(0.1, 600), default=3.0, show_default=True, help="About, in all.")
+@click.option("--seconds", type=FiniteRange(0.1, 600), default=3.0, show_default=True, help="About, in all.")
 @click.option("--json", "as_json", is_flag=True)
 @result.save_option
 def ring(slots: int, record_bytes: int, cpus: str | None, seconds: float, as_json: bool, save_to: str | None) -> None:

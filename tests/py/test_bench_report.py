@@ -21,7 +21,7 @@ RUN = {
     "subscribers": 50, "cpu_us_per_packet": 2.5, "ratio_to_bare": 1.1, "delivered_pct": 100.0, "limited_by": "the CPU",
     "bars": {"ratio_to_bare": 1.25}, "p50_ms": 0.05, "p99_ms": 0.3, "p999_ms": 0.9, "max_ms": 2.0,
 }  # fmt: skip
-ATTACK = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'&\x00"
+ATTACK = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'&\x00\ud800\x85"
 
 
 def made(tmp_path: Path, *runs: dict[str, Any], name: str = "a.json") -> str:
