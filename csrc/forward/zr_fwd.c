@@ -105,8 +105,6 @@ zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_c
     zr_pulls_init(&fwd->pulls, base + at[PART_PULLS], conf->lane.convs_max);
     fwd->streams = (void *)(base + at[PART_STREAMS]);
     fwd->ingresses = (void *)(base + at[PART_INGRESSES]);
-    for (uint32_t i = 0; i < conf->streams_max; i++)
-        zr_stream_init(&fwd->streams[i], i, &page->streams[i]);
     for (uint32_t i = 0; i < conf->ingress_max; i++)
         zr_ingress_init(&fwd->ingresses[i], i);
     zr_list_init(&fwd->turning);
@@ -200,6 +198,8 @@ bool zr_fwd_check(const zr_fwd *fwd)
 
     for (uint32_t i = 0; i < fwd->conf.streams_max; i++) {
         const zr_stream *stream = &fwd->streams[i];
+        if (stream->row == NULL) /* never opened */
+            continue;
         open += stream->open;
         queued += stream->turn.count + stream->out.count;
         if (zr_list_linked(&stream->turning) != (stream->turn.count > 0) ||

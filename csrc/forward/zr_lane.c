@@ -49,16 +49,6 @@ static void init_slots(zr_lane *lane)
 {
     for (uint32_t i = 0; i < lane->conf.sessions_max; i++)
         lane->sessions[i] = (zr_lane_session){ .slot = i };
-    for (uint32_t i = 0; i < lane->conf.convs_max; i++) {
-        zr_lane_conv *conv = &lane->convs[i];
-        conv->session = NULL;
-        conv->peer = NULL;
-        zr_list_init(&conv->node);
-        zr_list_init(&conv->due);
-        zr_list_init(&conv->ready);
-        zr_timer_init(&conv->timer, ZR_LANE_TIMER_CONV, i);
-        zr_list_append(&lane->convs_free, &conv->node);
-    }
     for (uint32_t i = 0; i < lane->conf.peer_lanes_max; i++) {
         zr_lane_peer *peer = &lane->peers[i];
         peer->session = NULL;
@@ -260,7 +250,7 @@ bool zr_lane_check(const zr_lane *lane)
         convs += length(&session->convs);
         peers += length(&session->peers);
     }
-    for (uint32_t i = 0; i < lane->conf.convs_max; i++) {
+    for (uint32_t i = 0; i < lane->convs_used; i++) {
         if (!check_conv(lane, i))
             return false;
         bound += lane->convs[i].session != NULL && lane->convs[i].peer != NULL;
@@ -268,7 +258,8 @@ bool zr_lane_check(const zr_lane *lane)
     for (uint32_t i = 0; i < lane->conf.peer_lanes_max; i++)
         served += lane->peers[i].session != NULL ? lane->peers[i].convs : 0;
     return sessions == lane->by_index.count && convs == lane->convs_open && convs == lane->by_conv.count &&
-           bound == served && convs + length(&lane->convs_free) == lane->conf.convs_max &&
+           bound == served && lane->convs_used <= lane->conf.convs_max &&
+           convs + length(&lane->convs_free) == lane->convs_used &&
            peers + length(&lane->peers_free) == lane->conf.peer_lanes_max && zr_map_check(&lane->by_index) &&
            zr_map_check(&lane->by_conv) && zr_wheel_check(&lane->wheel) && zr_kcp_blocks_check(&lane->blocks);
 }
