@@ -1,4 +1,4 @@
-"""What a worker of 10 000 streams and 50 000 subscribers comes to hold: a process of its own, for test_worker_memory.py.
+"""What a worker of 10 000 streams and 50 000 subscribers comes to hold, measured in a process of its own.
 
     python -m benchmarks.worker_memory        prints JSON
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-
 REST = 64  # numbers that lie unused before one of them is taken again
 
 

@@ -25,7 +25,7 @@ zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max)
                   .window = 1024 },
         .pkts_max = pkts,
         .streams_max = streams_max,
-        .subs_max = ZR_MAX(streams_max * 4, 64u),
+        .subs_max = ZR_MIN(ZR_MAX(streams_max * 5, 64u), 65536u),
         .ingress_max = ZR_MIN(streams_max, 60000u),
         .cache_max = pkts / 2,
         .cache_age_max = ZR_SEC(2),

@@ -196,6 +196,7 @@ def figures(
         "left": left,
         "samples": len(samples),
         "trends": [asdict(trend) for trend in found],
+        "series": [asdict(taken) for taken in samples],
         "aged_well": not wrong,
         "findings": wrong,
         "limited_by": f"{seconds / 3600:.2g} h: too short to tell of {', '.join(open_ends)}"
