@@ -10,7 +10,9 @@ RESIDENT_KIB = 256 << 10
 
 
 def test_ten_thousand_streams_and_fifty_thousand_subscribers_fit_in_256_mib() -> None:
-    done = subprocess.run([sys.executable, "-m", "benchmarks.worker_memory"], capture_output=True, text=True, timeout=110)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.worker_memory"], capture_output=True, text=True, timeout=110
+    )
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)
     print(

@@ -62,7 +62,8 @@ def test_a_small_relay_fits_and_a_large_one_in_little_memory_does_not(tmp_path: 
     )
     assert (code, made["fits"], made["advice"], made["workers"]) == (0, True, None, 2)
     assert made["memory_bytes"] == 2 << 30
-    code, made = figures(config(tmp_path, "[workers]\ncount = 8\noversubscribe = true\n[limits]\nmax_streams = 4096\nmemory = '1536MiB'\n"))
+    large = "[workers]\ncount = 8\noversubscribe = true\n[limits]\nmax_streams = 4096\nmemory = '1536MiB'\n"
+    code, made = figures(config(tmp_path, large))
     assert (code, made["fits"]) == (1, False)
     assert "workers.count = 2" in str(made["advice"])
 
