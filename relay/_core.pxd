@@ -6,6 +6,9 @@ cdef extern from "<stdbool.h>":
 
 cdef extern from "base/zr_base.h" nogil:
     ctypedef int64_t zr_ns_t
+    ctypedef struct zr_part:
+        const char *name
+        size_t bytes
 
 cdef extern from "base/zr_err.h" nogil:
     enum:
@@ -201,7 +204,10 @@ cdef extern from "worker/zr_worker.h" nogil:
     ctypedef struct zr_worker:
         pass
     zr_worker_conf zr_worker_conf_default(uint8_t lane, uint32_t streams_max)
+    enum:
+        ZR_WORKER_PARTS
     size_t zr_worker_bytes(const zr_worker_conf *conf)
+    int zr_worker_parts(const zr_worker_conf *conf, zr_part *parts)
     zr_worker *zr_worker_init(void *mem, const zr_worker_conf *conf, zr_stat_page *page, zr_chan *chan, zr_ns_t now)
     void zr_worker_fini(zr_worker *worker)
     int zr_worker_run(zr_worker *worker)

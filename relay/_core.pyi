@@ -26,6 +26,14 @@ def udp_open(address: bytes, *, rcvbuf: int = 0, sndbuf: int = 0, gro: bool = Fa
     `fragment` False: a datagram longer than the path takes is refused. OSError: EADDRINUSE and others.
     """
 
+def worker_parts(
+    *, streams_max: int, sessions_max: int = 1024, window: int = 1024, batch: int = 64, chan_slots: int = 4096
+) -> dict[str, int]:
+    """What a Worker of these sizes reserves, bytes by what they are for. CoreError "inval"."""
+
+def control_lane_bytes(sessions_max: int = 1024) -> int:
+    """What a ControlLane reserves."""
+
 class Counters:
     """Who has a counter page. Reading never disturbs the writer."""
 

@@ -447,6 +447,33 @@ cdef class ControlLane(Counters):
         return zr_agentlane_check(self.lane)
 
 
+cdef void set_sizes(zr_worker_conf *conf, uint32_t sessions_max, uint32_t window, uint32_t batch):
+    conf.batch = batch
+    conf.fwd.lane.sessions_max, conf.fwd.lane.peer_lanes_max = sessions_max, 2 * sessions_max
+    conf.fwd.lane.window = window
+
+
+def worker_parts(*, uint32_t streams_max, uint32_t sessions_max=1024, uint32_t window=1024, uint32_t batch=64,
+                 uint32_t chan_slots=4096):
+    cdef zr_worker_conf conf = zr_worker_conf_default(0, streams_max)
+    cdef zr_part parts[ZR_WORKER_PARTS]
+    cdef int i, count
+    set_sizes(&conf, sessions_max, window, batch)
+    count = zr_worker_parts(&conf, parts)
+    if count == 0:
+        raise error_for(ZR_E_inval, "worker_parts: sizes")
+    made = {text(parts[i].name) if parts[i].name is not NULL else f"part {i}": parts[i].bytes for i in range(count)}
+    made["rest"] = zr_worker_bytes(&conf) - sum(made.values())
+    made["counters"] = zr_stat_bytes(streams_max)
+    made["rings"] = Channel.bytes_for(chan_slots)
+    return made
+
+
+def control_lane_bytes(uint32_t sessions_max=1024):
+    cdef zr_agentlane_conf conf = zr_agentlane_conf_default(sessions_max)
+    return zr_agentlane_bytes(&conf)
+
+
 @cython.final
 @cython.no_gc_clear  # __dealloc__ still needs what the regions hold
 cdef class Worker(Counters):
@@ -463,9 +490,8 @@ cdef class Worker(Counters):
         set_deadlines(&conf.fwd, deadlines_ms)
         conf.fwd.lane.residual, conf.fwd.lane.max_overhead = residual, max_overhead
         conf.fds = zr_worker_fds(link_fd, egress_fd, fdpass_fd, wake_fd, agent_wake_fd)
-        conf.batch, conf.gso, conf.spin, conf.stop_signal = batch, gso, spin_ns, stop_signal
-        conf.fwd.lane.sessions_max, conf.fwd.lane.peer_lanes_max = sessions_max, 2 * sessions_max
-        conf.fwd.lane.window = window
+        conf.gso, conf.spin, conf.stop_signal = gso, spin_ns, stop_signal
+        set_sizes(&conf, sessions_max, window, batch)
         self.share_page(page_fd, streams_max)
         check(zr_stat_attach(self.page, self.page_region.size))
         conf.fwd.lane.epoch = <uint16_t>self.page.generation  # a successor counts its datagrams from 0 again

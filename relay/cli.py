@@ -65,9 +65,15 @@ _ELSEWHERE = {
     "doctor": ("relay.doctor.command", "What this host lacks for the data path, each with its fix."),
     "flame": ("relay.flame.command", "A flame graph: where a worker, a process or a command spends its time."),
     "profile": ("relay.flame.command", "A flame graph of a running relay's worker."),
+    "plan": ("relay.plan", "The memory, files and ports a configuration file asks for, before anything starts."),
 }
 _BENCH_ELSEWHERE = {
+    "ab": ("relay.bench.ab", "Two builds by turns: faster, slower, or no difference shown."),
+    "aging": ("relay.bench.aging", "Streams and subscribers come and go for hours: memory, files, delay stay flat."),
+    "compare": ("relay.bench.compare", "Two result files, benchmark by benchmark; exit 3 on a regression."),
     "link": ("relay.bench.link", "An engine over an impaired link: what is missing, and what it costs."),
+    "report": ("relay.bench.report", "Result files as one HTML page with plots."),
+    "ring": ("relay.bench.ring", "A ring between two threads: cost of a record, of a crossing, of a wake-up."),
 }
 
 
@@ -101,8 +107,12 @@ def _version_flag(ctx: click.Context, parameter: click.Parameter, value: bool) -
 def run(path: str | None, die_with_parent: bool) -> None:
     """Run a relay in the foreground."""
     config = _load(path)
+    from relay.plan import EX_CONFIG, Plan
     from relay.supervisor import StartError, Supervisor, SupervisorConf
 
+    too_much = Plan.of(config).too_much()
+    if too_much is not None:
+        _fail(EX_CONFIG, too_much)
     try:
         code = Supervisor(SupervisorConf.of(config, path, die_with_parent=die_with_parent)).run()
     except StartError as error:
@@ -284,7 +294,7 @@ def version(as_json: bool) -> None:
 
 @main.group(cls=SuggestingGroup, elsewhere=_BENCH_ELSEWHERE)
 def bench() -> None:
-    """Measure: the engine over a bad link."""
+    """Measure, compare, report."""
 
 
 def _load(path: str | None) -> Config:

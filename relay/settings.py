@@ -239,6 +239,7 @@ class Registry(Section, frozen=True, kw_only=True):
 class Limits(Section, frozen=True, kw_only=True):
     max_streams: Annotated[int, Meta(ge=1, le=65536)] = 20000
     max_egress_bps: Rate = field(default=0, name="max_egress")
+    memory: Size = 0  # of the whole relay; 0: what the machine or its cgroup has
     overload_enter: list[float] = field(default_factory=lambda: [0.75, 0.85, 0.93, 0.98])
 
 

@@ -28,7 +28,7 @@ class Workers:
     ) -> None:
         self.up = [False] * count
         self.streams = [Slots(streams_max) for _ in range(count)]
-        self.subs = [Slots(max(streams_max * 4, 64)) for _ in range(count)]
+        self.subs = [Slots(min(max(streams_max * 5, 64), 65536)) for _ in range(count)]
         self.ingress = [Slots(min(streams_max, 60000)) for _ in range(count)]
         self._ingress_ip = ingress_ip
         self._emit = emit

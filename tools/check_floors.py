@@ -31,14 +31,14 @@ C_HEAP_FOLDERS = {"worker", "load"}
 
 PY_FLOORS = [
     ["__init__", "errors", "units", "names"],
-    ["_core", "_bench", "config", "settings", "tracks", "requests"],
+    ["_core", "_bench", "_ring", "config", "settings", "tracks", "requests"],
     "commands hostinfo sockets messages actions agentlog agenda ctl handles outbox".split(),
     (
         "supervisor worker sessions streams pulls children publications control desk placement workers validation"
     ).split(),
     "api openapi media_types metrics sdp client status report".split(),
     ["node"],
-    ["cli", "__main__", "dev", "demo", "ffmpeg", "impair", "passage", "bench", "doctor", "flame"],
+    ["cli", "__main__", "dev", "demo", "ffmpeg", "impair", "passage", "bench", "doctor", "flame", "plan"],
 ]
 # The mains: whoever starts a loop may read a clock and hands `now` to everyone else.
 PY_CLOCK_MODULES = {"node", "supervisor", "worker", *PY_FLOORS[6]}

@@ -89,6 +89,7 @@ def steps(full: bool) -> list[Step]:
         *(ctest(variant) for variant in C_VARIANTS if variant != "plain"),
         pytest("py", "tests/py"),
         pytest("net", "tests/net"),
+        pytest("soak", "tests/soak"),
         pytest("interop", "tests/interop"),
         pytest("bench", "benchmarks", *bench),
     ]

@@ -66,4 +66,18 @@ static inline size_t zr_lay_out(size_t head, const size_t *bytes, int count, siz
     return end;
 }
 
+/* A piece of such a layout, for who wants to know what memory is for. */
+typedef struct zr_part {
+    const char *name;
+    size_t bytes;
+} zr_part;
+
+/* The parts of a layout that ends at `end`, by their names; returns `count`. */
+static inline int zr_parts_of(zr_part *parts, const char *const *names, const size_t *at, size_t end, int count)
+{
+    for (int i = 0; i < count; i++)
+        parts[i] = (zr_part){ names[i], (i + 1 < count ? at[i + 1] : end) - at[i] };
+    return count;
+}
+
 #endif

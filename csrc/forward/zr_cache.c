@@ -97,7 +97,7 @@ void zr_cache_put(zr_cache *cache, const zr_item *item, zr_ns_t now)
     if (cache->items.count == 0)
         return;
     expire(cache, line, now);
-    if (cache->items.free == NULL) {
+    if (!zr_items_left(&cache->items)) {
         drop_oldest(cache, ZR_LIST_FIRST(&cache->recent, zr_cache_line, recent));
         cache->evicted++;
     }

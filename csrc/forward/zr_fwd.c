@@ -25,7 +25,7 @@ zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max)
                   .window = 1024 },
         .pkts_max = pkts,
         .streams_max = streams_max,
-        .subs_max = ZR_MAX(streams_max * 4, 64u),
+        .subs_max = ZR_MIN(ZR_MAX(streams_max * 5, 64u), 65536u),
         .ingress_max = ZR_MIN(streams_max, 60000u),
         .cache_max = pkts / 2,
         .cache_age_max = ZR_SEC(2),
@@ -57,6 +57,28 @@ size_t zr_fwd_bytes(const zr_fwd_conf *conf)
     return conf_ok(conf) ? lay_out(conf, at) : 0;
 }
 
+int zr_fwd_parts(const zr_fwd_conf *conf, zr_part *parts)
+{
+    static const char *const names[PARTS] = {
+        [PART_POOL] = "packet pool",        [PART_ITEMS] = "queued packets", [PART_CACHE] = "replay caches",
+        [PART_SUBS] = "subscribers",        [PART_PULLS] = "pulls",          [PART_STREAMS] = "streams",
+        [PART_INGRESSES] = "ingress slots",
+    };
+    zr_part own[PARTS];
+    size_t at[PARTS], end;
+    int count = 0;
+
+    _Static_assert(PARTS + ZR_LANE_PARTS <= ZR_FWD_PARTS, "its callers have room for all");
+    if (!conf_ok(conf))
+        return 0;
+    end = lay_out(conf, at);
+    zr_parts_of(own, names, at, end, PARTS);
+    for (int i = 0; i < PARTS; i++)
+        if (i != PART_LANE)
+            parts[count++] = own[i];
+    return count + zr_lane_parts(&conf->lane, parts + count);
+}
+
 zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_chan *chan, zr_ns_t now)
 {
     size_t at[PARTS];
@@ -83,8 +105,6 @@ zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_c
     zr_pulls_init(&fwd->pulls, base + at[PART_PULLS], conf->lane.convs_max);
     fwd->streams = (void *)(base + at[PART_STREAMS]);
     fwd->ingresses = (void *)(base + at[PART_INGRESSES]);
-    for (uint32_t i = 0; i < conf->streams_max; i++)
-        zr_stream_init(&fwd->streams[i], i, &page->streams[i]);
     for (uint32_t i = 0; i < conf->ingress_max; i++)
         zr_ingress_init(&fwd->ingresses[i], i);
     zr_list_init(&fwd->turning);
@@ -178,6 +198,8 @@ bool zr_fwd_check(const zr_fwd *fwd)
 
     for (uint32_t i = 0; i < fwd->conf.streams_max; i++) {
         const zr_stream *stream = &fwd->streams[i];
+        if (stream->row == NULL) /* never opened */
+            continue;
         open += stream->open;
         queued += stream->turn.count + stream->out.count;
         if (zr_list_linked(&stream->turning) != (stream->turn.count > 0) ||

@@ -20,6 +20,8 @@
 #include "ring/zr_chan.h"
 #include "wire/zr_media.h"
 
+#define ZR_FWD_PARTS (16 + ZR_LANE_PARTS)
+
 typedef struct zr_fwd_conf {
     zr_lane_conf lane;
     uint32_t pkts_max; /* packet pool */
@@ -37,6 +39,8 @@ typedef struct zr_fwd zr_fwd;
 /* Sensible sizes for a relay of `streams_max` streams; the lane number is set by the caller. */
 zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max);
 size_t zr_fwd_bytes(const zr_fwd_conf *conf);
+/* What that is for, the lane's parts for the lane, into at least ZR_FWD_PARTS; how many, 0 when out of range. */
+int zr_fwd_parts(const zr_fwd_conf *conf, zr_part *parts);
 /* In `mem` (aligned to ZR_CACHELINE, zeroed). `page` and `chan` are shared with the control plane. NULL: out of range.
  */
 zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_chan *chan, zr_ns_t now);

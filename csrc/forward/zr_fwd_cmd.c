@@ -60,6 +60,8 @@ static int cmd_stream_open(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_n
         return ZR_E_inval;
     if (fwd->streams[cmd->a].open)
         return ZR_E_exists;
+    if (fwd->streams[cmd->a].row == NULL) /* the first time: memory is touched only as far as streams are open */
+        zr_stream_init(&fwd->streams[cmd->a], cmd->a, &fwd->page->streams[cmd->a]);
     zr_stream_open(&fwd->streams[cmd->a], cmd->b != 0, cmd->x, (uint32_t)cmd->y);
     fwd->stream_count++;
     zr_stat_set(fwd->page, ZR_STAT_streams, fwd->stream_count);

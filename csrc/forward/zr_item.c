@@ -7,22 +7,24 @@ size_t zr_items_bytes(uint32_t count)
 
 void zr_items_init(zr_items *items, void *mem, uint32_t count)
 {
-    zr_item *all = mem;
+    *items = (zr_items){ .all = mem, .count = count };
+}
 
-    *items = (zr_items){ .count = count };
-    for (uint32_t i = count; i-- > 0;) {
-        all[i].next = items->free;
-        items->free = &all[i];
-    }
+bool zr_items_left(const zr_items *items)
+{
+    return items->in_use < items->count;
 }
 
 zr_item *zr_items_take(zr_items *items)
 {
     zr_item *item = items->free;
 
-    if (item == NULL)
+    if (item != NULL)
+        items->free = item->next;
+    else if (items->used < items->count)
+        item = &items->all[items->used++];
+    else
         return NULL;
-    items->free = item->next;
     items->in_use++;
     *item = (zr_item){ .next = NULL };
     return item;

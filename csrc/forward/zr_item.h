@@ -24,8 +24,9 @@ typedef struct zr_item {
 } zr_item;
 
 typedef struct zr_items { /* a pool, counted at start */
-    zr_item *free;
+    zr_item *all, *free;
     uint32_t count, in_use;
+    uint32_t used; /* the first so many have been taken at some time; the others' memory was never touched */
 } zr_items;
 
 typedef struct zr_itemq { /* first in, first out */
@@ -35,6 +36,7 @@ typedef struct zr_itemq { /* first in, first out */
 
 size_t zr_items_bytes(uint32_t count);
 void zr_items_init(zr_items *items, void *mem, uint32_t count);
+bool zr_items_left(const zr_items *items);
 /* NULL when none is left. */
 zr_item *zr_items_take(zr_items *items);
 /* Drops the item's packet too. */

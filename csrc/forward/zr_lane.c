@@ -25,6 +25,18 @@ size_t zr_lane_bytes(const zr_lane_conf *conf)
     return lay_out(conf, at);
 }
 
+int zr_lane_parts(const zr_lane_conf *conf, zr_part *parts)
+{
+    static const char *const names[PARTS] = {
+        [PART_SESSIONS] = "sessions",      [PART_CONVS] = "conversations",        [PART_PEERS] = "peer lanes",
+        [PART_BY_INDEX] = "session index", [PART_BY_CONV] = "conversation index", [PART_BLOCKS] = "KCP windows",
+    };
+    size_t at[PARTS], end = lay_out(conf, at);
+
+    _Static_assert(PARTS <= ZR_LANE_PARTS, "its callers have room for all");
+    return zr_parts_of(parts, names, at, end, PARTS);
+}
+
 static bool in_range(const zr_lane_conf *conf)
 {
     return (conf->lane < ZR_LANES - 2 || conf->lane == ZR_LANE_AGENT) && conf->sessions_max > 0 &&
@@ -37,16 +49,6 @@ static void init_slots(zr_lane *lane)
 {
     for (uint32_t i = 0; i < lane->conf.sessions_max; i++)
         lane->sessions[i] = (zr_lane_session){ .slot = i };
-    for (uint32_t i = 0; i < lane->conf.convs_max; i++) {
-        zr_lane_conv *conv = &lane->convs[i];
-        conv->session = NULL;
-        conv->peer = NULL;
-        zr_list_init(&conv->node);
-        zr_list_init(&conv->due);
-        zr_list_init(&conv->ready);
-        zr_timer_init(&conv->timer, ZR_LANE_TIMER_CONV, i);
-        zr_list_append(&lane->convs_free, &conv->node);
-    }
     for (uint32_t i = 0; i < lane->conf.peer_lanes_max; i++) {
         zr_lane_peer *peer = &lane->peers[i];
         peer->session = NULL;
@@ -248,7 +250,7 @@ bool zr_lane_check(const zr_lane *lane)
         convs += length(&session->convs);
         peers += length(&session->peers);
     }
-    for (uint32_t i = 0; i < lane->conf.convs_max; i++) {
+    for (uint32_t i = 0; i < lane->convs_used; i++) {
         if (!check_conv(lane, i))
             return false;
         bound += lane->convs[i].session != NULL && lane->convs[i].peer != NULL;
@@ -256,7 +258,8 @@ bool zr_lane_check(const zr_lane *lane)
     for (uint32_t i = 0; i < lane->conf.peer_lanes_max; i++)
         served += lane->peers[i].session != NULL ? lane->peers[i].convs : 0;
     return sessions == lane->by_index.count && convs == lane->convs_open && convs == lane->by_conv.count &&
-           bound == served && convs + length(&lane->convs_free) == lane->conf.convs_max &&
+           bound == served && lane->convs_used <= lane->conf.convs_max &&
+           convs + length(&lane->convs_free) == lane->convs_used &&
            peers + length(&lane->peers_free) == lane->conf.peer_lanes_max && zr_map_check(&lane->by_index) &&
            zr_map_check(&lane->by_conv) && zr_wheel_check(&lane->wheel) && zr_kcp_blocks_check(&lane->blocks);
 }

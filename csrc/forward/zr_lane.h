@@ -25,6 +25,7 @@
 #include "time/zr_wheel.h"
 #include "wire/zr_env.h"
 
+#define ZR_LANE_PARTS        6
 #define ZR_LANE_DEADLINE_MS  400u
 #define ZR_LANE_RESIDUAL     1e-6
 #define ZR_LANE_MAX_OVERHEAD 6.5
@@ -65,6 +66,8 @@ typedef struct zr_lane_msg {
 } zr_lane_msg;
 
 size_t zr_lane_bytes(const zr_lane_conf *conf);
+/* What that is for, into at least ZR_LANE_PARTS; how many. */
+int zr_lane_parts(const zr_lane_conf *conf, zr_part *parts);
 /* Builds a lane in `mem`, aligned to ZR_CACHELINE; pool and page outlive it. NULL when conf is out of range. */
 zr_lane *zr_lane_init(void *mem, const zr_lane_conf *conf, zr_pool *pool, zr_stat_page *page, zr_ns_t now);
 void zr_lane_fini(zr_lane *lane);

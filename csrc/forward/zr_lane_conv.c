@@ -5,7 +5,7 @@
 
 zr_lane_conv *zr_lane_conv_at(const zr_lane *lane, uint32_t handle)
 {
-    return handle < lane->conf.convs_max && lane->convs[handle].session != NULL ? &lane->convs[handle] : NULL;
+    return handle < lane->convs_used && lane->convs[handle].session != NULL ? &lane->convs[handle] : NULL;
 }
 
 /* A conversation that nobody can be answered on yet keeps what it has until its peer lane is learned. */
@@ -70,6 +70,22 @@ static bool may_open(const zr_lane_session *session, uint32_t conv, uint8_t peer
     return peer_lane < session->conf.lanes || peer_lane == ZR_LANE_AGENT || peer_lane == ZR_LANE_ANY;
 }
 
+/* One that was open before, or else one more: memory is touched only as far as conversations are open at once. */
+static zr_lane_conv *free_conv(zr_lane *lane)
+{
+    if (zr_list_empty(&lane->convs_free) && lane->convs_used < lane->conf.convs_max) {
+        zr_lane_conv *conv = &lane->convs[lane->convs_used];
+        conv->session = NULL;
+        conv->peer = NULL;
+        zr_list_init(&conv->node);
+        zr_list_init(&conv->due);
+        zr_list_init(&conv->ready);
+        zr_timer_init(&conv->timer, ZR_LANE_TIMER_CONV, lane->convs_used++);
+        zr_list_append(&lane->convs_free, &conv->node);
+    }
+    return zr_list_empty(&lane->convs_free) ? NULL : ZR_LIST_FIRST(&lane->convs_free, zr_lane_conv, node);
+}
+
 int zr_lane_conv_open(zr_lane *lane, uint32_t slot, uint32_t id, uint8_t peer_lane, enum zr_conv_kind kind,
                       uint32_t user, zr_ns_t now)
 {
@@ -82,12 +98,12 @@ int zr_lane_conv_open(zr_lane *lane, uint32_t slot, uint32_t id, uint8_t peer_la
         return ZR_E_inval;
     if (zr_lane_conv_find(lane, slot, id) >= 0)
         return ZR_E_exists;
-    if (zr_list_empty(&lane->convs_free))
+    zr_lane_conv *conv = free_conv(lane);
+    if (conv == NULL)
         return ZR_E_nomem;
     if (peer_lane != ZR_LANE_ANY && (peer = zr_lane_peer_get(lane, session, peer_lane)) == NULL)
         return ZR_E_nomem;
 
-    zr_lane_conv *conv = ZR_LIST_FIRST(&lane->convs_free, zr_lane_conv, node);
     uint32_t handle = (uint32_t)(conv - lane->convs);
     zr_kcp_conf conf = kind == ZR_CONV_MEDIA ? zr_kcp_conf_media(id) : zr_kcp_conf_control(id);
     conf.mtu = session->conf.mtu;

@@ -83,8 +83,9 @@ struct zr_lane {
     zr_lane_conv *convs;
     zr_lane_peer *peers;
     uint32_t convs_open;
-    zr_map by_index; /* receiver index -> session slot */
-    zr_map by_conv;  /* session slot << 32 | conversation -> handle */
+    uint32_t convs_used; /* below it: have been open at some time; above: memory that was never touched */
+    zr_map by_index;     /* receiver index -> session slot */
+    zr_map by_conv;      /* session slot << 32 | conversation -> handle */
     zr_list convs_free, peers_free;
     zr_list due, ready;
     zr_kcp_blocks blocks;

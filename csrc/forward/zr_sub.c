@@ -25,21 +25,23 @@ size_t zr_subs_bytes(uint32_t max)
 void zr_subs_init(zr_subs *subs, void *mem, uint32_t max)
 {
     unsigned char *at = mem;
-    zr_dest *dests;
 
     *subs = (zr_subs){ .all = mem, .max = max, .bucket_mask = buckets_for(max) - 1 };
     at += zr_round_up(max * sizeof(zr_sub), ZR_CACHELINE);
-    dests = (void *)at;
+    subs->dests = (void *)at;
     at += zr_round_up(dests_for(max) * sizeof(zr_dest), ZR_CACHELINE);
     subs->buckets = (void *)at;
-    for (uint32_t i = 0; i < max; i++)
-        subs->all[i].stream = NULL;
-    for (uint32_t i = 0; i <= subs->bucket_mask; i++)
-        subs->buckets[i] = NULL;
-    for (uint32_t i = dests_for(max); i-- > 0;) {
-        dests[i].next = subs->dest_free;
-        subs->dest_free = &dests[i];
-    }
+}
+
+static zr_dest *take_dest(zr_subs *subs)
+{
+    zr_dest *dest = subs->dest_free;
+
+    if (dest != NULL)
+        subs->dest_free = dest->next;
+    else if (subs->dests_used < dests_for(subs->max))
+        dest = &subs->dests[subs->dests_used++];
+    return dest;
 }
 
 zr_sub *zr_subs_get(const zr_subs *subs, uint32_t slot)
@@ -98,9 +100,8 @@ int zr_subs_set_addr(zr_subs *subs, zr_sub *sub, uint8_t track, const zr_addr *a
         *at = dest->next;
         give_dest(subs, dest);
     }
-    if ((dest = subs->dest_free) == NULL)
+    if ((dest = take_dest(subs)) == NULL)
         return ZR_E_nomem;
-    subs->dest_free = dest->next;
     bucket = bucket_of(subs, addr);
     *dest = (zr_dest){ .addr = *addr, .sub = sub, .track = track, .next = sub->dests, .hash_next = *bucket };
     sub->dests = *bucket = dest;
@@ -167,5 +168,5 @@ bool zr_subs_check(const zr_subs *subs)
             hashed++;
     for (const zr_dest *dest = subs->dest_free; dest != NULL; dest = dest->next)
         spare++;
-    return used == subs->count && dests == hashed && dests + spare == dests_for(subs->max);
+    return used == subs->count && dests == hashed && dests + spare == subs->dests_used;
 }

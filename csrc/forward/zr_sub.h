@@ -49,12 +49,14 @@ typedef struct zr_sub {
 
 typedef struct zr_subs {
     zr_sub *all;
-    zr_dest *dest_free, **buckets;
+    zr_dest *dests, *dest_free, **buckets;
     uint32_t max, bucket_mask, count;
+    uint32_t dests_used; /* the first so many have been taken at some time; the others' memory was never touched */
 } zr_subs;
 
 /* Destinations: two for each of `max` subscribers and some, from one pool. */
 size_t zr_subs_bytes(uint32_t max);
+/* In zeroed memory, which is touched only as far as slots are taken. */
 void zr_subs_init(zr_subs *subs, void *mem, uint32_t max);
 
 /* The subscriber in `slot`, NULL when free or out of range. */

@@ -53,6 +53,26 @@ size_t zr_worker_bytes(const zr_worker_conf *conf)
     return lay_out(conf, at);
 }
 
+int zr_worker_parts(const zr_worker_conf *conf, zr_part *parts)
+{
+    static const char *const names[PARTS] = {
+        [PART_RX] = "receive areas",
+        [PART_TX] = "send messages",
+        [PART_BATCH] = "send batch",
+        [PART_SOCKS] = "sockets",
+    };
+    zr_part own[PARTS];
+    size_t at[PARTS], end = lay_out(conf, at);
+    int count = zr_fwd_parts(&conf->fwd, parts);
+
+    _Static_assert(PARTS + ZR_FWD_PARTS <= ZR_WORKER_PARTS, "its callers have room for all");
+    zr_parts_of(own, names, at, end, PARTS);
+    for (int i = 0; count > 0 && i < PARTS; i++)
+        if (i != PART_FWD)
+            parts[count++] = own[i];
+    return count;
+}
+
 static bool open_signal(zr_worker *w)
 {
     sigset_t set;

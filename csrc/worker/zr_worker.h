@@ -16,6 +16,7 @@
 #include "net/zr_udp_rx.h"
 #include "net/zr_udp_tx.h"
 
+#define ZR_WORKER_PARTS             (8 + ZR_FWD_PARTS)
 #define ZR_WORKER_COMMANDS_PER_TURN 256
 #define ZR_WORKER_DGRAMS_PER_TURN   256 /* per socket, and what one more recvmmsg brings */
 #define ZR_WORKER_AREAS_MAX         32  /* of 64 KiB each: GRO fills one with up to 54 full-size datagrams */
@@ -42,6 +43,8 @@ typedef struct zr_worker zr_worker;
 
 zr_worker_conf zr_worker_conf_default(uint8_t lane, uint32_t streams_max);
 size_t zr_worker_bytes(const zr_worker_conf *conf);
+/* What that is for, into at least ZR_WORKER_PARTS; how many, 0 when out of range. */
+int zr_worker_parts(const zr_worker_conf *conf, zr_part *parts);
 /* In `mem` (zeroed, aligned to ZR_CACHELINE); page and chan are attached. Writes pid and start into the page. NULL: out
  * of range, not our kind of descriptor, or the system refused. */
 zr_worker *zr_worker_init(void *mem, const zr_worker_conf *conf, zr_stat_page *page, zr_chan *chan, zr_ns_t now);

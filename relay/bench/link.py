@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from relay.bench import result
 from relay.bench.case import PACKETS_MAX, Case, Cross, Engine, Span, Wheel
 from relay.bench.figures import Run, figures, table
 from relay.bench.stock import StockMissingError
@@ -129,6 +130,7 @@ _FRACTION = _Parsed("fraction", parse_fraction)
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Virtual runs at a time.")
 @click.option("--series", is_flag=True, help="Second by second in the JSON.")
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
+@result.save_option
 def link(
     engine: Engine,
     wheel: Wheel,
@@ -153,6 +155,7 @@ def link(
     jobs: int,
     series: bool,
     as_json: bool,
+    save_to: str | None,
 ) -> None:
     """An engine over an impaired link: what is missing at the deadline, and what it costs.
 
@@ -193,6 +196,8 @@ def link(
         raise click.ClickException(str(error)) from None
     made = figures(case, runs, virtual=virtual, series=series)
     made["wall_s"] = round(time.monotonic() - started, 3)
+    if save_to:
+        result.save(save_to, "link", made)
     if as_json:
         click.echo(json.dumps(made))
     else:

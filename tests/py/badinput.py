@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import socket
 import struct
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -46,8 +47,10 @@ def segment(conv: int, sn: int, payload: bytes, *, cmd: int = PUSH, frg: int = 0
 
 
 def media(number: int, packet: bytes, *, track: int = 0, hops: int = 0, drop_class: int = 1, flags: int = 16) -> bytes:
-    """A media message: header 16, then the RTP packet."""
-    return struct.pack("<BBBBIII", flags, track, hops << 4 | drop_class, 0, number & 0xFFFFFFFF, 0, 0) + packet
+    """A media message: header 16, then the RTP packet. It leaves now: one that always says the same hop time gets older
+    by the second, and is dropped for that on a slow machine."""
+    hop_us = time.monotonic_ns() // 1000 & 0xFFFFFFFF
+    return struct.pack("<BBBBIII", flags, track, hops << 4 | drop_class, 0, number & 0xFFFFFFFF, hop_us, 0) + packet
 
 
 def rtp(seq: int, *, payload_type: int = 97, ssrc: int = 7, first: int = 0x80, payload: bytes = b"payload") -> bytes:
