@@ -65,6 +65,8 @@ _ELSEWHERE = {
 }
 _BENCH_ELSEWHERE = {
     "link": ("relay.bench.link", "An engine over an impaired link: what is missing, and what it costs."),
+    "fanout": ("relay.bench.fanout", "One stream to many: CPU per packet, beside a bare loop and GStreamer."),
+    "hop": ("relay.bench.hop", "One hop between relays: CPU per packet, beside bare forwarders and SRT."),
 }
 
 

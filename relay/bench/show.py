@@ -1,0 +1,81 @@
+"""What the load benchmarks' commands share: progress on stderr, JSON alone or a table on stdout, exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import click
+
+from relay.bench.duel import DELIVERED_MIN_PCT, Say
+
+T = TypeVar("T")
+_ERRORS = (RuntimeError, OSError, TimeoutError)
+
+
+def as_command(measure: Callable[[Say], Awaitable[dict[str, Any]]], title: str, as_json: bool) -> None:
+    """Runs a side-by-side measurement as a command: its figures on stdout, talk on stderr."""
+    started = time.monotonic()
+    try:
+        made = asyncio.run(_until_done(measure(say)))
+    except _ERRORS as error:
+        raise click.ClickException(f"{error or type(error).__name__}") from None
+    made["wall_s"] = round(time.monotonic() - started, 3)
+    if as_json:
+        click.echo(json.dumps(made))
+    else:
+        _show(made, title)
+
+
+async def _until_done(work: Awaitable[T]) -> T:
+    return await work
+
+
+async def run_bench(measure: Callable[[str], Awaitable[T]], *, veth: bool) -> T:
+    """`measure` gets the address of the sinks: loopback, or the far end of a veth pair that lives as long."""
+    return await measure("127.0.0.1")
+
+
+def say(text: str) -> None:
+    """Progress, for people."""
+    if sys.stderr.isatty():
+        click.echo(f"  {text}", err=True)
+
+
+def _show(made: dict[str, Any], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    click.echo(
+        f"{title}: {made['pps']} packets/s of {made['size']} B in frames of {made['frame']} ({made['mode']}) to "
+        f"{made['subscribers']}, {made['seconds']:g} s each in {made['rounds']} rounds"
+    )
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for head in ("", "CPU/packet", "of a core", "delivered", "p50", "p99", "p99.9"):
+        table.add_column(head, justify="left" if not head else "right")
+    for side in made["sides"].values():
+        if side is not None:
+            table.add_row(
+                side["name"],
+                "-" if side["cpu_us_per_packet"] is None else f"{side['cpu_us_per_packet']:.3f} µs",
+                f"{side['core_pct']:.0f} %",
+                f"{side['delivered_pct']:.4f} %",
+                *("-" if side[name] is None else f"{side[name]:.0f} µs" for name in ("p50_us", "p99_us", "p999_us")),
+            )
+    Console(highlight=False).print(table)
+    for name, word in (("ratio_to_bare", "bare"), ("ratio_to_peer", "peer")):
+        if made[name] is not None:
+            click.echo(f"relay / {word}: {made[name]:.3f}")
+    if made["peer_lacking"]:
+        click.echo(f"no peer: {made['peer_lacking']}")
+    click.echo(f"system calls per packet: {made['syscalls_per_packet']}")
+    if not made["claimable"]:
+        click.echo(f"nothing may be claimed from this run: a contender delivered less than {DELIVERED_MIN_PCT} %, or lacks")
+    for key, side in made["sides"].items():
+        if side is not None and key != "relay" and side["limited_by"] != "nothing":
+            click.echo(f"what limited {side['name']}: {side['limited_by']}")
+    click.echo(f"what limited this run: {made['limited_by']}; {made['wall_s']:.1f} s")
