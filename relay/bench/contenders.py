@@ -7,15 +7,15 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
 
 from relay.bench.accounts import is_bound
 from relay.bench.traffic import PAYLOAD_TYPE
-from relay.client import stream_path
+from relay.client import Client, Unreachable, stream_path
 from relay.dev import DevMesh, Impaired, die_with_parent, free_ports
+from relay.errors import Problem
 from relay.passage import confirmed
 from relay.units import Address
 
@@ -115,26 +115,57 @@ class Relays(Contender):
 
     async def counters(self) -> dict[str, int] | None:
         assert self.mesh is not None
-        summed: dict[str, int] = {}
-        for relay in self.mesh.relays:
-            async with self.mesh.client(relay.name) as client:
-                status = await client.get("/v1/status")
-            for worker in status["workers"]:
-                for word, count in worker["stats"].items():
-                    summed[word] = summed.get(word, 0) + count
-            for word, count in status["drops"].items():
-                summed[f"drop_{word}"] = summed.get(f"drop_{word}", 0) + count
-        return summed
+        return await counters_of([relay.api_url for relay in self.mesh.relays])
 
 
-async def publish(origin: Any, streams: int, prefix: str = "bench") -> list[Address]:
+@dataclass
+class Remote(Contender):
+    """A relay that runs already, by its API; subscribed at `edge_url`, or there too. Its CPU time we cannot read."""
+
+    url: str = ""
+    edge_url: str = ""
+    prefix: str = "bench"
+
+    async def start(self, subscribers: list[list[Address]]) -> list[Address]:
+        origin = await self.stack.enter_async_context(Client(self.url))
+        edge = await self.stack.enter_async_context(Client(self.edge_url or self.url))
+
+        async def clear() -> None:
+            for number in range(len(subscribers)):
+                with suppress(Problem, Unreachable):
+                    await origin.delete(stream_path(f"{self.prefix}/{number}"))
+
+        self.stack.push_async_callback(clear)
+        ingress = await publish(origin, len(subscribers), self.prefix)
+        await subscribe(edge, subscribers, self.prefix)
+        return ingress
+
+    async def counters(self) -> dict[str, int] | None:
+        return await counters_of(sorted({self.url, self.edge_url or self.url}))
+
+
+async def counters_of(urls: list[str]) -> dict[str, int]:
+    """Counters of all workers of the relays, and drops as drop_WORD, summed."""
+    summed: dict[str, int] = {}
+    for url in urls:
+        async with Client(url) as client:
+            status = await client.get("/v1/status")
+        for worker in status["workers"]:
+            for word, count in worker["stats"].items():
+                summed[word] = summed.get(word, 0) + count
+        for word, count in status["drops"].items():
+            summed[f"drop_{word}"] = summed.get(f"drop_{word}", 0) + count
+    return summed
+
+
+async def publish(origin: Client, streams: int, prefix: str = "bench") -> list[Address]:
     """Registers the streams; where each is to be sent."""
     body = {"epoch": 1, "tracks": [TRACK], "ingress": {"kind": "rtp", "source": "learn"}}
     answers = [await origin.put(stream_path(f"{prefix}/{number}"), body) for number in range(streams)]
     return [Address.parse(answer["ingress"]["address"]) for answer in answers]
 
 
-async def subscribe(edge: Any, subscribers: list[list[Address]], prefix: str = "bench") -> None:
+async def subscribe(edge: Client, subscribers: list[list[Address]], prefix: str = "bench") -> None:
     """Every subscriber of every stream, until its way stands."""
     for stream, addresses in enumerate(subscribers):
         for number, address in enumerate(addresses):
@@ -154,7 +185,7 @@ class Bare(Contender):
         for hop in reversed(range(self.hops)):
             words = [str(target) for target in targets]
             how = "runs" if self.segment else "singles"
-            command = [sys.executable, "-m", "relay.bench.bare", "127.0.0.1:0", how, *words]
+            command = [sys.executable, "-m", "relay.bench.bare", "0.0.0.0:0", how, *words]
             port = int(await self.spawn(f"hop {hop}", *command, read_line=True))
             targets = [Address("127.0.0.1", port)]
             self.ports.append(port)

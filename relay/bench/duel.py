@@ -12,6 +12,7 @@ from typing import Any
 from relay.bench.accounts import Machine, cpu_ns, fingerprint, socket_drops
 from relay.bench.contenders import Contender
 from relay.bench.traffic import Counted, Shape, Traffic
+from relay.bench.veth import THERE, Veth
 
 DELIVERED_MIN_PCT = 99.99  # below, no figure is claimed
 _BUSY_PCT = 85.0
@@ -40,8 +41,9 @@ class Side:
 
     @property
     def core_pct(self) -> float:
-        """Of one core, its busiest process."""
-        return 100 * max(self.cpu_ns.values(), default=0) / max(1, self.counted.run_ns)
+        """Of one core: its busiest process, or what a relay of others says of its workers."""
+        busiest = max(self.cpu_ns.values(), default=self.counters.get("busy_ns", 0))
+        return 100 * busiest / max(1, self.counted.run_ns)
 
     def limited_by(self) -> str:
         """What kept this contender from more, in words; "nothing" when all of it had room to spare."""
@@ -165,9 +167,19 @@ def rounds_of(seconds: float) -> tuple[int, float]:
 
 
 async def duel(
-    shape: Shape, seconds: float, relay: Contender, bare: Contender, peer: Contender, say: Say, *, sinks_ip: str
+    shape: Shape,
+    seconds: float,
+    relay: Contender,
+    bare: Contender,
+    peer: Contender,
+    say: Say,
+    *,
+    far: Veth | None = None,
 ) -> Outcome:
-    """All three under the same traffic, `seconds` each. RuntimeError, OSError, TimeoutError when one does not start."""
+    """All three under the same traffic, `seconds` each; sinks on loopback, or at the `far` end.
+
+    RuntimeError, OSError, TimeoutError when one does not start.
+    """
     rounds, length = rounds_of(seconds)
     lacking = peer.lacking()
     contenders = [relay, bare] + ([] if lacking else [peer])
@@ -176,7 +188,7 @@ async def duel(
         traffics = []
         for contender in contenders:
             say(f"starting {contender.name}")
-            traffic = Traffic(shape, sinks_ip)
+            traffic = Traffic(shape) if far is None else far.inside(lambda: Traffic(shape, THERE))
             await stack.enter_async_context(contender)
             traffic.aim(await contender.start(traffic.subscribers()))
             await _in_thread(traffic, traffic.warm_up)
@@ -199,7 +211,7 @@ async def measure(contender: Contender, traffic: Traffic, side: Side, seconds: f
     side.drops += socket_drops(contender.ports) - drops_0
     for word, count in (await contender.counters() or {}).items():
         side.counters[word] = side.counters.get(word, 0) + count - counters_0.get(word, 0)
-    if counted.good:
+    if counted.good and cpu:
         side.cpu_us_per_packet.append(sum(cpu.values()) / 1000 / counted.good)
     for label, ns in cpu.items():
         side.cpu_ns[label] = side.cpu_ns.get(label, 0) + ns

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import click
 
 from relay.bench.contenders import Bare, Gstreamer, Relays
-from relay.bench.duel import Outcome, Say, duel
-from relay.bench.show import as_command, run_bench
+from relay.bench.duel import Say, duel
+from relay.bench.show import as_command
 from relay.bench.traffic import Shape
+from relay.bench.veth import veth as veth_pair
 
 _EGRESS_PPS = 150_000  # well below what two cores carry, GStreamer's share included
 SECONDS = 9.0
@@ -44,19 +46,13 @@ def fanout(
     as_json: bool,
 ) -> None:
     """One stream to many: CPU per packet, beside a bare loop and GStreamer."""
-    shape = Shape(
-        subscribers=subscribers, frame=frame, size=size, pps=pps or usual_pps(subscribers), gro=not no_gro
-    )
+    shape = Shape(subscribers=subscribers, frame=frame, size=size, pps=pps or usual_pps(subscribers), gro=not no_gro)
     as_command(lambda say: measured(shape, seconds, say, workers=workers, veth=veth), "fan-out", as_json)
 
 
 async def measured(shape: Shape, seconds: float, say: Say, *, workers: int = 1, veth: bool = False) -> dict[str, Any]:
-    """The figures."""
-    outcome = await run_bench(lambda ip: _duel(shape, seconds, say, workers, ip), veth=veth)
+    """The figures. VethMissingError where there is none to be had."""
+    relay, bare = Relays("relay", workers=workers), Bare("bare sendmmsg loop")
+    with veth_pair() if veth else nullcontext() as far:
+        outcome = await duel(shape, seconds, relay, bare, Gstreamer("GStreamer multiudpsink"), say, far=far)
     return {**outcome.figures(), "workers": workers, "veth": veth}
-
-
-async def _duel(shape: Shape, seconds: float, say: Say, workers: int, sinks_ip: str) -> Outcome:
-    relay = Relays("relay", workers=workers)
-    bare = Bare("bare sendmmsg loop")
-    return await duel(shape, seconds, relay, bare, Gstreamer("GStreamer multiudpsink"), say, sinks_ip=sinks_ip)

@@ -32,7 +32,9 @@ SECONDS = 9.0
 def hop(pps: int, size: int, frame: int, seconds: float, mode: Mode | None, relays: int, as_json: bool) -> None:
     """One hop: UDP in, link, UDP out; CPU per packet, beside bare forwarders and SRT."""
     shape = Shape(pps=pps, size=size, frame=frame, mode=mode or ("segmented" if relays == 2 else "singles"))
-    as_command(lambda say: measured(shape, seconds, say, relays=relays), "one hop" if relays == 2 else "1 to 1", as_json)
+    as_command(
+        lambda say: measured(shape, seconds, say, relays=relays), "one hop" if relays == 2 else "1 to 1", as_json
+    )
 
 
 async def measured(shape: Shape, seconds: float, say: Say, *, relays: int = 2) -> dict[str, Any]:
@@ -40,8 +42,8 @@ async def measured(shape: Shape, seconds: float, say: Say, *, relays: int = 2) -
     ours = Relays("relay" if relays == 1 else "two relays", relays=relays)
     if relays == 2:
         bare, peer = Bare("two bare forwarders", hops=2), Srt("srt-live-transmit")
-        outcome = await duel(shape, seconds, ours, bare, peer, say, sinks_ip="127.0.0.1")
+        outcome = await duel(shape, seconds, ours, bare, peer, say)
     else:
         single = Bare("bare recvmmsg/sendmmsg forwarder", segment=shape.mode == "segmented")
-        outcome = await duel(shape, seconds, ours, single, Gstreamer("GStreamer multiudpsink"), say, sinks_ip="127.0.0.1")
+        outcome = await duel(shape, seconds, ours, single, Gstreamer("GStreamer multiudpsink"), say)
     return {**outcome.figures(), "relays": relays}

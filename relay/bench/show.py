@@ -6,38 +6,40 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import click
 
 from relay.bench.duel import DELIVERED_MIN_PCT, Say
+from relay.client import Unreachable
+from relay.errors import Problem
 
-T = TypeVar("T")
-_ERRORS = (RuntimeError, OSError, TimeoutError)
+_ERRORS = (RuntimeError, OSError, TimeoutError, Problem, Unreachable)
 
 
-def as_command(measure: Callable[[Say], Awaitable[dict[str, Any]]], title: str, as_json: bool) -> None:
-    """Runs a side-by-side measurement as a command: its figures on stdout, talk on stderr."""
+def as_command(measure: Callable[[Say], Coroutine[Any, Any, dict[str, Any]]], title: str, as_json: bool) -> None:
+    """Runs a side-by-side measurement as a command."""
+    finish(run_until_done(measure(say)), as_json, lambda made: _show(made, title))
+
+
+def run_until_done(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """Its figures with `wall_s`; a failure becomes one line and exit code 1."""
     started = time.monotonic()
     try:
-        made = asyncio.run(_until_done(measure(say)))
+        made = asyncio.run(work)
     except _ERRORS as error:
         raise click.ClickException(f"{error or type(error).__name__}") from None
     made["wall_s"] = round(time.monotonic() - started, 3)
+    return made
+
+
+def finish(made: dict[str, Any], as_json: bool, show: Callable[[dict[str, Any]], None]) -> None:
+    """The figures on stdout: JSON alone, or for people."""
     if as_json:
         click.echo(json.dumps(made))
     else:
-        _show(made, title)
-
-
-async def _until_done(work: Awaitable[T]) -> T:
-    return await work
-
-
-async def run_bench(measure: Callable[[str], Awaitable[T]], *, veth: bool) -> T:
-    """`measure` gets the address of the sinks: loopback, or the far end of a veth pair that lives as long."""
-    return await measure("127.0.0.1")
+        show(made)
 
 
 def say(text: str) -> None:
@@ -56,7 +58,7 @@ def _show(made: dict[str, Any], title: str) -> None:
     )
     table = Table(box=None, padding=(0, 2, 0, 0))
     for head in ("", "CPU/packet", "of a core", "delivered", "p50", "p99", "p99.9"):
-        table.add_column(head, justify="left" if not head else "right")
+        table.add_column(head, justify="left" if not head else "right", no_wrap=True)
     for side in made["sides"].values():
         if side is not None:
             table.add_row(
@@ -74,7 +76,9 @@ def _show(made: dict[str, Any], title: str) -> None:
         click.echo(f"no peer: {made['peer_lacking']}")
     click.echo(f"system calls per packet: {made['syscalls_per_packet']}")
     if not made["claimable"]:
-        click.echo(f"nothing may be claimed from this run: a contender delivered less than {DELIVERED_MIN_PCT} %, or lacks")
+        click.echo(
+            f"nothing may be claimed from this run: a contender delivered less than {DELIVERED_MIN_PCT} %, or lacks"
+        )
     for key, side in made["sides"].items():
         if side is not None and key != "relay" and side["limited_by"] != "nothing":
             click.echo(f"what limited {side['name']}: {side['limited_by']}")
