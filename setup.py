@@ -1,4 +1,4 @@
-"""Builds libzr.a from csrc/ and the extensions that link it, relay._core, _bench and _load. The rest is in pyproject.toml."""
+"""Builds libzr.a from csrc/ and the extensions that link it: relay._core, _bench, _load. The rest: pyproject.toml."""
 
 from __future__ import annotations
 

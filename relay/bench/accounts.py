@@ -1,4 +1,4 @@
-"""The kernel's own accounts: CPU time of processes, drops at full sockets, how busy the machine was; and which it is."""
+"""The kernel's own accounts: CPU time of processes, drops at full sockets, how busy the machine was, which it is."""
 
 from __future__ import annotations
 

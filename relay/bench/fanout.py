@@ -9,6 +9,7 @@ import click
 
 from relay.bench.contenders import Bare, Gstreamer, Relays
 from relay.bench.duel import Say, duel
+from relay.bench.options import Seconds
 from relay.bench.show import as_command
 from relay.bench.traffic import Shape
 from relay.bench.veth import veth as veth_pair
@@ -27,9 +28,7 @@ def usual_pps(subscribers: int) -> int:
 @click.option("--frame", type=click.IntRange(1, 256), default=8, show_default=True, help="Packets sent at once.")
 @click.option("--size", type=click.IntRange(36, 1472), default=1200, show_default=True, help="Of an RTP packet, bytes.")
 @click.option("--pps", type=click.IntRange(1, 1_000_000), default=None, help="Packets a second in; by the machine.")
-@click.option(
-    "--seconds", type=click.FloatRange(0.1, 3600), default=SECONDS, show_default=True, help="Of each contender."
-)
+@click.option("--seconds", type=Seconds(), default=SECONDS, show_default=True, help="Of each contender.")
 @click.option("--workers", type=click.IntRange(1, 8), default=1, show_default=True, help="Of the relay.")
 @click.option("--no-gro", is_flag=True, help="Sinks take every datagram by itself.")
 @click.option("--veth", is_flag=True, help="Sinks behind a veth pair without segmentation offload (root).")

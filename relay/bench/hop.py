@@ -8,6 +8,7 @@ import click
 
 from relay.bench.contenders import Bare, Gstreamer, Relays, Srt
 from relay.bench.duel import Say, duel
+from relay.bench.options import Seconds
 from relay.bench.show import as_command
 from relay.bench.traffic import Mode, Shape
 
@@ -18,9 +19,7 @@ SECONDS = 9.0
 @click.option("--pps", type=click.IntRange(1, 1_000_000), default=20_000, show_default=True, help="Packets a second.")
 @click.option("--size", type=click.IntRange(36, 1316), default=1200, show_default=True, help="Of an RTP packet, bytes.")
 @click.option("--frame", type=click.IntRange(1, 256), default=8, show_default=True, help="Packets sent at once.")
-@click.option(
-    "--seconds", type=click.FloatRange(0.1, 3600), default=SECONDS, show_default=True, help="Of each contender."
-)
+@click.option("--seconds", type=Seconds(), default=SECONDS, show_default=True, help="Of each contender.")
 @click.option(
     "--mode",
     type=click.Choice(["segmented", "singles", "burst"]),

@@ -12,48 +12,25 @@ import click
 from relay.bench.accounts import fingerprint
 from relay.bench.contenders import Contender, Relays, Remote
 from relay.bench.duel import Side, measure
+from relay.bench.options import duration_ns, parsed
 from relay.bench.show import finish, run_until_done
 from relay.bench.traffic import Mode, Shape, Traffic
 from relay.dev import Impaired
-from relay.units import NS_PER_S, parse_duration_ns, parse_fraction, parse_rate_bps
+from relay.units import NS_PER_S, parse_fraction, parse_rate_bps
 
 _SINKS_MAX = 20_000
-_DURATION_MAX_NS = 86_400 * NS_PER_S
-
-
-def _parsed(parse: Any) -> Any:
-    """A parser that raises ValueError, as an option's callback."""
-
-    def callback(ctx: click.Context, parameter: click.Parameter, value: str) -> Any:
-        try:
-            return parse(value)
-        except ValueError as error:
-            raise click.BadParameter(str(error), ctx, parameter) from None
-
-    return callback
-
-
-def _duration(text: str) -> int:
-    value = parse_duration_ns(text)
-    if value > _DURATION_MAX_NS:
-        raise ValueError(f"{text!r} is more than a day")
-    return value
 
 
 @click.command()
 @click.option("--publishers", type=click.IntRange(1, 4096), default=1, show_default=True, help="A stream each.")
 @click.option("--subscribers", type=click.IntRange(1, 4000), default=10, show_default=True, help="Of each stream.")
-@click.option(
-    "--rate", default="4Mbit/s", show_default=True, callback=_parsed(parse_rate_bps), help="Of a stream, RTP."
-)
+@click.option("--rate", default="4Mbit/s", show_default=True, callback=parsed(parse_rate_bps), help="Of a stream, RTP.")
 @click.option("--size", type=click.IntRange(36, 1472), default=1200, show_default=True, help="Of an RTP packet, bytes.")
 @click.option("--frame", type=click.IntRange(1, 256), default=8, show_default=True, help="Packets sent at once.")
 @click.option("--mode", type=click.Choice(["segmented", "singles", "burst"]), default="segmented", show_default=True)
-@click.option("--ramp", default="0s", callback=_parsed(_duration), help="Until the last publisher begins.")
-@click.option("--duration", default="10s", show_default=True, callback=_parsed(_duration), help="Of sending.")
-@click.option(
-    "--loss", default="0", callback=_parsed(parse_fraction), help="Between two relays, both ways: 0.1 or 10%."
-)
+@click.option("--ramp", default="0s", callback=parsed(duration_ns), help="Until the last publisher begins.")
+@click.option("--duration", default="10s", show_default=True, callback=parsed(duration_ns), help="Of sending.")
+@click.option("--loss", default="0", callback=parsed(parse_fraction), help="Between two relays, both ways: 0.1 or 10%.")
 @click.option("--relays", type=click.IntRange(1, 8), default=None, help="In a chain; 1, or 2 with --loss.")
 @click.option("--workers", type=click.IntRange(1, 8), default=1, show_default=True, help="Of each relay.")
 @click.option("--relay", "url", default=None, help="A relay that runs already, by its API: http://127.0.0.1:7481.")

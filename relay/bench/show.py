@@ -20,7 +20,7 @@ _ERRORS = (RuntimeError, OSError, TimeoutError, Problem, Unreachable)
 
 def as_command(measure: Callable[[Say], Coroutine[Any, Any, dict[str, Any]]], title: str, as_json: bool) -> None:
     """Runs a side-by-side measurement as a command."""
-    finish(run_until_done(measure(say)), as_json, lambda made: _show(made, title))
+    finish(run_until_done(measure(say)), as_json, lambda made: show_sides(made, title))
 
 
 def run_until_done(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
@@ -48,27 +48,17 @@ def say(text: str) -> None:
         click.echo(f"  {text}", err=True)
 
 
-def _show(made: dict[str, Any], title: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
+def show_sides(made: dict[str, Any], title: str) -> None:
+    """The figures of `Outcome.figures`, with `wall_s`, for people."""
     click.echo(
         f"{title}: {made['pps']} packets/s of {made['size']} B in frames of {made['frame']} ({made['mode']}) to "
         f"{made['subscribers']}, {made['seconds']:g} s each in {made['rounds']} rounds"
     )
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for head in ("", "CPU/packet", "of a core", "delivered", "p50", "p99", "p99.9"):
-        table.add_column(head, justify="left" if not head else "right", no_wrap=True)
+    heads = ("CPU/packet", "of a core", "delivered", "p50", "p99", "p99.9")
+    click.echo(f"{'':32}" + "".join(f"{head:>12}" for head in heads))
     for side in made["sides"].values():
         if side is not None:
-            table.add_row(
-                side["name"],
-                "-" if side["cpu_us_per_packet"] is None else f"{side['cpu_us_per_packet']:.3f} µs",
-                f"{side['core_pct']:.0f} %",
-                f"{side['delivered_pct']:.4f} %",
-                *("-" if side[name] is None else f"{side[name]:.0f} µs" for name in ("p50_us", "p99_us", "p999_us")),
-            )
-    Console(highlight=False).print(table)
+            click.echo(f"{side['name']:32}" + "".join(f"{cell:>12}" for cell in _cells(side)))
     for name, word in (("ratio_to_bare", "bare"), ("ratio_to_peer", "peer")):
         if made[name] is not None:
             click.echo(f"relay / {word}: {made[name]:.3f}")
@@ -76,10 +66,19 @@ def _show(made: dict[str, Any], title: str) -> None:
         click.echo(f"no peer: {made['peer_lacking']}")
     click.echo(f"system calls per packet: {made['syscalls_per_packet']}")
     if not made["claimable"]:
-        click.echo(
-            f"nothing may be claimed from this run: a contender delivered less than {DELIVERED_MIN_PCT} %, or lacks"
-        )
+        click.echo(f"nothing is claimed: a contender is missing, or delivered less than {DELIVERED_MIN_PCT} %")
     for key, side in made["sides"].items():
         if side is not None and key != "relay" and side["limited_by"] != "nothing":
             click.echo(f"what limited {side['name']}: {side['limited_by']}")
     click.echo(f"what limited this run: {made['limited_by']}; {made['wall_s']:.1f} s")
+
+
+def _cells(side: dict[str, Any]) -> list[str]:
+    cost = side["cpu_us_per_packet"]
+    delays = [side[name] for name in ("p50_us", "p99_us", "p999_us")]
+    return [
+        "-" if cost is None else f"{cost:.3f} µs",
+        f"{side['core_pct']:.0f} %",
+        f"{side['delivered_pct']:.4f} %",
+        *("-" if delay is None else f"{delay:.0f} µs" for delay in delays),
+    ]
