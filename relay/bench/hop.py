@@ -13,10 +13,13 @@ from relay.bench.show import as_command
 from relay.bench.traffic import Mode, Shape
 
 SECONDS = 9.0
+PPS = {1: 5000, 2: 20_000}  # as single packets GStreamer cannot do much more
 
 
 @click.command()
-@click.option("--pps", type=click.IntRange(1, 1_000_000), default=20_000, show_default=True, help="Packets a second.")
+@click.option(
+    "--pps", type=click.IntRange(1, 1_000_000), default=None, help="Packets a second; 20000, or 5000 with one relay."
+)
 @click.option("--size", type=click.IntRange(36, 1316), default=1200, show_default=True, help="Of an RTP packet, bytes.")
 @click.option("--frame", type=click.IntRange(1, 256), default=8, show_default=True, help="Packets sent at once.")
 @click.option("--seconds", type=Seconds(), default=SECONDS, show_default=True, help="Of each contender.")
@@ -28,9 +31,11 @@ SECONDS = 9.0
 )
 @click.option("--relays", type=click.IntRange(1, 2), default=2, show_default=True, help="1: RTP in, RTP out, singles.")
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
-def hop(pps: int, size: int, frame: int, seconds: float, mode: Mode | None, relays: int, as_json: bool) -> None:
+def hop(pps: int | None, size: int, frame: int, seconds: float, mode: Mode | None, relays: int, as_json: bool) -> None:
     """One hop: UDP in, link, UDP out; CPU per packet, beside bare forwarders and SRT."""
-    shape = Shape(pps=pps, size=size, frame=frame, mode=mode or ("segmented" if relays == 2 else "singles"))
+    shape = Shape(
+        pps=pps or PPS[relays], size=size, frame=frame, mode=mode or ("segmented" if relays == 2 else "singles")
+    )
     as_command(
         lambda say: measured(shape, seconds, say, relays=relays), "one hop" if relays == 2 else "1 to 1", as_json
     )
