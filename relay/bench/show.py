@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -24,14 +25,36 @@ def as_command(measure: Callable[[Say], Coroutine[Any, Any, dict[str, Any]]], ti
 
 
 def run_until_done(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
-    """Its figures with `wall_s`; a failure becomes one line and exit code 1."""
+    """Its figures with `wall_s`; a failure becomes one line and exit code 1, a signal exit code 128 + its number."""
     started = time.monotonic()
     try:
-        made = asyncio.run(work)
+        made = asyncio.run(_until_signal(work))
     except _ERRORS as error:
         raise click.ClickException(f"{error or type(error).__name__}") from None
+    if isinstance(made, int):
+        sys.exit(128 + made)
     made["wall_s"] = round(time.monotonic() - started, 3)
     return made
+
+
+async def _until_signal(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any] | int:
+    """The figures, or the first signal that came: then the work is cancelled and takes its processes along."""
+    task = asyncio.ensure_future(work)
+    came: list[int] = []
+
+    def end(number: int) -> None:
+        if not came:
+            task.cancel()
+        came.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, end, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not came:
+            raise
+        return came[0]
 
 
 def finish(made: dict[str, Any], as_json: bool, show: Callable[[dict[str, Any]], None]) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from typing import Any
 
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -135,6 +139,19 @@ def test_a_relay_that_does_not_answer_is_one_line_and_exit_1() -> None:
     assert done.exit_code == 1
     assert done.stdout == ""
     assert "127.0.0.1:1" in done.stderr
+
+
+def test_a_signal_ends_a_run_in_the_middle_and_takes_its_processes_along() -> None:
+    command = [sys.executable, "-m", "relay.cli", "bench", "run", "--duration", "60s", "--subscribers", "1", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        assert "generator" in run.stderr.readline()  # under way
+        children = psutil.Process(run.pid).children(recursive=True)
+        run.send_signal(signal.SIGTERM)
+        out, _ = run.communicate(timeout=20)
+    assert (run.returncode, out) == (128 + signal.SIGTERM, "")
+    assert children
+    assert psutil.wait_procs(children, timeout=5)[1] == []
 
 
 def test_a_packet_lost_on_the_way_is_missing() -> None:
