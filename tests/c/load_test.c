@@ -1,5 +1,6 @@
 #include "zr_test.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -250,6 +251,53 @@ ZR_TEST(in_a_ramp_streams_begin_one_after_the_other_and_later_runs_have_none)
     close_gen(gen);
     for (int open = fd; open > fd - 4; open--)
         close(open);
+}
+
+static void *run_gen(void *gen)
+{
+    zr_gen_run(gen, ZR_SEC(1000));
+    return NULL;
+}
+
+static void *run_sinks(void *sinks)
+{
+    zr_sinks_run(sinks);
+    return NULL;
+}
+
+ZR_TEST(totals_are_read_and_both_are_stopped_by_another_thread_while_they_run)
+{
+    zr_sinks *sinks = open_sinks(1, 1, true);
+    zr_addr to = at_port(zr_sinks_port(sinks, 0));
+    zr_gen_conf conf = { .streams = 1, .ssrc = SSRC, .frame = 8, .size = SIZE, .pps = 8000, .segment = true };
+    zr_gen *gen = open_gen(&conf, &to);
+    zr_gen_counts sent = { 0 };
+    zr_sinks_counts got = { 0 };
+    pthread_t threads[2];
+
+    CHECK_EQ(pthread_create(&threads[0], NULL, run_sinks, sinks), 0);
+    CHECK_EQ(pthread_create(&threads[1], NULL, run_gen, gen), 0);
+    for (int looks = 0; got.good < 400 && looks < 10000; looks++) {
+        uint64_t before = got.good;
+        usleep(1000);
+        zr_gen_counted(gen, &sent);
+        zr_sinks_counted(sinks, &got);
+        CHECK(got.good >= before);
+    }
+    CHECK(got.good >= 400);
+    zr_gen_stop(gen);
+    CHECK_EQ(pthread_join(threads[1], NULL), 0);
+    zr_gen_counted(gen, &sent);
+    for (int looks = 0; got.good < sent.sent && looks < 10000; looks++) {
+        usleep(1000);
+        zr_sinks_counted(sinks, &got);
+    }
+    zr_sinks_stop(sinks);
+    CHECK_EQ(pthread_join(threads[0], NULL), 0);
+    CHECK_EQ(got.good, sent.sent);
+    CHECK_EQ(zr_sinks_good(sinks, 0), zr_gen_sent(gen, 0));
+    close_gen(gen);
+    close_sinks(sinks);
 }
 
 ZR_TEST(a_bare_forwarder_gives_every_destination_every_packet_unharmed)
