@@ -50,7 +50,7 @@ class Counted:
 
     due: int = 0
     sent: int = 0
-    wanted: int = 0  # of what was sent, times subscribers
+    wanted: int = 0  # of what was due, times subscribers
     good: int = 0
     duplicates: int = 0
     old: int = 0
