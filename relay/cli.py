@@ -74,6 +74,9 @@ _BENCH_ELSEWHERE = {
     "link": ("relay.bench.link", "An engine over an impaired link: what is missing, and what it costs."),
     "report": ("relay.bench.report", "Result files as one HTML page with plots."),
     "ring": ("relay.bench.ring", "A ring between two threads: cost of a record, of a crossing, of a wake-up."),
+    "fanout": ("relay.bench.fanout", "One stream to many: CPU per packet, beside a bare loop and GStreamer."),
+    "hop": ("relay.bench.hop", "One hop between relays: CPU per packet, beside bare forwarders and SRT."),
+    "run": ("relay.bench.run", "Load on a relay: publishers, subscribers, a ramp, loss; every packet verified."),
 }
 
 

@@ -31,7 +31,7 @@ C_HEAP_FOLDERS = {"worker", "load"}
 
 PY_FLOORS = [
     ["__init__", "errors", "units", "names"],
-    ["_core", "_bench", "_ring", "config", "settings", "tracks", "requests"],
+    ["_core", "_bench", "_load", "_ring", "config", "settings", "tracks", "requests"],
     "commands hostinfo sockets messages actions agentlog agenda ctl handles outbox".split(),
     (
         "supervisor worker sessions streams pulls children publications control desk placement workers validation"

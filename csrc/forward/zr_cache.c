@@ -4,9 +4,10 @@
 
 static zr_item **bucket_of(const zr_cache *cache, uint32_t stream, uint32_t ssrc, uint16_t seq)
 {
-    uint64_t h = ((uint64_t)ssrc << 32 | (uint64_t)stream << 16 | seq) * 0x9E3779B97F4A7C15u;
+    uint64_t h = ((uint64_t)ssrc << 32 | stream) * 0x9E3779B97F4A7C15u;
 
-    return &cache->buckets[(h >> 32) & cache->bucket_mask];
+    /* Neighbours in a stream are neighbours here: packets come and go in order, eight buckets to a cache line. */
+    return &cache->buckets[((h >> 32) + seq) & cache->bucket_mask];
 }
 
 static bool named(const zr_item *item, uint32_t stream, uint32_t ssrc, uint16_t seq)

@@ -371,7 +371,9 @@ static void heard(zr_kcp *kcp, bool acked, uint32_t ms)
     if (media->settled_bytes > 0 && ms - media->path.rate_since >= ZR_KCP_PATH_RATE_MS) {
         zr_kcp_path_bytes(&media->path, media->settled_bytes, ms);
         media->settled_bytes = 0;
-        media->slice = ZR_MAX(media->path.rate_best_kbps / (8 / ZR_KCP_PACE_MS) / kcp->mss, ZR_KCP_PACE_PACKETS);
+        /* Twice what is known to arrive: a pace drawn from what it lets through would never grow. */
+        uint32_t kbps = media->path.full ? media->path.rate_best_kbps : 2 * media->path.rate_best_kbps;
+        media->slice = ZR_MAX(kbps / (8 / ZR_KCP_PACE_MS) / kcp->mss, ZR_KCP_PACE_PACKETS);
     }
     media->fresh = zr_kcp_fresh_head(kcp);
 }

@@ -263,3 +263,17 @@ ZR_TEST(first_copies_of_a_fast_stream_are_paced_and_those_of_a_slow_one_are_not)
         finish();
     }
 }
+
+ZR_TEST(a_stream_faster_than_the_pace_is_soon_not_held_back_by_it)
+{
+    start_link(&origins[1], zr_kcp_conf_media(7), 10, 0);
+    for (int ms = 0; ms < 2000; ms++) {
+        for (int n = 0; n < 24; n++) /* 192 Mbit/s; 16 packets in 2 ms are 64 */
+            CHECK_EQ(send(&a, 1000), ZR_OK);
+        step(NULL, NULL);
+        while (recv_len(&b) >= 0)
+            ;
+    }
+    CHECK(zr_kcp_waiting(&a) <= 24 * 40); /* what is on its way, and nothing else */
+    finish();
+}

@@ -1,0 +1,55 @@
+"""`zrelay bench hop`: CPU per packet over one KCP hop, and through one relay, beside bare forwarders and SRT."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from benchmarks.machine import slack
+from relay.bench.hop import PPS, measured
+from relay.bench.traffic import Mode, Shape
+
+SECONDS = 9.0
+TO_BARE, TO_PEER = 1.6, 0.5
+SINGLE_TO_BARE = 1.15
+
+
+def row(name: str, mode: Mode, relays: int = 2) -> dict[str, Any]:
+    """A row of the table, printed."""
+    made = asyncio.run(measured(Shape(pps=PPS[relays], mode=mode), SECONDS, lambda text: None, relays=relays))
+    costs = ", ".join(
+        f"{side['name']} {side['cpu_us_per_packet']:.2f} µs ({side['delivered_pct']:.4f} %)"
+        for side in made["sides"].values()
+        if side is not None
+    )
+    print(
+        f"\n{name}: {costs}; to bare {made['ratio_to_bare']:.3f}, to peer {made['ratio_to_peer'] or float('nan'):.3f}"
+    )
+    print(f"  what limited this run: {made['limited_by']}")
+    return made
+
+
+def claim(made: dict[str, Any]) -> float:
+    """What a bar is multiplied with; skips where the run proves nothing."""
+    if not made["claimable"]:
+        pytest.skip(f"nothing to claim: {made['peer_lacking'] or 'a contender delivered less than 99.99 %'}")
+    return slack(made["sides"]["relay"]["machine_busy_pct"] / 50)
+
+
+def test_one_hop_of_segmented_frames() -> None:
+    made = row("one hop, 20 kpps, frames of 8 as one UDP_SEGMENT message", "segmented")
+    allowed = claim(made)
+    assert made["ratio_to_bare"] <= TO_BARE * allowed
+    assert made["ratio_to_peer"] <= TO_PEER * allowed
+
+
+def test_one_relay_of_single_packets() -> None:
+    made = row("1 -> 1, 5 kpps, single packets", "singles", relays=1)
+    assert made["ratio_to_bare"] <= SINGLE_TO_BARE * claim(made)
+
+
+@pytest.mark.parametrize("mode", ["singles", "burst"])
+def test_beside_one_hop_of(mode: Mode) -> None:
+    assert row(f"one hop, 20 kpps, {mode}", mode)["delivered_pct"] > 99

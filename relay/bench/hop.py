@@ -1,0 +1,53 @@
+"""`zrelay bench hop`: one hop between two relays, beside bare forwarders and SRT; with `--relays 1`, no hop at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from relay.bench.contenders import Bare, Gstreamer, Relays, Srt
+from relay.bench.duel import Say, duel
+from relay.bench.options import Seconds
+from relay.bench.show import as_command
+from relay.bench.traffic import Mode, Shape
+
+SECONDS = 9.0
+PPS = {1: 5000, 2: 20_000}  # as single packets GStreamer cannot do much more
+
+
+@click.command()
+@click.option(
+    "--pps", type=click.IntRange(1, 1_000_000), default=None, help="Packets a second; 20000, or 5000 with one relay."
+)
+@click.option("--size", type=click.IntRange(36, 1316), default=1200, show_default=True, help="Of an RTP packet, bytes.")
+@click.option("--frame", type=click.IntRange(1, 256), default=8, show_default=True, help="Packets sent at once.")
+@click.option("--seconds", type=Seconds(), default=SECONDS, show_default=True, help="Of each contender.")
+@click.option(
+    "--mode",
+    type=click.Choice(["segmented", "singles", "burst"]),
+    default=None,
+    help="How a frame arrives: one UDP_SEGMENT message, packets spread in time, or datagrams in a row.",
+)
+@click.option("--relays", type=click.IntRange(1, 2), default=2, show_default=True, help="1: RTP in, RTP out, singles.")
+@click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
+def hop(pps: int | None, size: int, frame: int, seconds: float, mode: Mode | None, relays: int, as_json: bool) -> None:
+    """One hop: UDP in, link, UDP out; CPU per packet, beside bare forwarders and SRT."""
+    shape = Shape(
+        pps=pps or PPS[relays], size=size, frame=frame, mode=mode or ("segmented" if relays == 2 else "singles")
+    )
+    as_command(
+        lambda say: measured(shape, seconds, say, relays=relays), "one hop" if relays == 2 else "1 to 1", as_json
+    )
+
+
+async def measured(shape: Shape, seconds: float, say: Say, *, relays: int = 2) -> dict[str, Any]:
+    """The figures."""
+    ours = Relays("relay" if relays == 1 else "two relays", relays=relays)
+    if relays == 2:
+        bare, peer = Bare("two bare forwarders", hops=2), Srt("srt-live-transmit")
+        outcome = await duel(shape, seconds, ours, bare, peer, say)
+    else:
+        single = Bare("bare recvmmsg/sendmmsg forwarder", segment=shape.mode == "segmented")
+        outcome = await duel(shape, seconds, ours, single, Gstreamer("GStreamer multiudpsink"), say)
+    return {**outcome.figures(), "relays": relays}
