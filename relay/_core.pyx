@@ -308,7 +308,7 @@ cdef class Forwarder(Counters):
     cdef bint ingest(self, uint32_t sock, bytes data, bytes addr, zr_ns_t now) except -1:
         cdef zr_addr source = addr_of(addr)
         self.begin(now)
-        return zr_ingest(self.fwd, self.page, sock, data_of(data), len(data), False, &source, now) == ZR_OK
+        return zr_ingest(self.fwd, self.page, sock, data_of(data), len(data), False, &source, now, now) == ZR_OK
 
     def link_input(self, bytes data not None, bytes addr not None, zr_ns_t now):
         return self.ingest(ZR_SOCK_LINK, data, addr, now)
