@@ -197,6 +197,7 @@ cdef extern from "worker/zr_worker.h" nogil:
         uint32_t batch
         cbool gso
         zr_ns_t spin
+        zr_ns_t hold
         int stop_signal
     ctypedef struct zr_worker:
         pass
