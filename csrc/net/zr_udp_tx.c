@@ -188,6 +188,25 @@ static bool without_memory(zr_udp_tx *tx, tx_list *list, zr_stat_page *page, zr_
     return true;
 }
 
+/* May this be said of an earlier datagram (ICMP)? Then asking again tells. */
+static bool may_be_earlier(int error)
+{
+    switch (error) {
+    case ECONNREFUSED:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EACCES:
+    case EMSGSIZE:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case EOPNOTSUPP:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* The first unsettled message was refused. False: it has to wait, and all that follow. */
 static bool refused(zr_udp_tx *tx, tx_list *list, const zr_udp_sock *sock, int error, zr_stat_page *page, zr_ns_t now)
 {
@@ -202,7 +221,7 @@ static bool refused(zr_udp_tx *tx, tx_list *list, const zr_udp_sock *sock, int e
         tx->resume = now + FULL_WAIT;
         return false;
     }
-    if (error == ECONNREFUSED && tx->tries++ < TRIES_MAX) {
+    if (may_be_earlier(error) && tx->tries++ < (error == ECONNREFUSED ? TRIES_MAX : 1)) {
         zr_stat_add(page, ZR_STAT_tx_hints, 1);
         return true;
     }
@@ -212,6 +231,7 @@ static bool refused(zr_udp_tx *tx, tx_list *list, const zr_udp_sock *sock, int e
         zr_udp_gso_refused(&tx->routes, m->to, page);
         zr_udp_list_split(&tx->single, m, sock->family);
         list->at++;
+        tx->tries = 0;
         return true;
     }
     switch (error) {

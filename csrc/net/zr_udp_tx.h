@@ -11,7 +11,8 @@
  *
  *   EINTR            again at once
  *   EAGAIN           the rest is kept: ZR_E_again, and the caller comes back when the socket takes more
- *   ECONNREFUSED     an earlier datagram's: counted, this message once more
+ *   ECONNREFUSED     an earlier datagram's: counted, this message once more. So may be EHOSTUNREACH, ENETUNREACH,
+ *                    EHOSTDOWN, EACCES, EMSGSIZE, which count for this one when they are said twice
  *   ENOBUFS, ENOMEM  dropped: `nobufs`, only urgent ones are tried again a millisecond later; what follows is paced:
  *                    four fifths of the rate of the last 10 ms, for 100 ms
  *   EIO, EINVAL, EMSGSIZE on a run   its entries go out one by one, and so does all that follows for this host: routes
