@@ -448,28 +448,3 @@ ZR_TEST(what_the_kernel_dropped_and_granted_is_told_and_each_packet_is_timed)
     close(player);
     rig_close(&r);
 }
-
-ZR_TEST(a_subscriber_whose_port_is_closed_costs_the_others_nothing_and_its_errors_do_not_pile_up)
-{
-    rig r = rig_open();
-    int player = zr_udp_open(&loopback, 0, 0, 0), closed = zr_udp_open(&loopback, 0, 0, 0);
-    zr_addr to = bound(player), nobody = bound(closed);
-    uint8_t got[2000];
-
-    close(closed);
-    open_stream(&r, &nobody);
-    post(&r, (zr_cmd){ .op = ZR_CMD_sub_add, .a = 1, .b = 0, .c = 1, .d = 255 | 255 << 8, .addr = to });
-    turns(&r);
-    for (uint16_t i = 0; i < 40; i++) {
-        publish(&r, i, 100);
-        turns(&r);
-        CHECK_EQ(recv(player, got, sizeof got, MSG_DONTWAIT), 112);
-    }
-    CHECK_EQ(stat_of(&r, ZR_STAT_tx_sent), 80);
-    CHECK(stat_of(&r, ZR_STAT_tx_hints) > 0);
-    for (int i = 0; i < 3; i++) /* what is left is taken in a few looks, then there is nothing */
-        turns(&r);
-    CHECK_EQ(zr_udp_drop_errors(r.conf.fds.egress, &zr_udp_libc), 0);
-    close(player);
-    rig_close(&r);
-}
