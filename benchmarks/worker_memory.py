@@ -22,6 +22,12 @@ STREAMS, SUBSCRIBERS, SECONDS = 10_000, 50_000, 6
 SECOND = 1_000_000_000
 PAYLOAD = bytes(1100)
 
+#: What a worker has beside its data plane, as `zrelay plan` names it.
+BESIDE = (
+    *("receive areas", "link messages", "link batch", "egress messages", "egress batch", "fans"),
+    *("counters", "rings"),
+)
+
 
 def rss_kib() -> int:
     found = re.search(r"^VmRSS:\s+(\d+)", Path("/proc/self/status").read_text(), re.M)
@@ -58,7 +64,7 @@ def main() -> int:
                 sent += len(fwd.turn(now))
     stats = fwd.stats()
     parts = _core.worker_parts(streams_max=STREAMS)
-    beside = sum(parts[name] for name in ("receive areas", "send messages", "send batch", "counters", "rings")) >> 10
+    beside = sum(parts[name] for name in BESIDE) >> 10
     print(json.dumps({
         "streams": STREAMS, "subscribers": stats["subs"], "packets": STREAMS * SECONDS, "sent": sent,
         "pool_in_use_max": fwd.pool_in_use(), "base_kib": base, "started_kib": started - base,

@@ -189,7 +189,7 @@ cdef extern from "worker/zr_ingest.h" nogil:
     enum:
         ZR_SOCK_LINK, ZR_SOCK_EGRESS, ZR_SOCK_INGRESS
     int zr_ingest(zr_fwd *fwd, zr_stat_page *page, uint32_t sock, const uint8_t *data, size_t len, cbool truncated,
-                  const zr_addr *addr, zr_ns_t now)
+                  const zr_addr *addr, zr_ns_t came, zr_ns_t now)
 
 cdef extern from "worker/zr_worker.h" nogil:
     ctypedef struct zr_worker_fds:
@@ -200,6 +200,7 @@ cdef extern from "worker/zr_worker.h" nogil:
         uint32_t batch
         cbool gso
         zr_ns_t spin
+        zr_ns_t hold
         int stop_signal
     ctypedef struct zr_worker:
         pass

@@ -196,7 +196,8 @@ class ControlLane(Counters):
 class Worker(Counters):
     """One worker process's core. CoreError "inval", "version"; OSError. Descriptors of -1: there is none.
 
-    `spin_ns` 0 blocks in epoll. `stop_signal`: taken from a signalfd, so it must be blocked in every thread.
+    `spin_ns` 0 blocks in epoll. `hold_ns`, 0 to 1 ms: how long a fan-out may wait for longer runs. `stop_signal`: taken
+    from a signalfd, so it must be blocked in every thread.
     """
 
     def __new__(
@@ -217,6 +218,7 @@ class Worker(Counters):
         batch: int = 64,
         gso: bool = True,
         spin_ns: int = 0,
+        hold_ns: int = 0,
         stop_signal: int = 0,
         deadlines_ms: tuple[int, int, int] = (400, 400, 400),
         residual: float = 0,

@@ -308,7 +308,7 @@ cdef class Forwarder(Counters):
     cdef bint ingest(self, uint32_t sock, bytes data, bytes addr, zr_ns_t now) except -1:
         cdef zr_addr source = addr_of(addr)
         self.begin(now)
-        return zr_ingest(self.fwd, self.page, sock, data_of(data), len(data), False, &source, now) == ZR_OK
+        return zr_ingest(self.fwd, self.page, sock, data_of(data), len(data), False, &source, now, now) == ZR_OK
 
     def link_input(self, bytes data not None, bytes addr not None, zr_ns_t now):
         return self.ingest(ZR_SOCK_LINK, data, addr, now)
@@ -484,13 +484,14 @@ cdef class Worker(Counters):
     def __cinit__(self, *, uint8_t lane, int chan_fd, int page_fd, int link_fd=-1, int egress_fd=-1, int fdpass_fd=-1,
                   int wake_fd=-1, int agent_wake_fd=-1, uint32_t streams_max=64, uint32_t chan_slots=4096,
                   uint32_t sessions_max=1024, uint32_t window=1024, uint32_t batch=64, bint gso=True,
-                  zr_ns_t spin_ns=0, int stop_signal=0, tuple deadlines_ms=(400, 400, 400), double residual=0,
+                  zr_ns_t spin_ns=0, zr_ns_t hold_ns=0, int stop_signal=0, tuple deadlines_ms=(400, 400, 400), double residual=0,
                   double max_overhead=0):
         cdef zr_worker_conf conf = zr_worker_conf_default(lane, streams_max)
         set_deadlines(&conf.fwd, deadlines_ms)
         conf.fwd.lane.residual, conf.fwd.lane.max_overhead = residual, max_overhead
         conf.fds = zr_worker_fds(link_fd, egress_fd, fdpass_fd, wake_fd, agent_wake_fd)
         conf.gso, conf.spin, conf.stop_signal = gso, spin_ns, stop_signal
+        conf.hold = hold_ns
         set_sizes(&conf, sessions_max, window, batch)
         self.share_page(page_fd, streams_max)
         check(zr_stat_attach(self.page, self.page_region.size))

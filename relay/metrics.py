@@ -35,18 +35,28 @@ _NAMED = {
     "sys_epoll": Named("zrelay_udp_syscalls", {"call": "epoll_wait"}),
     "busy_ns": Named("zrelay_worker_busy_seconds", {}, 1e-9),
     "turn_ns_max": Named("zrelay_worker_turn_max_seconds", {}, 1e-9),
+    "tx_blocked": Named("zrelay_udp_send_blocked", {}),
+    "link_rcvbuf": Named("zrelay_udp_socket_buffer_bytes", {"socket": "link", "direction": "in"}),
+    "link_sndbuf": Named("zrelay_udp_socket_buffer_bytes", {"socket": "link", "direction": "out"}),
+    "egress_rcvbuf": Named("zrelay_udp_socket_buffer_bytes", {"socket": "egress", "direction": "in"}),
+    "egress_sndbuf": Named("zrelay_udp_socket_buffer_bytes", {"socket": "egress", "direction": "out"}),
     "kcp_segs_sent": Named("zrelay_kcp_segments", {"direction": "out"}),
     "kcp_segs_received": Named("zrelay_kcp_segments", {"direction": "in"}),
     "kcp_retrans_timeout": Named("zrelay_kcp_retransmitted_segments", {"kind": "timeout"}),
     "kcp_retrans_fast": Named("zrelay_kcp_retransmitted_segments", {"kind": "fast"}),
     "kcp_duplicates": Named("zrelay_kcp_duplicate_segments", {}),
 }
+# What the kernel dropped before we saw it stands with our own drops: counter, direction.
+_KERNEL_DROPS = (("rx_lost_link", "link"), ("rx_lost_ingress", "media"), ("rx_lost_egress", "rtcp"))
 _HISTOGRAMS = {
     "turn_ns": Named("zrelay_worker_turn_seconds", {}, 1e-9),
     "hop_delay_us": Named("zrelay_link_hop_delay_seconds", {}, 1e-6),
     "age_us": Named("zrelay_packet_age_seconds", {}, 1e-6),
     "rx_batch": Named("zrelay_udp_batch_packets", {"direction": "in"}),
-    "tx_run": Named("zrelay_udp_batch_packets", {"direction": "out"}),
+    "tx_batch": Named("zrelay_udp_batch_packets", {"direction": "out"}),
+    "tx_run": Named("zrelay_udp_run_packets", {}),
+    "loop_lag_ns": Named("zrelay_worker_loop_lag_seconds", {}, 1e-9),
+    "forward_us": Named("zrelay_worker_forward_seconds", {}, 1e-6),
 }
 
 
@@ -120,6 +130,8 @@ class PageCollector(Collector):
 def _counters(counts: Sequence[LaneCounts]) -> Iterator[Metric]:
     families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
     for name, kind, unit, help_text in _core.STATS:
+        if any(name == lost for lost, _ in _KERNEL_DROPS):
+            continue
         named = _NAMED.get(name, Named(f"zrelay_{name}", {}))
         family = families.get(named.family)
         if family is None:
@@ -137,9 +149,11 @@ def _drops(counts: Sequence[LaneCounts]) -> CounterMetricFamily:
         "Packets not forwarded, by ledger and reason",
         labels=["worker", "direction", "reason"],
     )
-    for lane, _, drops in counts:
+    for lane, stats, drops in counts:
         for name, ledger, word, _ in _core.DROPS:
             family.add_metric([lane, ledger, word], drops[name])
+        for name, direction in _KERNEL_DROPS:
+            family.add_metric([lane, direction, "rcvbuf"], stats[name])
     return family
 
 

@@ -25,7 +25,6 @@ NO_EFFECT_YET = {
     "workers": ("numa",),
     "links": ("dscp",),
     "peers": ("public_key", "max_rate"),
-    "egress": ("hold",),
     "security": ("keyring", "cipher", "peer_map"),
     "registry": ("endpoints", "lease_ttl", "store"),
     "limits": ("max_egress", "overload_enter"),
@@ -95,6 +94,13 @@ def _deadline_ns(text: str) -> int:
     value = parse_duration_ns(text)
     if not 10 * MS <= value <= 60 * S:
         raise ValueError(f"{text!r} is not within 10ms and 60s")
+    return value
+
+
+def _hold_ns(text: str) -> int:
+    value = parse_duration_ns(text)
+    if value > MS:
+        raise ValueError(f"{text!r} is longer than 1ms")
     return value
 
 
@@ -220,7 +226,7 @@ class Ingress(Section, frozen=True, kw_only=True):
 
 class Egress(Section, frozen=True, kw_only=True):
     allow: list[Network] = field(default_factory=lambda: [*PRIVATE])
-    hold_ns: Duration = field(default=0, name="hold")
+    hold_ns: Annotated[int, Parsed(_hold_ns)] = field(default=0, name="hold")
 
 
 class Security(Section, frozen=True, kw_only=True):

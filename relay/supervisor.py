@@ -61,6 +61,7 @@ class SupervisorConf:
     gso: bool = True
     gro: bool = True
     spin_ns: int = 0
+    hold_ns: int = 0
     window: int = 1024  # segments per conversation
     deadlines_ms: tuple[int, int, int] = (400, 400, 400)  # audio, key frames, the rest
     residual: float = 1e-6
@@ -86,6 +87,7 @@ class SupervisorConf:
             gso=workers.gso,
             gro=workers.gro,
             spin_ns=workers.spin_ns,
+            hold_ns=config.egress.hold_ns,
             window=config.links.window,
             deadlines_ms=config.links.deadlines_ms,
             residual=config.links.residual,
@@ -268,8 +270,8 @@ class Supervisor:
             boot = {
                 "version": __version__, "name": worker.name, "lane": worker.index, "cpu": worker.cpu, "fds": fds,
                 "streams_max": conf.streams_max, "batch": conf.batch, "gso": conf.gso, "spin_ns": conf.spin_ns,
-                "window": conf.window, "deadlines_ms": conf.deadlines_ms, "residual": conf.residual,
-                "max_overhead": conf.max_overhead,
+                "hold_ns": conf.hold_ns, "window": conf.window, "deadlines_ms": conf.deadlines_ms,
+                "residual": conf.residual, "max_overhead": conf.max_overhead,
             }  # fmt: skip
             self._spawn(worker, (sys.executable, "-m", "relay.worker"), boot, list(fds.values()))
         ours.settimeout(FDPASS_TIMEOUT_S)

@@ -35,6 +35,7 @@ def boot_worker(boot: dict[str, Any]) -> _core.Worker:
         batch=boot["batch"],
         gso=boot["gso"],
         spin_ns=boot["spin_ns"],
+        hold_ns=boot["hold_ns"],
         stop_signal=signal.SIGTERM,
         deadlines_ms=tuple(boot["deadlines_ms"]),
         residual=boot["residual"],

@@ -175,11 +175,24 @@ void zr_fwd_on_deadline(zr_fwd *fwd, zr_ns_t now)
 
 zr_ns_t zr_fwd_deadline(const zr_fwd *fwd)
 {
-    zr_ns_t lane = zr_lane_deadline(fwd->lane);
+    return zr_fwd_deadline_but(fwd, 0);
+}
+
+bool zr_fwd_turning(const zr_fwd *fwd)
+{
+    return !zr_list_empty(&fwd->turning);
+}
+
+zr_ns_t zr_fwd_deadline_but(const zr_fwd *fwd, uint32_t waits)
+{
+    zr_ns_t lane = (waits & ZR_FWD_LINKS_BLOCKED) != 0 ? zr_lane_timers(fwd->lane) : zr_lane_deadline(fwd->lane);
 
     /* Work is left over from this turn: the next one is due at once. */
-    if (!zr_list_empty(&fwd->turning) || !zr_list_empty(&fwd->leaving) || !zr_list_empty(&fwd->pli) ||
-        !zr_list_empty(&fwd->joining) || !zr_list_empty(&fwd->asking))
+    if ((waits & (ZR_FWD_EGRESS_BLOCKED | ZR_FWD_HELD)) == 0 &&
+        (!zr_list_empty(&fwd->turning) || !zr_list_empty(&fwd->joining)))
+        return 0;
+    if ((waits & ZR_FWD_EGRESS_BLOCKED) == 0 &&
+        (!zr_list_empty(&fwd->leaving) || !zr_list_empty(&fwd->pli) || !zr_list_empty(&fwd->asking)))
         return 0;
     return ZR_MIN(ZR_MIN(lane, fwd->release_at), zr_fwd_byes_deadline(fwd));
 }

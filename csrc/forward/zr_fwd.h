@@ -62,8 +62,21 @@ int zr_fwd_egress_input(zr_fwd *fwd, zr_pkt *pkt, const zr_addr *from, zr_ns_t n
 
 void zr_fwd_on_deadline(zr_fwd *fwd, zr_ns_t now);
 zr_ns_t zr_fwd_deadline(const zr_fwd *fwd);
+/* The same, leaving out what cannot go on now anyway. */
+enum zr_fwd_wait {
+    ZR_FWD_EGRESS_BLOCKED = 1, /* zr_fwd_output_egress is not called */
+    ZR_FWD_LINKS_BLOCKED = 2,  /* zr_fwd_output_links is not called */
+    ZR_FWD_HELD = 4            /* zr_fwd_fan_out is not called */
+};
+zr_ns_t zr_fwd_deadline_but(const zr_fwd *fwd, uint32_t waits);
+/* Are there packets that zr_fwd_fan_out would take? */
+bool zr_fwd_turning(const zr_fwd *fwd);
 int zr_fwd_fan_out(zr_fwd *fwd, zr_ns_t now);
-/* 0: done; ZR_E_full: the batch is full, send it, reset it, call again. */
+/* 0: done; ZR_E_full: the batch is full, send it, reset it, call again. Egress: players, replays, key frame requests;
+ * links: the lane. While a socket is blocked its output is not called: packets wait in their streams' queues. */
+int zr_fwd_output_egress(zr_fwd *fwd, zr_batch *batch, zr_ns_t now);
+int zr_fwd_output_links(zr_fwd *fwd, zr_batch *batch, zr_ns_t now);
+/* Both into one batch, without sockets that could block. */
 int zr_fwd_output(zr_fwd *fwd, zr_batch *batch, zr_ns_t now);
 /* Events waiting for the control plane since the last call? The worker then wakes the agent. */
 bool zr_fwd_events_waiting(zr_fwd *fwd);

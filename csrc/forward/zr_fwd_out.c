@@ -42,9 +42,32 @@ static void start_player(zr_fwd *fwd, zr_sub *sub)
     sub->pass = 0;
     sub->at = stream->out.head;
     sub->due = 0;
-    for (const zr_item *item = sub->at; item != NULL; item = item->next)
-        sub->due += item->ordinal >= sub->since;
+    if (sub->since <= sub->at->ordinal) /* as a rule: it was here before the turn */
+        sub->due = stream->out.count;
+    else
+        for (const zr_item *item = sub->at; item != NULL; item = item->next)
+            sub->due += item->ordinal >= sub->since;
     zr_stat_add(fwd->page, ZR_STAT_fan_due, sub->due);
+}
+
+/* What the stream's children have not been given yet; they do not wait for its players. */
+static int serve_children(zr_fwd *fwd, zr_stream *stream, zr_ns_t now)
+{
+    const zr_item *item = stream->turn.head;
+    int packets = 0;
+
+    if (stream->turn.tail->ordinal <= stream->given)
+        return 0;
+    while (item->ordinal <= stream->given)
+        item = item->next;
+    ZR_LIST_EACH(sub, &stream->children, zr_sub, in_stream)
+    for (const zr_item *one = item; one != NULL; one = one->next)
+        if (one->ordinal >= sub->since)
+            (void)zr_fwd_to_child(fwd, sub, one, 0, now);
+    for (; item != NULL; item = item->next)
+        packets++;
+    stream->given = stream->turn.tail->ordinal;
+    return packets;
 }
 
 int zr_fwd_fan_out(zr_fwd *fwd, zr_ns_t now)
@@ -55,16 +78,12 @@ int zr_fwd_fan_out(zr_fwd *fwd, zr_ns_t now)
     for (zr_list *at = fwd->turning.next, *next; at != &fwd->turning; at = next) {
         zr_stream *stream = ZR_CONTAINER(at, zr_stream, turning);
         next = at->next;
+        packets += serve_children(fwd, stream, now);
         if (stream->out.count > 0)
             continue; /* its last turn has not left yet: this one waits */
-        packets += (int)stream->turn.count;
         stream->out = stream->turn;
         stream->turn = (zr_itemq){ .count = 0 };
         zr_list_remove(at);
-        ZR_LIST_EACH(sub, &stream->children, zr_sub, in_stream)
-        for (const zr_item *item = stream->out.head; item != NULL; item = item->next)
-            if (item->ordinal >= sub->since)
-                (void)zr_fwd_to_child(fwd, sub, item, 0, now);
         if (zr_list_empty(&stream->players)) {
             zr_itemq_clear(&stream->out, &fwd->items);
             continue;
@@ -77,8 +96,9 @@ int zr_fwd_fan_out(zr_fwd *fwd, zr_ns_t now)
     return packets;
 }
 
-/* Judges one pair for a player and queues the packet: ZR_E_full when the batch has no entry left, nothing judged. */
-static int to_player(zr_fwd *fwd, zr_sub *sub, const zr_item *item, zr_batch *batch, bool *went)
+/* Judges one pair for a player and queues the packet: ZR_E_full when the batch has no entry left, nothing judged.
+ * `fresh`: it comes from this turn or the last, so the time it spent here is of interest. */
+static int to_player(zr_fwd *fwd, zr_sub *sub, const zr_item *item, zr_batch *batch, bool fresh, bool *went)
 {
     const zr_addr *to = zr_sub_addr(sub, item->media.track);
 
@@ -90,6 +110,9 @@ static int to_player(zr_fwd *fwd, zr_sub *sub, const zr_item *item, zr_batch *ba
     } else {
         if (zr_batch_hold(batch, to, ZR_SOCK_EGRESS, &item->slice) != ZR_OK)
             return ZR_E_full;
+        zr_tx *tx = &batch->tx[batch->count - 1];
+        tx->urgent = zr_media_deadline(&item->media) == ZR_DEADLINE_AUDIO;
+        tx->came_us = fresh ? item->slice.pkt->came_us : 0;
         sent(fwd, sub->stream);
         *went = true;
     }
@@ -105,7 +128,7 @@ static int serve(zr_fwd *fwd, zr_sub *sub, zr_batch *batch)
         for (; sub->at != NULL; sub->at = sub->at->next) {
             if (sub->at->ordinal < sub->since || zr_sub_pass(sub, sub->at) != sub->pass)
                 continue;
-            if (to_player(fwd, sub, sub->at, batch, &went) != ZR_OK)
+            if (to_player(fwd, sub, sub->at, batch, true, &went) != ZR_OK)
                 return ZR_E_full;
             sub->due--;
         }
@@ -117,12 +140,55 @@ static int serve(zr_fwd *fwd, zr_sub *sub, zr_batch *batch)
     return ZR_OK;
 }
 
+/* What a player must want to get all that its stream's turn holds. */
+typedef struct whole {
+    uint16_t tracks;
+    uint8_t spatial, temporal;
+} whole;
+
+static whole whole_of(const zr_stream *stream)
+{
+    whole all = { 0 };
+
+    for (const zr_item *item = stream->out.head; item != NULL; item = item->next) {
+        all.tracks |= (uint16_t)(1u << item->media.track);
+        all.spatial = ZR_MAX(all.spatial, item->media.spatial);
+        all.temporal = ZR_MAX(all.temporal, item->media.temporal);
+    }
+    return all;
+}
+
+/* Gets it all, at one address, and has got nothing yet: its entries are any other such player's. */
+static bool takes_whole(const zr_sub *sub, const zr_stream *stream, const whole *all)
+{
+    return sub->due == stream->out.count && sub->at == stream->out.head && sub->pass == 0 && sub->own == 0 &&
+           sub->dests != NULL && !sub->warm && (all->tracks & ~sub->tracks) == 0 && all->spatial <= sub->spatial &&
+           all->temporal <= sub->temporal;
+}
+
+static int serve_alike(zr_fwd *fwd, zr_sub *sub, zr_batch *batch, uint32_t first)
+{
+    if (zr_batch_fan(batch, &sub->dests->addr, first, sub->due) != ZR_OK)
+        return ZR_E_full;
+    zr_stat_add(fwd->page, ZR_STAT_fan_sent, sub->due);
+    zr_stat_bump(&sub->stream->row->fan_sent, sub->due);
+    sub->due = 0;
+    return ZR_OK;
+}
+
 static int output_stream(zr_fwd *fwd, zr_stream *stream, zr_batch *batch)
 {
+    const whole all = whole_of(stream);
+    uint32_t first = UINT32_MAX; /* where in this batch the whole turn lies */
+
     while (stream->serving != NULL) {
         zr_sub *sub = stream->serving;
-        if (serve(fwd, sub, batch) != ZR_OK)
+        bool alike = batch->fan_cap > 0 && takes_whole(sub, stream, &all);
+        uint32_t begin = batch->count;
+        if ((alike && first != UINT32_MAX ? serve_alike(fwd, sub, batch, first) : serve(fwd, sub, batch)) != ZR_OK)
             return ZR_E_full;
+        if (alike && first == UINT32_MAX)
+            first = begin;
         stream->serving =
             sub->in_stream.next == &stream->players ? NULL : ZR_CONTAINER(sub->in_stream.next, zr_sub, in_stream);
     }
@@ -142,7 +208,7 @@ static int replay(zr_fwd *fwd, zr_sub *sub, zr_batch *batch, zr_ns_t now)
             continue;
         if (fwd->replays_left == 0)
             return ZR_OK;
-        if (to_player(fwd, sub, item, batch, &went) != ZR_OK)
+        if (to_player(fwd, sub, item, batch, false, &went) != ZR_OK)
             return ZR_E_full;
         fwd->replays_left--;
         sub->replay_at = item->ordinal + 1;
@@ -159,7 +225,7 @@ static int repeat(zr_fwd *fwd, zr_sub *sub, zr_batch *batch)
     bool went;
 
     for (zr_item *item; (item = sub->asked.head) != NULL;) {
-        if (to_player(fwd, sub, item, batch, &went) != ZR_OK)
+        if (to_player(fwd, sub, item, batch, false, &went) != ZR_OK)
             return ZR_E_full;
         zr_stat_add(fwd->page, ZR_STAT_fan_due, 1);
         zr_items_give(&fwd->items, zr_itemq_pop(&sub->asked));
@@ -198,7 +264,7 @@ static void gauge(zr_fwd *fwd)
     zr_stat_set(fwd->page, ZR_STAT_cache_evicted, fwd->cache.evicted);
 }
 
-int zr_fwd_output(zr_fwd *fwd, zr_batch *batch, zr_ns_t now)
+int zr_fwd_output_egress(zr_fwd *fwd, zr_batch *batch, zr_ns_t now)
 {
     int rc = ZR_OK;
 
@@ -210,8 +276,17 @@ int zr_fwd_output(zr_fwd *fwd, zr_batch *batch, zr_ns_t now)
         rc = repeat(fwd, ZR_LIST_FIRST(&fwd->asking, zr_sub, asking), batch);
     while (rc == ZR_OK && !zr_list_empty(&fwd->leaving))
         rc = output_stream(fwd, ZR_LIST_FIRST(&fwd->leaving, zr_stream, leaving), batch);
-    if (rc == ZR_OK)
-        rc = zr_lane_output(fwd->lane, batch, now);
     gauge(fwd);
     return rc;
+}
+
+int zr_fwd_output_links(zr_fwd *fwd, zr_batch *batch, zr_ns_t now)
+{
+    return zr_lane_output(fwd->lane, batch, now);
+}
+
+int zr_fwd_output(zr_fwd *fwd, zr_batch *batch, zr_ns_t now)
+{
+    int rc = zr_fwd_output_egress(fwd, batch, now);
+    return rc == ZR_OK ? zr_fwd_output_links(fwd, batch, now) : rc;
 }

@@ -200,6 +200,11 @@ zr_ns_t zr_lane_deadline(const zr_lane *lane)
     return zr_list_empty(&lane->due) ? zr_wheel_deadline(&lane->wheel) : 0;
 }
 
+zr_ns_t zr_lane_timers(const zr_lane *lane)
+{
+    return zr_wheel_deadline(&lane->wheel);
+}
+
 void zr_lane_on_deadline(zr_lane *lane, zr_ns_t now)
 {
     zr_timer *timer;

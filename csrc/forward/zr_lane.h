@@ -122,6 +122,8 @@ int zr_lane_send_bytes(zr_lane *lane, uint32_t conv, const uint8_t *data, size_t
 
 /* When on_deadline must be called; 0 while output is owed. */
 zr_ns_t zr_lane_deadline(const zr_lane *lane);
+/* The same without what waits for zr_lane_output. */
+zr_ns_t zr_lane_timers(const zr_lane *lane);
 void zr_lane_on_deadline(zr_lane *lane, zr_ns_t now);
 /* Appends due datagrams, one peer lane after the other. 0: all done; ZR_E_full: send the batch and call again. */
 int zr_lane_output(zr_lane *lane, zr_batch *batch, zr_ns_t now);

@@ -32,7 +32,7 @@ void zr_stream_open(zr_stream *stream, bool local, uint64_t epoch, uint32_t numb
         put_row(&words[i], 0);
     stream->open = true;
     stream->ingress = ZR_INGRESS_NONE;
-    stream->ordinal = 0;
+    stream->ordinal = stream->given = 0;
     zr_stream_restart(stream, local, epoch, number);
     put_row(&stream->row->state, 1);
 }

@@ -50,7 +50,7 @@ typedef struct zr_stream {
     uint64_t whole;           /* pulled: every number below is here or was missing for too long */
     uint64_t waited, waiting; /* pulled: `next` at the last two looks, ZR_HOLE_WAIT apart or more */
     zr_ns_t looked_ns;
-    uint64_t ordinal;
+    uint64_t ordinal, given;          /* of the last packet accepted; of the last that the children were given */
     zr_ns_t last_ns;                  /* of RTP */
     zr_itemq turn;                    /* accepted, not yet fanned out */
     zr_itemq out;                     /* fanned out, RTP subscribers not yet all served */

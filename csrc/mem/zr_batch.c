@@ -1,7 +1,5 @@
 #include "mem/zr_batch.h"
 
-#include "base/zr_err.h"
-
 static size_t entries_bytes(uint32_t cap)
 {
     return zr_round_up(cap * sizeof(zr_tx), ZR_CACHELINE);
@@ -25,6 +23,17 @@ int zr_batch_init(zr_batch *batch, void *mem, uint32_t cap, uint32_t arena_cap)
     return ZR_OK;
 }
 
+size_t zr_batch_fan_bytes(uint32_t cap)
+{
+    return zr_round_up(cap * sizeof(zr_fan), ZR_CACHELINE);
+}
+
+void zr_batch_add_fans(zr_batch *batch, void *mem, uint32_t cap)
+{
+    batch->fans = mem;
+    batch->fan_cap = cap;
+}
+
 int zr_batch_hold(zr_batch *batch, const zr_addr *to, uint16_t sock, const zr_slice *slice)
 {
     if (batch->count == batch->cap)
@@ -46,4 +55,5 @@ void zr_batch_reset(zr_batch *batch)
         zr_pkt_drop(batch->tx[i].held);
     batch->count = 0;
     batch->arena_len = 0;
+    batch->fan_count = batch->fan_dgrams = 0;
 }

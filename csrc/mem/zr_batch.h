@@ -4,11 +4,17 @@
  * An entry's bytes lie either in the batch's own arena (link datagrams: written, later sealed, there) or in a held
  * packet (RTP to subscribers: never copied). Engines append all that one destination gets in a row; equal sizes in a
  * row are a run, and a run is one UDP_SEGMENT message. Arena entries of a run are contiguous.
+ *
+ * What many destinations get alike lies there once: entries for the first of them, a fan for each of the others.
+ *
+ *   tx    ... [ a: 1200 1200 1200 900 ] ...          4 datagrams to a
+ *   fans  b, c, d: first, 4                          and 12 more
  */
 #ifndef ZR_BATCH_H
 #define ZR_BATCH_H
 
 #include "base/zr_addr.h"
+#include "base/zr_err.h"
 #include "mem/zr_pool.h"
 
 /* Which socket an entry leaves by. */
@@ -23,18 +29,37 @@ typedef struct zr_tx {
     uint16_t sock;
     uint16_t len;
     const uint8_t *data;
-    zr_pkt *held; /* NULL when data lies in the arena */
+    zr_pkt *held;     /* NULL when data lies in the arena */
+    uint32_t came_us; /* zr_pkt.came_us where the time spent here is of interest, else 0 */
+    bool urgent;      /* tried again when the kernel has no memory: audio */
 } zr_tx;
+
+typedef struct zr_fan { /* `count` entries from `first` on once more, to somebody else */
+    zr_addr to;
+    uint32_t first, count;
+} zr_fan;
 
 typedef struct zr_batch {
     zr_tx *tx;
     uint8_t *arena;
     uint32_t count, cap;
     uint32_t arena_len, arena_cap;
+    zr_fan *fans;
+    uint32_t fan_count, fan_cap, fan_dgrams; /* a batch without room for fans never has any */
 } zr_batch;
 
 size_t zr_batch_bytes(uint32_t cap, uint32_t arena_cap);
 int zr_batch_init(zr_batch *batch, void *mem, uint32_t cap, uint32_t arena_cap);
+/* Gives an empty batch room for `cap` fans of up to ZR_FAN_DGRAMS datagrams each on average. */
+#define ZR_FAN_DGRAMS 8u
+size_t zr_batch_fan_bytes(uint32_t cap);
+void zr_batch_add_fans(zr_batch *batch, void *mem, uint32_t cap);
+
+/* Datagrams in it, fans included. */
+static inline uint32_t zr_batch_dgrams(const zr_batch *batch)
+{
+    return batch->count + batch->fan_dgrams;
+}
 
 /* Room for one entry of up to `len` arena bytes? */
 static inline bool zr_batch_fits(const zr_batch *batch, size_t len)
@@ -64,6 +89,20 @@ static inline void zr_batch_commit(zr_batch *batch, const zr_addr *to, uint16_t 
 
 /* Appends a view of a packet and holds it until reset; ZR_E_full when there is no entry left. */
 int zr_batch_hold(zr_batch *batch, const zr_addr *to, uint16_t sock, const zr_slice *slice);
+/* The same entries for one more destination; they leave by the same socket. Fans of one stretch come in a row, those of
+ * a later one behind. ZR_E_full when there is no room. */
+static inline int zr_batch_fan(zr_batch *batch, const zr_addr *to, uint32_t first, uint32_t count)
+{
+    if (batch->fan_count == batch->fan_cap || batch->fan_dgrams + count > batch->fan_cap * ZR_FAN_DGRAMS)
+        return ZR_E_full;
+    ZR_CHECK(count > 0 && first + count <= batch->count);
+    zr_fan *fan = &batch->fans[batch->fan_count++];
+    fan->to = *to;
+    fan->first = first;
+    fan->count = count;
+    batch->fan_dgrams += count;
+    return ZR_OK;
+}
 /* Empties the batch and drops what it held. */
 void zr_batch_reset(zr_batch *batch);
 

@@ -38,6 +38,7 @@ zr_pkt *zr_pool_take(zr_pool *pool)
     zr_pkt *pkt = &pool->pkts[pool->free_head];
     pool->free_head = pkt->next;
     pkt->refs = 1;
+    pkt->came_us = 0;
     pkt->off = ZR_PKT_HEAD;
     pkt->len = 0;
     pool->in_use++;

@@ -22,8 +22,11 @@ typedef struct zr_pool zr_pool;
 typedef struct zr_pkt {
     uint8_t *buf; /* ZR_PKT_BYTES bytes, constant */
     zr_pool *pool;
-    uint32_t refs;     /* 0 while it lies in the pool */
-    uint32_t next;     /* free list */
+    uint32_t refs; /* 0 while it lies in the pool */
+    union {
+        uint32_t next;    /* in the pool: free list */
+        uint32_t came_us; /* out of it: when it came in, low 32 bits of microseconds; 0: not known */
+    };
     uint16_t off, len; /* what of buf is the datagram */
     uint32_t pad;
 } zr_pkt;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <unistd.h>
@@ -73,7 +74,29 @@ int zr_udp_sock_of(zr_udp_sock *sock, int fd)
         return ZR_E_inval;
     if ((domain != AF_INET && domain != AF_INET6) || type != SOCK_DGRAM || protocol != IPPROTO_UDP)
         return ZR_E_inval;
-    *sock = (zr_udp_sock){ .fd = fd, .family = domain == AF_INET ? 4 : 6 };
+    zr_udp_memory memory = { 0 };
+    (void)zr_udp_meminfo(fd, &memory); /* what was lost before is not ours */
+    *sock = (zr_udp_sock){ .fd = fd, .family = domain == AF_INET ? 4 : 6, .lost = memory.lost };
+    return ZR_OK;
+}
+
+bool zr_udp_stamp(int fd)
+{
+    return set(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1);
+}
+
+int zr_udp_meminfo(int fd, zr_udp_memory *memory)
+{
+    uint32_t words[SK_MEMINFO_VARS] = { 0 };
+    socklen_t len = sizeof words;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, words, &len) != 0)
+        return ZR_E_os;
+    *memory = (zr_udp_memory){
+        .rcvbuf = words[SK_MEMINFO_RCVBUF],
+        .sndbuf = words[SK_MEMINFO_SNDBUF],
+        .lost = words[SK_MEMINFO_DROPS],
+    };
     return ZR_OK;
 }
 
@@ -88,7 +111,9 @@ int zr_udp_bound(int fd, zr_addr *addr)
     return ZR_OK;
 }
 
-socklen_t zr_udp_to_sockaddr(struct sockaddr_storage *to, const zr_addr *addr, uint8_t family)
+_Static_assert(sizeof(struct sockaddr_in6) <= ZR_UDP_NAME_BYTES, "a name is an IPv6 one at most");
+
+socklen_t zr_udp_to_sockaddr(void *to, const zr_addr *addr, uint8_t family)
 {
     if (addr->family == 4 && family == 4) {
         struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(addr->port) };

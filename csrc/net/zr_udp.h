@@ -18,7 +18,13 @@ enum zr_udp_flag {
 typedef struct zr_udp_sock {
     int fd;         /* -1: closed */
     uint8_t family; /* 4, or 6: takes both */
+    uint32_t lost;  /* the kernel's count of datagrams dropped here, when it was last looked at */
 } zr_udp_sock;
+
+typedef struct zr_udp_memory {
+    uint32_t rcvbuf, sndbuf; /* granted, in bytes as the kernel counts them */
+    uint32_t lost;           /* datagrams dropped since the socket was opened; wraps */
+} zr_udp_memory;
 
 /* The two calls that move datagrams, so that a test can fail them. */
 typedef struct zr_udp_calls {
@@ -34,12 +40,17 @@ extern const zr_udp_calls zr_udp_libc;
 int zr_udp_open(const zr_addr *bind_to, uint32_t rcvbuf, uint32_t sndbuf, uint32_t flags);
 /* Of an open descriptor: ZR_E_inval unless it is a UDP socket. */
 int zr_udp_sock_of(zr_udp_sock *sock, int fd);
+/* Receive times of the kernel (SO_TIMESTAMPNS) come with what is received. False where it cannot. */
+bool zr_udp_stamp(int fd);
+/* What the kernel tells of its buffers (SO_MEMINFO). ZR_E_os. */
+int zr_udp_meminfo(int fd, zr_udp_memory *memory);
 /* Where it is bound. ZR_E_os. */
 int zr_udp_bound(int fd, zr_addr *addr);
 
-/* For a socket of `family`; an IPv4 address on an IPv6 socket is written as its mapped one. Returns the length, 0 when
- * the socket cannot reach such an address. */
-socklen_t zr_udp_to_sockaddr(struct sockaddr_storage *to, const zr_addr *addr, uint8_t family);
+/* For a socket of `family`, into ZR_UDP_NAME_BYTES; an IPv4 address on an IPv6 socket is written as its mapped one.
+ * Returns the length, 0 when the socket cannot reach such an address. */
+#define ZR_UDP_NAME_BYTES 28u
+socklen_t zr_udp_to_sockaddr(void *to, const zr_addr *addr, uint8_t family);
 /* A mapped address comes out as the IPv4 address it stands for. family 0 when it is neither. */
 zr_addr zr_udp_from_sockaddr(const struct sockaddr_storage *from);
 

@@ -13,7 +13,9 @@
 typedef struct rx_area {
     struct sockaddr_storage from;
     struct iovec iov;
-    alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(int))];
+    uint32_t size; /* bytes of one datagram: what GRO says, else all of it */
+    zr_ns_t stamp;
+    alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct timespec))];
 } rx_area;
 
 struct zr_udp_rx {
@@ -22,8 +24,7 @@ struct zr_udp_rx {
     rx_area *areas;
     uint32_t count, area_bytes;
     uint32_t filled, at; /* messages of the last call, and the one being given out */
-    uint32_t off, size;  /* within it: next byte, bytes of one datagram */
-    bool open;           /* `size` is known: the message was begun */
+    uint32_t off;        /* within it: next byte */
 };
 
 static size_t data_off(uint32_t areas)
@@ -63,32 +64,31 @@ uint32_t zr_udp_rx_areas(const zr_udp_rx *rx)
     return rx->count;
 }
 
-/* Bytes of one datagram in a message: what GRO says, else all of it. */
-static uint32_t dgram_size(struct mmsghdr *msg)
+/* What the kernel says beside a message. Returns how many datagrams it is. */
+static uint32_t look(struct mmsghdr *msg, rx_area *area)
 {
+    area->size = msg->msg_len;
+    area->stamp = 0;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg->msg_hdr); c != NULL; c = CMSG_NXTHDR(&msg->msg_hdr, c)) {
-        int size;
-        if (c->cmsg_level != IPPROTO_UDP || c->cmsg_type != UDP_GRO)
-            continue;
-        memcpy(&size, CMSG_DATA(c), sizeof size);
-        if (size > 0 && (uint32_t)size < msg->msg_len)
-            return (uint32_t)size;
+        if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
+            int size;
+            memcpy(&size, CMSG_DATA(c), sizeof size);
+            if (size > 0 && (uint32_t)size < msg->msg_len)
+                area->size = (uint32_t)size;
+        } else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_TIMESTAMPNS) {
+            struct timespec ts;
+            memcpy(&ts, CMSG_DATA(c), sizeof ts);
+            area->stamp = ZR_SEC(ts.tv_sec) + ts.tv_nsec;
+        }
     }
-    return msg->msg_len;
-}
-
-static uint32_t dgrams(struct mmsghdr *msg)
-{
-    uint32_t size = dgram_size(msg);
-    return size == 0 ? 1 : (msg->msg_len + size - 1) / size;
+    return area->size == 0 ? 1 : (msg->msg_len + area->size - 1) / area->size;
 }
 
 int zr_udp_recv(zr_udp_rx *rx, int fd, zr_stat_page *page)
 {
     int got = -1;
 
-    rx->filled = rx->at = 0;
-    rx->open = false;
+    rx->filled = rx->at = rx->off = 0;
     for (int tries = 0; got < 0; tries++) {
         for (uint32_t i = 0; i < rx->count; i++) { /* the kernel writes these lengths */
             rx->msgs[i].msg_hdr.msg_namelen = sizeof(struct sockaddr_storage);
@@ -106,7 +106,7 @@ int zr_udp_recv(zr_udp_rx *rx, int fd, zr_stat_page *page)
     rx->filled = (uint32_t)got;
     uint64_t count = 0;
     for (uint32_t i = 0; i < rx->filled; i++)
-        count += dgrams(&rx->msgs[i]);
+        count += look(&rx->msgs[i], &rx->areas[i]);
     if (count > 0)
         zr_hist_add(page, ZR_HIST_rx_batch, count);
     return got;
@@ -119,22 +119,18 @@ bool zr_udp_next(zr_udp_rx *rx, zr_udp_dgram *dgram)
 
     struct mmsghdr *msg = &rx->msgs[rx->at];
     const rx_area *area = &rx->areas[rx->at];
-    if (!rx->open) {
-        rx->size = dgram_size(msg);
-        rx->off = 0;
-        rx->open = true;
-    }
-    uint32_t len = ZR_MIN(rx->size, msg->msg_len - rx->off);
+    uint32_t len = ZR_MIN(area->size, msg->msg_len - rx->off);
     *dgram = (zr_udp_dgram){
         .data = (const uint8_t *)area->iov.iov_base + rx->off,
         .len = len,
         .truncated = (msg->msg_hdr.msg_flags & MSG_TRUNC) != 0 && rx->off + len == msg->msg_len,
         .from = zr_udp_from_sockaddr(&area->from),
+        .stamp = area->stamp,
     };
     rx->off += len;
     if (rx->off >= msg->msg_len) { /* also after an empty one */
         rx->at++;
-        rx->open = false;
+        rx->off = 0;
     }
     return true;
 }

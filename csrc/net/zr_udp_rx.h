@@ -23,6 +23,7 @@ typedef struct zr_udp_dgram {
     uint32_t len;   /* 0 is a datagram too */
     bool truncated; /* longer than the area: what lies here is its beginning */
     zr_addr from;
+    zr_ns_t stamp; /* when the kernel got it, wall clock; of the first one where GRO merged several. 0: not told */
 } zr_udp_dgram;
 
 /* `areas` messages per call, 1..1024, of `area_bytes` each (ZR_UDP_AREA_BYTES; tests take less). */

@@ -1,279 +1,396 @@
 #include "net/zr_udp_tx.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/udp.h>
-#include <sys/uio.h>
 
 #include "base/zr_err.h"
+#include "net/zr_udp_tx_priv.h"
 
-#define CALL_MAX     1024u /* messages the kernel takes by one sendmmsg */
-#define NO_GSO_SLOTS 256u
-#define TRIES_MAX    1 /* again, after EAGAIN or ECONNREFUSED */
+#define CALL_MAX   1024u /* messages the kernel takes by one sendmmsg */
+#define TRIES_MAX  16    /* of one message, after errors that are not its own */
+#define URGENT_MAX 3     /* of an urgent one, without memory */
+#define GROUPS     64u   /* of datagrams that came in at the same time, in one call */
+#define FULL_WAIT  ZR_MS(10)
+#define PACE_TIME  ZR_MS(100)
+#define PACE_MIN   125u /* bytes a millisecond */
+#define RATE_TIME  ZR_MS(10)
 
-typedef struct tx_message { /* what belongs to the mmsghdr of the same number */
-    const zr_tx *first;
-    uint32_t count, bytes;
-    struct sockaddr_storage to;
-    alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(uint16_t))];
-} tx_message;
+enum stage { IDLE, LINK, EGRESS };
 
-typedef struct tx_list { /* messages ready to go, and their headers in one array for the kernel */
-    struct mmsghdr *hdrs;
-    tx_message *messages;
-    struct iovec *iovs;
-    uint32_t count, iov_count;
-} tx_list;
+typedef struct pace { /* four fifths of the rate before, while now < until */
+    zr_ns_t from, until;
+    uint64_t rate, sent;      /* bytes a millisecond; bytes since `from` */
+    zr_ns_t began;            /* of the window that measures */
+    uint64_t bytes, measured; /* in it; rate of the one before */
+} pace;
 
 struct zr_udp_tx {
     const zr_udp_calls *calls;
-    bool gso;
-    uint32_t entries_max;
-    tx_list batch, single;        /* single: the entries of one refused run */
-    zr_addr no_gso[NO_GSO_SLOTS]; /* hosts; a collision only makes us ask the kernel again */
+    uint32_t entries_max, fans_max;
+    enum stage stage;
+    tx_list batch, single; /* single: the entries of one refused run */
+    uint32_t waiting;      /* datagrams of the batch that are not settled */
+    int tries;             /* of the first unsettled message */
+    bool full;             /* what it waits for is room in the socket */
+    zr_ns_t resume;
+    pace pace;
+    struct {
+        uint32_t came_us, count;
+    } groups[GROUPS];
+    uint32_t group_count;
+    zr_udp_routes routes;
 };
 
-static size_t list_bytes(uint32_t entries)
+static uint32_t dgrams_max(uint32_t entries, uint32_t fans)
 {
-    return zr_round_up(entries * (sizeof(struct mmsghdr) + sizeof(tx_message) + sizeof(struct iovec)), ZR_CACHELINE);
+    return entries + fans * ZR_FAN_DGRAMS;
 }
 
-static tx_list list_at(void *mem, uint32_t entries)
+size_t zr_udp_tx_bytes(uint32_t entries, uint32_t fans)
 {
-    tx_list list = { .messages = mem };
-
-    list.hdrs = (void *)(list.messages + entries);
-    list.iovs = (void *)(list.hdrs + entries);
-    return list;
+    return zr_round_up(sizeof(zr_udp_tx), ZR_CACHELINE) + zr_udp_list_bytes(dgrams_max(entries, fans)) +
+           zr_udp_list_bytes(ZR_UDP_RUN_MAX);
 }
 
-size_t zr_udp_tx_bytes(uint32_t entries_max)
+zr_udp_tx *zr_udp_tx_init(void *mem, uint32_t entries, uint32_t fans, bool gso, const zr_udp_calls *calls)
 {
-    return zr_round_up(sizeof(zr_udp_tx), ZR_CACHELINE) + list_bytes(entries_max) + list_bytes(ZR_UDP_RUN_MAX);
-}
-
-zr_udp_tx *zr_udp_tx_init(void *mem, uint32_t entries_max, bool gso, const zr_udp_calls *calls)
-{
-    if (entries_max == 0 || (uintptr_t)mem % ZR_CACHELINE != 0)
+    if (entries == 0 || (uintptr_t)mem % ZR_CACHELINE != 0)
         return NULL;
 
     zr_udp_tx *tx = mem;
     uint8_t *at = (uint8_t *)mem + zr_round_up(sizeof *tx, ZR_CACHELINE);
-    *tx = (zr_udp_tx){ .calls = calls == NULL ? &zr_udp_libc : calls, .gso = gso, .entries_max = entries_max };
-    tx->batch = list_at(at, entries_max);
-    tx->single = list_at(at + list_bytes(entries_max), ZR_UDP_RUN_MAX);
+    *tx = (zr_udp_tx){ .calls = calls == NULL ? &zr_udp_libc : calls, .entries_max = entries, .fans_max = fans };
+    tx->routes.gso = gso;
+    tx->batch = zr_udp_list_at(at, dgrams_max(entries, fans));
+    tx->single = zr_udp_list_at(at + zr_udp_list_bytes(dgrams_max(entries, fans)), ZR_UDP_RUN_MAX);
     return tx;
 }
 
-static zr_addr *no_gso_slot(zr_udp_tx *tx, const zr_addr *to, zr_addr *host)
+/* Pacing. */
+
+static void pace_measure(pace *p, zr_ns_t now)
 {
-    *host = *to;
-    host->port = 0; /* the route decides, not the port */
-    return &tx->no_gso[zr_addr_hash(host) % NO_GSO_SLOTS];
+    zr_ns_t took = now - p->began;
+
+    if (took < RATE_TIME)
+        return;
+    p->measured = took > 2 * RATE_TIME ? 0 : p->bytes * (uint64_t)ZR_MS(1) / (uint64_t)took;
+    p->bytes = 0;
+    p->began = now;
 }
 
-static bool gso_allowed(zr_udp_tx *tx, const zr_addr *to)
+static void pace_slow(pace *p, zr_stat_page *page, zr_ns_t now)
 {
-    zr_addr host;
-    const zr_addr *slot = no_gso_slot(tx, to, &host);
-    return tx->gso && !zr_addr_eq(slot, &host);
+    uint64_t took = (uint64_t)ZR_MAX(now - p->began, ZR_MS(1));
+    uint64_t rate = ZR_MAX(p->measured, p->bytes * (uint64_t)ZR_MS(1) / took);
+
+    if (now < p->until) /* once in its time */
+        return;
+    p->from = now;
+    p->until = now + PACE_TIME;
+    p->rate = ZR_MAX(rate * 4 / 5, (uint64_t)PACE_MIN);
+    p->sent = 0;
+    zr_stat_add(page, ZR_STAT_tx_paced, 1);
 }
 
-static void gso_refused(zr_udp_tx *tx, const zr_addr *to, zr_stat_page *page)
+/* Of `due` messages, those that may go now; the last may be ahead of its time. */
+static uint32_t pace_allow(zr_udp_tx *tx, const tx_list *list, uint32_t due, zr_ns_t now)
 {
-    zr_addr host, *slot = no_gso_slot(tx, to, &host);
+    pace *p = &tx->pace;
+    uint32_t count = 0;
 
-    if (!zr_addr_eq(slot, &host)) {
-        *slot = host;
-        zr_stat_add(page, ZR_STAT_tx_gso_off, 1);
-    }
-}
-
-static bool same_way(const zr_tx *a, const zr_tx *b)
-{
-    return a->sock == b->sock && zr_addr_eq(&a->to, &b->to);
-}
-
-/* How many entries from `first` on make one message. An empty datagram stands alone: it has no segment size. */
-static uint32_t run_length(const zr_tx *first, const zr_tx *end)
-{
-    uint32_t count = 1, bytes = first->len;
-
-    for (const zr_tx *e = first + 1; e < end && first->len > 0; e++) {
-        if (count == ZR_UDP_RUN_MAX || e->len == 0 || e->len > first->len || bytes + e->len > ZR_UDP_RUN_BYTES_MAX ||
-            !same_way(first, e))
-            break;
-        count++;
-        bytes += e->len;
-        if (e->len < first->len)
-            break; /* a shorter one can only be the last */
+    if (now >= p->until)
+        return due;
+    uint64_t allowed = p->rate * (uint64_t)(now - p->from) / (uint64_t)ZR_MS(1), bytes = p->sent;
+    for (; count < due && bytes <= allowed; count++)
+        bytes += list->messages[list->at + count].bytes;
+    if (count == 0) {
+        zr_ns_t when = p->from + (zr_ns_t)((p->sent + 1) * (uint64_t)ZR_MS(1) / p->rate) + 1;
+        tx->resume = ZR_MIN(when, p->until);
     }
     return count;
 }
 
-static void list_append(tx_list *list, const zr_tx *first, uint32_t count, uint8_t family)
-{
-    tx_message *m = &list->messages[list->count];
-    struct mmsghdr *hdr = &list->hdrs[list->count++];
-    struct iovec *iov = &list->iovs[list->iov_count];
+/* What became of messages. */
 
-    *m = (tx_message){ .first = first, .count = count };
-    hdr->msg_hdr = (struct msghdr){ .msg_name = &m->to, .msg_iov = iov };
-    hdr->msg_hdr.msg_namelen = zr_udp_to_sockaddr(&m->to, &first->to, family);
-    for (uint32_t i = 0; i < count; i++) {
-        /* What touches, as in the arena, is one piece for the kernel. */
-        struct iovec *last = hdr->msg_hdr.msg_iovlen > 0 ? iov + hdr->msg_hdr.msg_iovlen - 1 : NULL;
-        m->bytes += first[i].len;
-        if (last != NULL && (const uint8_t *)last->iov_base + last->iov_len == first[i].data) {
-            last->iov_len += first[i].len;
-            continue;
+static void note_time(zr_udp_tx *tx, uint32_t came_us, uint32_t count)
+{
+    if (came_us == 0)
+        return;
+    if (tx->group_count == 0 || tx->groups[tx->group_count - 1].came_us != came_us) {
+        if (tx->group_count == GROUPS)
+            return; /* a sample of the call is enough */
+        tx->groups[tx->group_count].came_us = came_us;
+        tx->groups[tx->group_count++].count = 0;
+    }
+    tx->groups[tx->group_count - 1].count += count;
+}
+
+static void took(zr_udp_tx *tx, tx_list *list, uint32_t count, zr_stat_page *page)
+{
+    uint64_t dgrams = 0, bytes = 0, gso = 0, alike = 0;
+    const tx_message *m = &list->messages[list->at], *end = m + count;
+    uint32_t length = m->count;
+
+    for (; m < end; m++) {
+        if (m->count != length) {
+            zr_hist_add_many(page, ZR_HIST_tx_run, length, alike);
+            length = m->count;
+            alike = 0;
         }
-        iov[hdr->msg_hdr.msg_iovlen++] =
-            (struct iovec){ .iov_base = (void *)(uintptr_t)first[i].data, .iov_len = first[i].len };
+        alike++;
+        dgrams += m->count;
+        bytes += m->bytes;
+        gso += m->count > 1;
+        note_time(tx, m->first->came_us, m->count);
+        if (tx->routes.down_count > 0)
+            zr_udp_set_up(&tx->routes, m->to);
     }
-    list->iov_count += (uint32_t)hdr->msg_hdr.msg_iovlen;
-    if (count > 1) {
-        struct cmsghdr *c = (void *)m->control;
-        c->cmsg_level = IPPROTO_UDP;
-        c->cmsg_type = UDP_SEGMENT;
-        c->cmsg_len = CMSG_LEN(sizeof(uint16_t));
-        memcpy(CMSG_DATA(c), &first->len, sizeof(uint16_t));
-        hdr->msg_hdr.msg_control = c;
-        hdr->msg_hdr.msg_controllen = sizeof m->control;
+    zr_hist_add_many(page, ZR_HIST_tx_run, length, alike);
+    zr_hist_add(page, ZR_HIST_tx_batch, dgrams);
+    zr_stat_add(page, ZR_STAT_tx_sent, dgrams);
+    zr_stat_add(page, ZR_STAT_tx_bytes, bytes);
+    zr_stat_add(page, ZR_STAT_tx_runs, count);
+    zr_stat_add(page, ZR_STAT_tx_gso_runs, gso);
+    tx->pace.bytes += bytes;
+    tx->pace.sent += bytes;
+    tx->waiting -= (uint32_t)dgrams;
+    tx->tries = 0;
+    list->at += count;
+}
+
+static void dropped(zr_udp_tx *tx, tx_list *list, enum zr_drop_id why, zr_stat_page *page)
+{
+    uint32_t count = list->messages[list->at++].count;
+
+    zr_stat_bump(&page->drop[why], count);
+    tx->waiting -= count;
+    tx->tries = 0;
+}
+
+static void unreachable(zr_udp_tx *tx, tx_list *list, bool host, zr_stat_page *page, zr_ns_t now)
+{
+    const zr_addr *to = list->messages[list->at].to;
+
+    zr_udp_set_down(&tx->routes, to, host, page, now);
+    dropped(tx, list, ZR_DROP_tx_refused, page);
+    while (list->at < list->count && zr_addr_eq(list->messages[list->at].to, to)) /* the rest of what it would get */
+        dropped(tx, list, ZR_DROP_tx_skipped, page);
+}
+
+static bool without_memory(zr_udp_tx *tx, tx_list *list, zr_stat_page *page, zr_ns_t now)
+{
+    pace_slow(&tx->pace, page, now);
+    if (list->messages[list->at].first->urgent && tx->tries++ < URGENT_MAX) {
+        tx->resume = now + ZR_MS(1);
+        return false;
     }
+    dropped(tx, list, ZR_DROP_tx_nobufs, page);
+    return true;
 }
 
-static void count_sent(const tx_message *m, zr_stat_page *page)
-{
-    zr_stat_add(page, ZR_STAT_tx_sent, m->count);
-    zr_stat_add(page, ZR_STAT_tx_bytes, m->bytes);
-    zr_stat_add(page, ZR_STAT_tx_runs, 1);
-    zr_stat_add(page, ZR_STAT_tx_gso_runs, m->count > 1);
-    zr_hist_add(page, ZR_HIST_tx_run, m->count);
-}
-
-static void count_dropped(const tx_message *m, enum zr_drop_id why, zr_stat_page *page)
-{
-    zr_stat_bump(&page->drop[why], m->count);
-}
-
-static enum zr_drop_id drop_word(int error)
+/* May this be said of an earlier datagram (ICMP)? Then asking again tells. */
+static bool may_be_earlier(int error)
 {
     switch (error) {
-    case EMSGSIZE:
-        return ZR_DROP_tx_oversize;
     case ECONNREFUSED:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EACCES:
+    case EMSGSIZE:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case EOPNOTSUPP:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* The first unsettled message was refused. False: it has to wait, and all that follow. */
+static bool refused(zr_udp_tx *tx, tx_list *list, const zr_udp_sock *sock, int error, zr_stat_page *page, zr_ns_t now)
+{
+    const tx_message *m = &list->messages[list->at];
+
+    ZR_CHECK(error != EBADF && error != ENOTSOCK && error != EFAULT);
+    if (error == EINTR)
+        return true;
+    if (error == EAGAIN || error == EWOULDBLOCK) {
+        zr_stat_add(page, ZR_STAT_tx_blocked, 1);
+        tx->full = true;
+        tx->resume = now + FULL_WAIT;
+        return false;
+    }
+    if (may_be_earlier(error) && tx->tries++ < (error == ECONNREFUSED ? TRIES_MAX : 1)) {
+        zr_stat_add(page, ZR_STAT_tx_hints, 1);
+        return true;
+    }
+    if (error == ENOBUFS || error == ENOMEM)
+        return without_memory(tx, list, page, now);
+    if (m->count > 1 && (error == EIO || error == EINVAL || error == EMSGSIZE)) {
+        zr_udp_gso_refused(&tx->routes, m->to, page);
+        zr_udp_list_split(&tx->single, m, sock->family);
+        list->at++;
+        tx->tries = 0;
+        return true;
+    }
+    switch (error) {
+    case EMSGSIZE:
+        zr_stat_set(page, ZR_STAT_tx_refused_bytes, m->bytes);
+        dropped(tx, list, ZR_DROP_tx_oversize, page);
+        return true;
     case ENETUNREACH:
     case EHOSTUNREACH:
     case ENETDOWN:
     case EHOSTDOWN:
     case EADDRNOTAVAIL:
-    case EAFNOSUPPORT:
-    case EDESTADDRREQ: /* no address that this socket's family can write */
+        unreachable(tx, list, true, page, now);
+        return true;
     case EINVAL:
     case EPERM:
     case EACCES:
-        return ZR_DROP_tx_refused;
+        unreachable(tx, list, false, page, now);
+        return true;
+    case ECONNREFUSED:
+    case EAFNOSUPPORT:
+    case EDESTADDRREQ:
+        dropped(tx, list, ZR_DROP_tx_refused, page);
+        return true;
     default:
-        return ZR_DROP_tx_error;
+        dropped(tx, list, ZR_DROP_tx_error, page);
+        return true;
     }
 }
 
-static void send_list(zr_udp_tx *tx, const zr_udp_sock *sock, tx_list *list, zr_stat_page *page);
-
-/* A run that the kernel does not want in one piece. Its entries are messages of one, so this does not recur. */
-static void send_single(zr_udp_tx *tx, const zr_udp_sock *sock, const tx_message *run, zr_stat_page *page)
+/* All that is listed. False: the rest has to wait. */
+static bool push(zr_udp_tx *tx, const zr_udp_sock *sock, zr_stat_page *page, zr_ns_t now)
 {
-    tx->single.count = tx->single.iov_count = 0;
-    for (uint32_t i = 0; i < run->count; i++)
-        list_append(&tx->single, run->first + i, 1, sock->family);
-    send_list(tx, sock, &tx->single, page);
-}
-
-/* The first unsent message was refused. Returns how many messages are settled by that: 0 means try again. */
-static uint32_t on_refused(zr_udp_tx *tx, const zr_udp_sock *sock, const tx_list *list, uint32_t at, int error,
-                           int *tries, zr_stat_page *page)
-{
-    const tx_message *m = &list->messages[at];
-
-    ZR_CHECK(error != EBADF && error != ENOTSOCK && error != EFAULT);
-    if (error == EINTR)
-        return 0;
-    if ((error == EAGAIN || error == ECONNREFUSED) && (*tries)++ < TRIES_MAX)
-        return 0;
-    *tries = 0;
-    if (error == EAGAIN) { /* the socket's buffer is full for all that follows, too */
-        for (uint32_t i = at; i < list->count; i++)
-            count_dropped(&list->messages[i], ZR_DROP_tx_again, page);
-        return list->count - at;
-    }
-    if (m->count > 1 && (error == EIO || error == EINVAL || error == EMSGSIZE)) {
-        gso_refused(tx, &m->first->to, page);
-        send_single(tx, sock, m, page);
-        return 1;
-    }
-    count_dropped(m, drop_word(error), page);
-    return 1;
-}
-
-static void send_list(zr_udp_tx *tx, const zr_udp_sock *sock, tx_list *list, zr_stat_page *page)
-{
-    int tries = 0;
-
-    for (uint32_t at = 0; at < list->count;) {
-        uint32_t due = ZR_MIN(list->count - at, CALL_MAX);
+    tx->full = false;
+    for (;;) {
+        tx_list *list = tx->single.at < tx->single.count ? &tx->single : &tx->batch;
+        if (list->at == list->count)
+            return true;
+        uint32_t due = pace_allow(tx, list, ZR_MIN(list->count - list->at, CALL_MAX), now);
+        if (due == 0)
+            return false;
         zr_stat_add(page, ZR_STAT_sys_sendmmsg, 1);
-        int took = tx->calls->sendmmsg(sock->fd, list->hdrs + at, due, MSG_DONTWAIT);
-        if (took <= 0) {
-            at += on_refused(tx, sock, list, at, took == 0 ? EAGAIN : errno, &tries, page);
-            continue;
+        int went = tx->calls->sendmmsg(sock->fd, list->hdrs + list->at, due, MSG_DONTWAIT);
+        if (went > 0) {
+            took(tx, list, (uint32_t)went, page);
+            zr_stat_add(page, ZR_STAT_tx_short, (uint32_t)went < due);
+        } else if (!refused(tx, list, sock, went == 0 ? EAGAIN : errno, page, now)) {
+            return false;
         }
-        tries = 0;
-        for (uint32_t end = at + (uint32_t)took; at < end; at++)
-            count_sent(&list->messages[at], page);
-        zr_stat_add(page, ZR_STAT_tx_short, (uint32_t)took < due);
     }
-    list->count = list->iov_count = 0;
 }
 
-/* All entries of `batch` from `first` on that leave by socket `number`. */
-static void send_by(zr_udp_tx *tx, const zr_udp_sock *sock, uint16_t number, const zr_tx *first, const zr_tx *end,
-                    zr_stat_page *page)
+static const zr_udp_sock *sock_of(const zr_udp_sock *socks, uint32_t sock_count, uint32_t number)
 {
-    for (const zr_tx *e = first; e < end;) {
-        if (e->sock != number) {
-            e++;
-            continue;
-        }
-        uint32_t count = gso_allowed(tx, &e->to) ? run_length(e, end) : 1;
-        if (sock == NULL || sock->fd < 0)
-            zr_stat_bump(&page->drop[ZR_DROP_tx_error], count);
-        else
-            list_append(&tx->batch, e, count, sock->family);
-        e += count;
-    }
-    if (tx->batch.count > 0)
-        send_list(tx, sock, &tx->batch, page);
+    return number < sock_count ? &socks[number] : NULL;
 }
 
-void zr_udp_send(zr_udp_tx *tx, const zr_udp_sock *socks, uint32_t sock_count, const zr_batch *batch,
-                 zr_stat_page *page)
+static void fill(zr_udp_tx *tx, const zr_udp_sock *sock, uint16_t number, const zr_batch *batch, zr_stat_page *page,
+                 zr_ns_t now)
+{
+    tx->waiting -= zr_udp_list_fill(&tx->batch, &tx->routes, sock, number, batch, page, now);
+}
+
+static void drop_listed(zr_udp_tx *tx, zr_stat_page *page)
+{
+    while (tx->single.at < tx->single.count)
+        dropped(tx, &tx->single, ZR_DROP_tx_again, page);
+    while (tx->batch.at < tx->batch.count)
+        dropped(tx, &tx->batch, ZR_DROP_tx_again, page);
+}
+
+/* Ingress sockets carry a key frame request now and then, for which nobody waits. What stands together goes together.
+ */
+static void send_ingress(zr_udp_tx *tx, const zr_udp_sock *socks, uint32_t sock_count, const zr_batch *batch,
+                         zr_stat_page *page, zr_ns_t now)
 {
     const zr_tx *end = batch->tx + batch->count;
 
-    ZR_CHECK(batch->count <= tx->entries_max);
-    zr_stat_add(page, ZR_STAT_tx_due, batch->count);
-    if (batch->count == 0)
-        return;
-    for (uint16_t number = ZR_SOCK_LINK; number < ZR_SOCK_INGRESS; number++)
-        send_by(tx, number < sock_count ? &socks[number] : NULL, number, batch->tx, end, page);
-    /* Ingress sockets carry a key frame request now and then: what stands together goes together. */
-    for (const zr_tx *e = batch->tx; e < end;) {
-        const zr_tx *stop = e + 1;
-        while (stop < end && stop->sock == e->sock)
+    for (zr_tx *e = batch->tx, *stop; e < end; e = stop) {
+        for (stop = e + 1; stop < end && stop->sock == e->sock;)
             stop++;
-        if (e->sock >= ZR_SOCK_INGRESS)
-            send_by(tx, e->sock < sock_count ? &socks[e->sock] : NULL, e->sock, e, stop, page);
-        e = stop;
+        if (e->sock < ZR_SOCK_INGRESS)
+            continue;
+        const zr_batch part = { .tx = e, .count = (uint32_t)(stop - e) };
+        const zr_udp_sock *sock = sock_of(socks, sock_count, e->sock);
+        fill(tx, sock, e->sock, &part, page, now);
+        if (!push(tx, sock, page, now))
+            drop_listed(tx, page);
     }
+}
+
+static bool send_stages(zr_udp_tx *tx, const zr_udp_sock *socks, uint32_t sock_count, const zr_batch *batch,
+                        zr_stat_page *page, zr_ns_t now)
+{
+    if (tx->stage == IDLE) {
+        send_ingress(tx, socks, sock_count, batch, page, now);
+        fill(tx, sock_of(socks, sock_count, ZR_SOCK_LINK), ZR_SOCK_LINK, batch, page, now);
+        tx->stage = LINK;
+    }
+    if (tx->stage == LINK) {
+        if (!push(tx, &socks[ZR_SOCK_LINK], page, now))
+            return false;
+        fill(tx, sock_of(socks, sock_count, ZR_SOCK_EGRESS), ZR_SOCK_EGRESS, batch, page, now);
+        tx->stage = EGRESS;
+    }
+    if (!push(tx, sock_of(socks, sock_count, ZR_SOCK_EGRESS), page, now))
+        return false;
+    tx->stage = IDLE;
+    return true;
+}
+
+int zr_udp_send(zr_udp_tx *tx, const zr_udp_sock *socks, uint32_t sock_count, const zr_batch *batch, zr_stat_page *page,
+                zr_ns_t now)
+{
+    uint32_t before = tx->waiting;
+
+    ZR_CHECK(batch->count <= tx->entries_max && batch->fan_cap <= tx->fans_max);
+    if (tx->stage == IDLE) {
+        if (batch->count == 0)
+            return ZR_OK;
+        tx->waiting = zr_batch_dgrams(batch);
+        zr_stat_add(page, ZR_STAT_tx_due, tx->waiting);
+        zr_udp_routes_sweep(&tx->routes, now);
+    }
+    pace_measure(&tx->pace, now);
+    bool done = send_stages(tx, socks, sock_count, batch, page, now);
+    ZR_CHECK(!done || tx->waiting == 0); /* each datagram was settled once */
+    if (tx->waiting != before)
+        zr_stat_add(page, ZR_STAT_tx_waiting, (uint64_t)tx->waiting - before);
+    return done ? ZR_OK : ZR_E_again;
+}
+
+bool zr_udp_tx_full(const zr_udp_tx *tx)
+{
+    return tx->full;
+}
+
+zr_ns_t zr_udp_tx_resume(const zr_udp_tx *tx)
+{
+    return tx->resume;
+}
+
+void zr_udp_tx_give_up(zr_udp_tx *tx, zr_stat_page *page)
+{
+    zr_stat_add(page, ZR_STAT_tx_waiting, (uint64_t)0 - tx->waiting);
+    zr_stat_bump(&page->drop[ZR_DROP_tx_again], tx->waiting);
+    zr_udp_list_clear(&tx->batch);
+    zr_udp_list_clear(&tx->single);
+    tx->waiting = 0;
+    tx->stage = IDLE;
+}
+
+void zr_udp_tx_timed(zr_udp_tx *tx, zr_stat_page *page, zr_ns_t now)
+{
+    uint32_t now_us = (uint32_t)((uint64_t)now / 1000);
+
+    for (uint32_t i = 0; i < tx->group_count; i++) {
+        int32_t took_us = (int32_t)(now_us - tx->groups[i].came_us);
+        zr_hist_add_many(page, ZR_HIST_forward_us, took_us < 0 ? 0 : (uint32_t)took_us, tx->groups[i].count);
+    }
+    tx->group_count = 0;
 }

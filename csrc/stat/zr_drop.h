@@ -6,7 +6,7 @@
  *   link    datagrams on a lane's socket           rx_link    = link_accepted  + sum of link drops
  *   media   RTP, RTCP and media messages received  rx_media   = media_accepted + sum of media drops
  *   fan     (accepted packet, subscriber) pairs    fan_due    = fan_sent       + sum of fan drops
- *   egress  datagrams handed to a socket           tx_due     = tx_sent        + sum of egress drops
+ *   egress  datagrams handed to a socket           tx_due     = tx_sent        + sum of egress drops + tx_waiting
  *
  * `word` is the label value of the metric; a word may appear in several ledgers. Violations are words of `link`.
  */
@@ -60,12 +60,14 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(filtered, fan, "filtered", "the subscriber does not want this track or layer")                                   \
     X(window, fan, "window", "the child's KCP send window and queue are full")                                         \
     X(noaddress, fan, "noaddress", "the subscriber has no address for this track")                                     \
-    X(tx_again, egress, "again", "socket buffer full")                                                                 \
+    X(tx_again, egress, "again", "socket buffer full, nobody waits for it")                                            \
     X(tx_refused, egress, "refused", "the kernel refused this destination")                                            \
     X(tx_oversize, egress, "oversize", "longer than the path takes (EMSGSIZE)")                                        \
     X(tx_error, egress, "error", "any other send error")                                                               \
     X(gone, fan, "gone", "the subscriber or its stream went away before its packets left")                             \
-    X(deadline, media, "deadline", "took longer over its last hop than its class may")
+    X(deadline, media, "deadline", "took longer over its last hop than its class may")                                 \
+    X(tx_nobufs, egress, "nobufs", "the kernel had no memory for it (ENOBUFS, ENOMEM)")                                \
+    X(tx_skipped, egress, "local_unreachable", "its destination was unreachable a moment ago")
 
 enum zr_drop_id {
 #define X(id, ledger, word, help) ZR_DROP_##id,

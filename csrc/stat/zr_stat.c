@@ -34,13 +34,15 @@ static const uint8_t ledger_of[ZR_DROP_COUNT] = {
 #undef X
 };
 
+#define NOTHING ZR_STAT_COUNT
+
 static const struct {
-    enum zr_stat_id in, out;
+    enum zr_stat_id in, out, waiting;
 } ledgers[ZR_LEDGER_COUNT] = {
-    [ZR_LEDGER_link] = { ZR_STAT_rx_link, ZR_STAT_link_accepted },
-    [ZR_LEDGER_media] = { ZR_STAT_rx_media, ZR_STAT_media_accepted },
-    [ZR_LEDGER_fan] = { ZR_STAT_fan_due, ZR_STAT_fan_sent },
-    [ZR_LEDGER_egress] = { ZR_STAT_tx_due, ZR_STAT_tx_sent },
+    [ZR_LEDGER_link] = { ZR_STAT_rx_link, ZR_STAT_link_accepted, NOTHING },
+    [ZR_LEDGER_media] = { ZR_STAT_rx_media, ZR_STAT_media_accepted, NOTHING },
+    [ZR_LEDGER_fan] = { ZR_STAT_fan_due, ZR_STAT_fan_sent, NOTHING },
+    [ZR_LEDGER_egress] = { ZR_STAT_tx_due, ZR_STAT_tx_sent, ZR_STAT_tx_waiting },
 };
 
 static uint64_t word(const _Atomic uint64_t *at)
@@ -76,6 +78,8 @@ int zr_stat_attach(zr_stat_page *page, size_t bytes)
     page->generation++;
     if (word(&page->turn) % 2 == 1) /* the one before died within a turn */
         zr_stat_bump(&page->turn, 1);
+    zr_stat_bump(&page->drop[ZR_DROP_tx_again], word(&page->stat[ZR_STAT_tx_waiting])); /* went with it */
+    zr_stat_set(page, ZR_STAT_tx_waiting, 0);
     return rc;
 }
 
@@ -93,6 +97,11 @@ int zr_stat_look(const zr_stat_page *page, size_t bytes)
 void zr_hist_add(zr_stat_page *page, enum zr_hist_id id, uint64_t value)
 {
     zr_stat_bump(&page->hist[id][zr_hist_bucket(value)], 1);
+}
+
+void zr_hist_add_many(zr_stat_page *page, enum zr_hist_id id, uint64_t value, uint64_t count)
+{
+    zr_stat_bump(&page->hist[id][zr_hist_bucket(value)], count);
 }
 
 uint32_t zr_hist_bucket(uint64_t value)
@@ -140,6 +149,8 @@ int64_t zr_counts_off(const zr_stat_counts *counts, enum zr_ledger ledger)
 {
     uint64_t off = counts->stat[ledgers[ledger].in] - counts->stat[ledgers[ledger].out];
 
+    if (ledgers[ledger].waiting != NOTHING)
+        off -= counts->stat[ledgers[ledger].waiting];
     for (uint32_t i = 0; i < ZR_DROP_COUNT; i++)
         if (ledger_of[i] == ledger)
             off -= counts->drop[i];

@@ -77,7 +77,22 @@
     X(kcp_holes, c, "segments", "passed over by the receiver at their deadline, never received")                       \
     X(kcp_late, c, "segments", "PUSH segments received after they had been passed over")                               \
     X(kcp_conflict, c, "segments", "PUSH segments received again with other bytes; the first ones stand")              \
-    X(kcp_ack_ts, c, "segments", "ACK segments with a time at which their segment was not sent")
+    X(kcp_ack_ts, c, "segments", "ACK segments with a time at which their segment was not sent")                       \
+    X(tx_blocked, c, "events", "a socket's buffer was full: the rest of its batch was kept and went later")            \
+    X(tx_waiting, g, "datagrams", "handed to a socket and kept until it takes more")                                   \
+    X(tx_hints, c, "errors", "told about earlier datagrams, by ICMP as a rule")                                        \
+    X(tx_paced, c, "events", "sends slowed by a fifth for 100 ms: the kernel had no memory (ENOBUFS, ENOMEM)")         \
+    X(tx_unreachable, c, "events", "destinations skipped from then on until they can be reached again")                \
+    X(tx_refused_bytes, g, "bytes", "length of the last datagram that was too long for its path (EMSGSIZE)")           \
+    X(holds, c, "events", "fan-outs put off so that runs get longer ([egress] hold)")                                  \
+    X(rx_copied_bytes, c, "bytes", "copied from a receive area into a packet: the one copy of a payload")              \
+    X(rx_lost_link, c, "datagrams", "dropped by the kernel: the link socket's receive buffer was full")                \
+    X(rx_lost_egress, c, "datagrams", "dropped by the kernel: the egress socket's receive buffer was full")            \
+    X(rx_lost_ingress, c, "datagrams", "dropped by the kernel: an ingress socket's receive buffer was full")           \
+    X(link_rcvbuf, g, "bytes", "receive buffer that the kernel granted the link socket")                               \
+    X(link_sndbuf, g, "bytes", "send buffer that the kernel granted the link socket")                                  \
+    X(egress_rcvbuf, g, "bytes", "receive buffer that the kernel granted the egress socket")                           \
+    X(egress_sndbuf, g, "bytes", "send buffer that the kernel granted the egress socket")
 
 enum zr_stat_id {
 #define X(id, kind, unit, help) ZR_STAT_##id,
@@ -92,7 +107,11 @@ enum zr_stat_id {
     X(hop_delay_us, "microseconds", "delay of the last hop, from hop time and its minimum")                            \
     X(age_us, "microseconds", "age of a packet since it entered the mesh, when accepted here")                         \
     X(rx_batch, "datagrams", "datagrams per recvmmsg")                                                                 \
-    X(tx_run, "datagrams", "datagrams per message of sendmmsg")
+    X(tx_run, "datagrams", "datagrams per message of sendmmsg")                                                        \
+    X(tx_batch, "datagrams", "datagrams per sendmmsg")                                                                 \
+    X(loop_lag_ns, "nanoseconds", "how late a turn began that a deadline asked for")                                   \
+    X(forward_us, "microseconds",                                                                                      \
+      "from the kernel's receive time of a packet to the return of the sendmmsg that took it")
 
 enum zr_hist_id {
 #define X(id, unit, help) ZR_HIST_##id,
@@ -158,6 +177,8 @@ static inline void zr_drop_add(zr_stat_page *page, enum zr_drop_id id)
 }
 
 void zr_hist_add(zr_stat_page *page, enum zr_hist_id id, uint64_t value);
+/* The same value `count` times. */
+void zr_hist_add_many(zr_stat_page *page, enum zr_hist_id id, uint64_t value, uint64_t count);
 /* Bucket of a value and the lowest value of a bucket: readers rebuild percentiles from these. */
 uint32_t zr_hist_bucket(uint64_t value);
 uint64_t zr_hist_floor(uint32_t bucket);
@@ -186,7 +207,7 @@ typedef struct zr_stat_counts {
 bool zr_stat_snapshot(const zr_stat_page *page, zr_stat_counts *counts);
 int64_t zr_counts_off(const zr_stat_counts *counts, enum zr_ledger ledger);
 
-/* What the ledger is off by: 0 when conservation holds. rx-side total minus (accepted + drops). */
+/* What the ledger is off by: 0 when conservation holds. rx-side total minus (accepted + waiting + drops). */
 int64_t zr_ledger_off(const zr_stat_page *page, enum zr_ledger ledger);
 
 /* The lists, for the binding and the docs. */

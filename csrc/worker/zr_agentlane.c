@@ -51,7 +51,7 @@ static size_t lay_out(const zr_agentlane_conf *conf, size_t at[PARTS])
         [PART_POOL] = zr_pool_bytes(conf->pkts_max),
         [PART_LANE] = zr_lane_bytes(&lane),
         [PART_RX] = zr_udp_rx_bytes(conf->batch, ZR_UDP_AREA_BYTES),
-        [PART_TX] = zr_udp_tx_bytes(BATCH_ENTRIES),
+        [PART_TX] = zr_udp_tx_bytes(BATCH_ENTRIES, 0),
         [PART_BATCH] = zr_batch_bytes(BATCH_ENTRIES, ARENA_BYTES),
     };
     return zr_lay_out(sizeof(zr_agentlane), bytes, PARTS, at);
@@ -84,7 +84,7 @@ zr_agentlane *zr_agentlane_init(void *mem, const zr_agentlane_conf *conf, zr_sta
         return NULL;
     a->lane = zr_lane_init(base + at[PART_LANE], &lane, &a->pool, page, now);
     a->rx = zr_udp_rx_init(base + at[PART_RX], conf->batch, ZR_UDP_AREA_BYTES, conf->calls);
-    a->tx = zr_udp_tx_init(base + at[PART_TX], BATCH_ENTRIES, conf->gso, conf->calls);
+    a->tx = zr_udp_tx_init(base + at[PART_TX], BATCH_ENTRIES, 0, conf->gso, conf->calls);
     if (a->lane == NULL || a->rx == NULL || a->tx == NULL)
         return NULL;
     atomic_store_explicit(&page->started_ns, (uint64_t)now, memory_order_relaxed);
@@ -268,7 +268,8 @@ void zr_agentlane_flush(zr_agentlane *a, int fd, zr_ns_t now)
     do {
         rc = zr_agentlane_output(a, now);
         ZR_CHECK(rc == ZR_OK || a->batch.count > 0);
-        zr_udp_send(a->tx, &a->sock, 1, &a->batch, a->page);
+        if (zr_udp_send(a->tx, &a->sock, 1, &a->batch, a->page, now) != ZR_OK)
+            zr_udp_tx_give_up(a->tx, a->page); /* KCP sends it again */
         zr_batch_reset(&a->batch);
     } while (rc == ZR_E_full);
 }

@@ -27,6 +27,13 @@ int zr_idle_watch(zr_idle *idle, int fd, uint32_t tag)
     return epoll_ctl(idle->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? ZR_OK : ZR_E_os;
 }
 
+void zr_idle_watch_out(zr_idle *idle, int fd, uint32_t tag, bool out)
+{
+    struct epoll_event event = { .events = EPOLLIN | (out ? EPOLLOUT : 0u), .data.u32 = tag };
+    int rc = epoll_ctl(idle->epoll, EPOLL_CTL_MOD, fd, &event);
+    ZR_CHECK(rc == 0);
+}
+
 void zr_idle_unwatch(zr_idle *idle, int fd)
 {
     (void)epoll_ctl(idle->epoll, EPOLL_CTL_DEL, fd, NULL);

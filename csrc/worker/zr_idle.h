@@ -31,6 +31,8 @@ int zr_idle_open(zr_idle *idle, zr_ns_t spin, zr_ns_t now);
 void zr_idle_close(zr_idle *idle);
 /* Level-triggered, readable. ZR_E_os. */
 int zr_idle_watch(zr_idle *idle, int fd, uint32_t tag);
+/* Also, or no longer, when it takes data. A descriptor that is watched. */
+void zr_idle_watch_out(zr_idle *idle, int fd, uint32_t tag, bool out);
 /* Before the descriptor is closed: another process may still hold it open. */
 void zr_idle_unwatch(zr_idle *idle, int fd);
 

@@ -8,9 +8,10 @@
 
 #include "forward/zr_fwd.h"
 
-/* `sock`: ZR_SOCK_LINK, ZR_SOCK_EGRESS or ZR_SOCK_INGRESS + slot. ZR_OK or ZR_E_dropped. */
+/* `came`: when the kernel got it, <= now. `sock`: ZR_SOCK_LINK, ZR_SOCK_EGRESS or ZR_SOCK_INGRESS + slot. ZR_OK or
+ * ZR_E_dropped. */
 int zr_ingest(zr_fwd *fwd, zr_stat_page *page, uint32_t sock, const uint8_t *data, size_t len, bool truncated,
-              const zr_addr *from, zr_ns_t now);
+              const zr_addr *from, zr_ns_t came, zr_ns_t now);
 /* A datagram of a link socket that never became a packet: received, and dropped for `why`. */
 int zr_ingest_link_lost(zr_stat_page *page, size_t len, enum zr_drop_id why);
 

@@ -10,9 +10,20 @@
 #include "worker/zr_ingest.h"
 #include "worker/zr_worker_priv.h"
 
-#define ENTRY_BYTES 1536u /* of the batch's arena, per entry: a full-size link datagram */
+#define ENTRY_BYTES  1536u /* of the link batch's arena, per entry: a full-size link datagram */
+#define EGRESS_BYTES 8192u /* of the egress batch's: key frame requests only, media lies in its packets */
 
-enum part { PART_FWD, PART_RX, PART_TX, PART_BATCH, PART_SOCKS, PARTS };
+enum part {
+    PART_FWD,
+    PART_RX,
+    PART_LINKS,
+    PART_LINKS_BATCH,
+    PART_EGRESS,
+    PART_EGRESS_BATCH,
+    PART_FANS,
+    PART_SOCKS,
+    PARTS
+};
 
 static uint32_t batch_entries(const zr_worker_conf *conf)
 {
@@ -29,8 +40,11 @@ static size_t lay_out(const zr_worker_conf *conf, size_t at[PARTS])
     const size_t bytes[PARTS] = {
         [PART_FWD] = zr_fwd_bytes(&conf->fwd),
         [PART_RX] = zr_udp_rx_bytes(areas(conf), conf->area_bytes),
-        [PART_TX] = zr_udp_tx_bytes(batch_entries(conf)),
-        [PART_BATCH] = zr_batch_bytes(batch_entries(conf), batch_entries(conf) * ENTRY_BYTES),
+        [PART_LINKS] = zr_udp_tx_bytes(batch_entries(conf), 0),
+        [PART_LINKS_BATCH] = zr_batch_bytes(batch_entries(conf), batch_entries(conf) * ENTRY_BYTES),
+        [PART_EGRESS] = zr_udp_tx_bytes(batch_entries(conf), batch_entries(conf)),
+        [PART_EGRESS_BATCH] = zr_batch_bytes(batch_entries(conf), EGRESS_BYTES),
+        [PART_FANS] = zr_batch_fan_bytes(batch_entries(conf)),
         [PART_SOCKS] = (ZR_SOCK_INGRESS + conf->fwd.ingress_max) * sizeof(zr_udp_sock),
     };
     return zr_lay_out(sizeof(zr_worker), bytes, PARTS, at);
@@ -44,6 +58,7 @@ zr_worker_conf zr_worker_conf_default(uint8_t lane, uint32_t streams_max)
         .batch = 64,
         .area_bytes = ZR_UDP_AREA_BYTES,
         .gso = true,
+        .stamps = true,
     };
 }
 
@@ -57,8 +72,11 @@ int zr_worker_parts(const zr_worker_conf *conf, zr_part *parts)
 {
     static const char *const names[PARTS] = {
         [PART_RX] = "receive areas",
-        [PART_TX] = "send messages",
-        [PART_BATCH] = "send batch",
+        [PART_LINKS] = "link messages",
+        [PART_LINKS_BATCH] = "link batch",
+        [PART_EGRESS] = "egress messages",
+        [PART_EGRESS_BATCH] = "egress batch",
+        [PART_FANS] = "fans",
         [PART_SOCKS] = "sockets",
     };
     zr_part own[PARTS];
@@ -88,6 +106,29 @@ static bool watch(zr_worker *w, int fd, uint32_t tag)
     return fd < 0 || zr_idle_watch(&w->idle, fd, tag) == ZR_OK;
 }
 
+static bool open_outlet(zr_outlet *o, const zr_worker_conf *conf, uint8_t *tx, uint8_t *batch, uint32_t fans)
+{
+    uint32_t entries = batch_entries(conf);
+
+    o->tx = zr_udp_tx_init(tx, entries, fans, conf->gso, conf->calls);
+    return o->tx != NULL &&
+           zr_batch_init(&o->batch, batch, entries, fans > 0 ? EGRESS_BYTES : entries * ENTRY_BYTES) == ZR_OK;
+}
+
+static bool open_outlets(zr_worker *w, uint8_t *base, const size_t at[PARTS])
+{
+    const zr_worker_conf *conf = &w->conf;
+    uint32_t fans = batch_entries(conf);
+
+    w->links.sock = ZR_SOCK_LINK;
+    w->egress.sock = ZR_SOCK_EGRESS;
+    if (!open_outlet(&w->links, conf, base + at[PART_LINKS], base + at[PART_LINKS_BATCH], 0) ||
+        !open_outlet(&w->egress, conf, base + at[PART_EGRESS], base + at[PART_EGRESS_BATCH], fans))
+        return false;
+    zr_batch_add_fans(&w->egress.batch, base + at[PART_FANS], fans);
+    return true;
+}
+
 static bool open_sockets(zr_worker *w, zr_ns_t now)
 {
     const zr_worker_fds *fds = &w->conf.fds;
@@ -98,6 +139,8 @@ static bool open_sockets(zr_worker *w, zr_ns_t now)
         return false;
     if (fds->egress >= 0 && zr_udp_sock_of(&w->socks[ZR_SOCK_EGRESS], fds->egress) != ZR_OK)
         return false;
+    if (w->conf.stamps && fds->link >= 0)
+        (void)zr_udp_stamp(fds->link);
     if (w->conf.stop_signal != 0 && !open_signal(w))
         return false;
     return watch(w, fds->link, ZR_SOCK_LINK) && watch(w, fds->egress, ZR_SOCK_EGRESS) &&
@@ -111,21 +154,18 @@ zr_worker *zr_worker_init(void *mem, const zr_worker_conf *conf, zr_stat_page *p
     zr_worker *w = mem;
 
     if ((uintptr_t)mem % ZR_CACHELINE != 0 || conf->batch == 0 || conf->batch > 1024 || conf->spin < 0 ||
-        conf->fwd.ingress_max > UINT16_MAX - ZR_SOCK_INGRESS)
+        conf->hold < 0 || conf->hold > ZR_WORKER_HOLD_MAX || conf->fwd.ingress_max > UINT16_MAX - ZR_SOCK_INGRESS)
         return NULL;
     lay_out(conf, at);
     *w = (zr_worker){ .conf = *conf, .page = page, .chan = chan, .fdpass = conf->fds.fdpass, .signal = -1 };
     w->idle.epoll = -1;
     w->fwd = zr_fwd_init(base + at[PART_FWD], &conf->fwd, page, chan, now);
     w->rx = zr_udp_rx_init(base + at[PART_RX], areas(conf), conf->area_bytes, conf->calls);
-    w->tx = zr_udp_tx_init(base + at[PART_TX], batch_entries(conf), conf->gso, conf->calls);
     w->socks = (void *)(base + at[PART_SOCKS]);
     w->sock_count = ZR_SOCK_INGRESS + conf->fwd.ingress_max;
     for (uint32_t i = 0; i < w->sock_count; i++)
         w->socks[i] = (zr_udp_sock){ .fd = -1 };
-    if (w->fwd == NULL || w->rx == NULL || w->tx == NULL ||
-        zr_batch_init(&w->batch, base + at[PART_BATCH], batch_entries(conf), batch_entries(conf) * ENTRY_BYTES) < 0 ||
-        !open_sockets(w, now)) {
+    if (w->fwd == NULL || w->rx == NULL || !open_outlets(w, base, at) || !open_sockets(w, now)) {
         zr_worker_fini(w);
         return NULL;
     }
@@ -142,9 +182,17 @@ static void close_ingress(zr_worker *w, uint32_t slot)
 
     if (sock->fd < 0)
         return;
+    zr_worker_look_at(w, ZR_SOCK_INGRESS + slot);
     zr_idle_unwatch(&w->idle, sock->fd);
     close(sock->fd);
     sock->fd = -1;
+}
+
+static void close_outlet(zr_worker *w, zr_outlet *o)
+{
+    if (o->tx != NULL)
+        zr_udp_tx_give_up(o->tx, w->page);
+    zr_batch_reset(&o->batch);
 }
 
 void zr_worker_fini(zr_worker *w)
@@ -154,7 +202,8 @@ void zr_worker_fini(zr_worker *w)
     if (w->signal >= 0)
         close(w->signal);
     zr_idle_close(&w->idle);
-    zr_batch_reset(&w->batch);
+    close_outlet(w, &w->links);
+    close_outlet(w, &w->egress);
     if (w->fwd != NULL)
         zr_fwd_fini(w->fwd);
     w->fwd = NULL;
@@ -195,6 +244,8 @@ static int adopt_ingress(zr_worker *w)
     }
     if (good) {
         w->socks[ZR_SOCK_INGRESS + message.slot] = sock;
+        if (w->conf.stamps)
+            (void)zr_udp_stamp(fd);
         return 1;
     }
     /* Nothing more is taken from who sends nonsense; forwarding goes on. Also the way when the supervisor died. */
@@ -206,6 +257,13 @@ static int adopt_ingress(zr_worker *w)
     return 0;
 }
 
+/* When the kernel got a datagram, on our clock. A wall clock that was set a moment ago tells nothing. */
+static zr_ns_t came(const zr_worker *w, zr_ns_t stamp, zr_ns_t now)
+{
+    zr_ns_t at = stamp - w->wall;
+    return stamp == 0 || at > now || now - at > ZR_SEC(1) ? now : at;
+}
+
 static int receive_from(zr_worker *w, uint32_t number, zr_ns_t now)
 {
     int count = 0, messages = (int)zr_udp_rx_areas(w->rx);
@@ -214,7 +272,8 @@ static int receive_from(zr_worker *w, uint32_t number, zr_ns_t now)
         zr_udp_dgram dgram;
         messages = zr_udp_recv(w->rx, w->socks[number].fd, w->page);
         while (zr_udp_next(w->rx, &dgram)) {
-            (void)zr_ingest(w->fwd, w->page, number, dgram.data, dgram.len, dgram.truncated, &dgram.from, now);
+            (void)zr_ingest(w->fwd, w->page, number, dgram.data, dgram.len, dgram.truncated, &dgram.from,
+                            came(w, dgram.stamp, now), now);
             count++;
         }
     }
@@ -235,7 +294,11 @@ static int receive(zr_worker *w, zr_ns_t now)
         } else if (tag == TAG_FDPASS) {
             work += w->fdpass >= 0 ? adopt_ingress(w) : 0;
         } else if (w->socks[tag].fd >= 0) { /* else: closed by a command of this turn */
-            work += receive_from(w, tag, now);
+            uint32_t events = w->idle.ready[i].events;
+            if ((events & EPOLLOUT) != 0)
+                *(tag == ZR_SOCK_LINK ? &w->links.writable : &w->egress.writable) = true;
+            if ((events & ~(uint32_t)EPOLLOUT) != 0)
+                work += receive_from(w, tag, now);
         }
     }
     w->idle.ready_count = 0;
@@ -244,24 +307,14 @@ static int receive(zr_worker *w, zr_ns_t now)
 
 static int run_deadlines(zr_worker *w, zr_ns_t now)
 {
-    if (zr_fwd_deadline(w->fwd) > now)
+    zr_ns_t deadline = zr_worker_engines(w);
+
+    if (deadline > now)
         return 0;
+    if (deadline > 0) /* else: left over from the turn before */
+        zr_hist_add(w->page, ZR_HIST_loop_lag_ns, (uint64_t)(now - deadline));
     zr_fwd_on_deadline(w->fwd, now);
     return 1;
-}
-
-static int transmit(zr_worker *w, zr_ns_t now)
-{
-    int sent = 0, rc;
-
-    do {
-        rc = zr_fwd_output(w->fwd, &w->batch, now);
-        ZR_CHECK(rc == ZR_OK || w->batch.count > 0); /* an empty batch has room for anything */
-        zr_udp_send(w->tx, w->socks, w->sock_count, &w->batch, w->page);
-        sent += (int)w->batch.count;
-        zr_batch_reset(&w->batch);
-    } while (rc == ZR_E_full);
-    return sent;
 }
 
 static void count(zr_worker *w, zr_ns_t now)
@@ -273,6 +326,7 @@ static void count(zr_worker *w, zr_ns_t now)
     zr_stat_set(w->page, ZR_STAT_pool_in_use_max, pool->in_use_max);
     zr_stat_set(w->page, ZR_STAT_pool_exhausted, pool->exhausted);
     atomic_store_explicit(&w->page->heartbeat_ns, (uint64_t)now, memory_order_relaxed);
+    zr_worker_look(w, now);
     if (zr_fwd_events_waiting(w->fwd) && w->conf.fds.agent_wake >= 0 && zr_chan_wake_needed(&w->chan->agent_asleep)) {
         (void)eventfd_write(w->conf.fds.agent_wake, 1);
         zr_stat_add(w->page, ZR_STAT_wakes, 1);
@@ -281,15 +335,16 @@ static void count(zr_worker *w, zr_ns_t now)
 
 int zr_worker_turn(zr_worker *w, zr_ns_t now)
 {
-    int work = 0;
+    int received, work = 0;
 
     zr_stat_turn_begin(w->page);
-    work += run_commands(w, now);        /* what the control plane wants, bounded */
-    work += receive(w, now);             /* sockets -> packets -> lane, streams */
-    work += run_deadlines(w, now);       /* wheels -> engines */
-    work += zr_fwd_fan_out(w->fwd, now); /* streams -> children, subscribers */
-    work += transmit(w, now);            /* engines -> batches -> sockets */
-    count(w, now);                       /* counters, heartbeat, events */
+    work += run_commands(w, now);            /* what the control plane wants, bounded */
+    work += received = receive(w, now);      /* sockets -> packets -> lane, streams */
+    work += run_deadlines(w, now);           /* wheels -> engines */
+    if (!zr_worker_hold(w, received, now))   /* [egress] hold: longer runs, later */
+        work += zr_fwd_fan_out(w->fwd, now); /* streams -> children, subscribers */
+    work += zr_worker_transmit(w, now);      /* engines -> batches -> sockets */
+    count(w, now);                           /* counters, heartbeat, events */
     zr_stat_turn_end(w->page);
     return work;
 }

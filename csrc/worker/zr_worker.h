@@ -19,7 +19,8 @@
 #define ZR_WORKER_PARTS             (8 + ZR_FWD_PARTS)
 #define ZR_WORKER_COMMANDS_PER_TURN 256
 #define ZR_WORKER_DGRAMS_PER_TURN   256 /* per socket, and what one more recvmmsg brings */
-#define ZR_WORKER_AREAS_MAX         32  /* of 64 KiB each: GRO fills one with up to 54 full-size datagrams */
+#define ZR_WORKER_HOLD_MAX          ZR_MS(1)
+#define ZR_WORKER_AREAS_MAX         32 /* of 64 KiB each: GRO fills one with up to 54 full-size datagrams */
 
 typedef struct zr_worker_fds { /* -1: there is none */
     int link, egress;          /* UDP */
@@ -31,10 +32,12 @@ typedef struct zr_worker_fds { /* -1: there is none */
 typedef struct zr_worker_conf {
     zr_fwd_conf fwd;
     zr_worker_fds fds;
-    uint32_t batch; /* messages per recvmmsg, at most ZR_WORKER_AREAS_MAX; a send batch is 16 times that */
+    uint32_t batch; /* messages per recvmmsg, at most ZR_WORKER_AREAS_MAX; a send batch has 16 times that, and fans */
     uint32_t area_bytes;
     bool gso;
+    bool stamps;               /* measure forward_us: the kernel's receive times are asked for */
     zr_ns_t spin;              /* 0: block in epoll */
+    zr_ns_t hold;              /* 0..1 ms: the fan-out may wait so long that runs get longer */
     int stop_signal;           /* ends zr_worker_run; must be blocked in every thread. 0: none */
     const zr_udp_calls *calls; /* NULL: libc's */
 } zr_worker_conf;

@@ -7,7 +7,7 @@
 
 void zr_worker_rest(zr_worker *w, zr_ns_t now, int work)
 {
-    zr_idle_rest(&w->idle, w->chan, w->page, now, zr_fwd_deadline(w->fwd), work);
+    zr_idle_rest(&w->idle, w->chan, w->page, now, zr_worker_deadline(w), work);
 }
 
 /* How long the turn took that began at `began`; answers the time now. */

@@ -26,12 +26,12 @@ ZR_TEST(without_packets_every_socket_drops_by_its_ledger_and_recovers)
         all[taken++] = pkt;
     CHECK_EQ(taken, 512);
     for (uint32_t sock = ZR_SOCK_LINK; sock <= ZR_SOCK_INGRESS; sock++)
-        CHECK_EQ(zr_ingest(r.fwd, r.page, sock, data, len, false, &from, r.now), ZR_E_dropped);
+        CHECK_EQ(zr_ingest(r.fwd, r.page, sock, data, len, false, &from, r.now, r.now), ZR_E_dropped);
     CHECK_EQ(rig_drops(&r, ZR_DROP_link_pool), 1);
     CHECK_EQ(rig_drops(&r, ZR_DROP_pool), 2);
     while (taken > 0)
         zr_pkt_drop(all[--taken]);
-    CHECK_EQ(zr_ingest(r.fwd, r.page, ZR_SOCK_INGRESS, data, len, false, &from, r.now), ZR_OK);
+    CHECK_EQ(zr_ingest(r.fwd, r.page, ZR_SOCK_INGRESS, data, len, false, &from, r.now, r.now), ZR_OK);
     CHECK_EQ(rig_turn(&r, NULL, NULL), 1);
     CHECK_EQ(rig_stat(&r, ZR_STAT_pool_exhausted), 4);
     rig_close(&r);
@@ -228,7 +228,7 @@ ZR_TEST(a_hundred_thousand_random_commands_break_nothing_and_leave_nothing)
             uint8_t data[100];
             size_t len = rig_rtp(data, false, (uint16_t)i, (uint32_t)i / 4, i % 16 == 0);
             zr_addr from = rig_addr(1, 7000);
-            (void)zr_ingest(r.fwd, r.page, ZR_SOCK_INGRESS + ingress, data, len, false, &from, r.now);
+            (void)zr_ingest(r.fwd, r.page, ZR_SOCK_INGRESS + ingress, data, len, false, &from, r.now, r.now);
         }
         if (i % 8 == 0) {
             if (zr_fwd_deadline(r.fwd) <= r.now)

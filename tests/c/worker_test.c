@@ -12,7 +12,6 @@
 #include "net/zr_fdpass.h"
 #include "time/zr_clock.h"
 #include "wire/zr_codec.h"
-#include "worker/zr_agentlane.h"
 #include "worker/zr_idle.h"
 #include "worker/zr_worker.h"
 
@@ -40,10 +39,13 @@ static zr_addr bound(int fd)
     return addr;
 }
 
-static rig rig_open(void)
+static rig rig_open_with(const zr_udp_calls *calls, zr_ns_t hold)
 {
     rig r = { .conf = zr_worker_conf_default(0, STREAMS) };
     int pair[2];
+
+    r.conf.calls = calls;
+    r.conf.hold = hold;
 
     r.conf.fwd.pkts_max = 256;
     r.conf.fwd.cache_max = 64;
@@ -65,6 +67,11 @@ static rig rig_open(void)
     CHECK(r.worker != NULL);
     CHECK_EQ(r.page->pid, getpid());
     return r;
+}
+
+static rig rig_open(void)
+{
+    return rig_open_with(NULL, 0);
 }
 
 static void rig_close(rig *r)
@@ -304,110 +311,140 @@ ZR_TEST(a_worker_refuses_descriptors_that_are_not_udp_sockets_and_sizes_out_of_r
     rig_close(&r);
 }
 
-/* -- the agent's lane ---------------------------------------------------------------------------------------- */
+/* -- sockets that do not take all -- */
 
-typedef struct agent {
-    zr_stat_page *page;
-    void *mem;
-    zr_agentlane *lane;
-} agent;
+static int blocked_fd, sends, shut = -1; /* shut: sends of blocked_fd from this one on take nothing */
 
-static agent agent_open(void)
+static int block(int fd, struct mmsghdr *msgs, unsigned count, int flags)
 {
-    agent a = { .page = zr_test_memory(zr_stat_bytes(0)) };
-    zr_agentlane_conf conf = zr_agentlane_conf_default(16);
-
-    conf.pkts_max = 256;
-    CHECK_EQ(zr_stat_init(a.page, 0), ZR_OK);
-    a.mem = zr_test_memory(zr_agentlane_bytes(&conf));
-    a.lane = zr_agentlane_init(a.mem, &conf, a.page, 1);
-    CHECK(a.lane != NULL);
-    return a;
-}
-
-static void agent_close(agent *a)
-{
-    CHECK_EQ(zr_ledger_off(a->page, ZR_LEDGER_link), 0);
-    CHECK(zr_agentlane_check(a->lane));
-    zr_agentlane_fini(a->lane);
-    free(a->mem);
-    free(a->page);
-}
-
-static int hellos(agent *a)
-{
-    zr_hello hello;
-    int count = 0;
-    for (; zr_agentlane_hello(a->lane, &hello) == ZR_OK; count++)
-        zr_pkt_drop(hello.pkt);
-    return count;
-}
-
-ZR_TEST(hellos_pass_a_gate_of_length_and_rate_per_source)
-{
-    agent a = agent_open();
-    zr_addr one = { .ip = { 192, 0, 2, 1 }, .port = 1, .family = 4 }, other = { .ip = { 192, 0, 2, 2 }, .family = 4 };
-    uint8_t hello[1500] = { ZR_ENV_HELLO };
-    int passed = 0;
-
-    CHECK_EQ(zr_agentlane_input(a.lane, hello, 1401, false, &other, ZR_SEC(1)), ZR_E_dropped);
-    CHECK_EQ(atomic_load(&a.page->drop[ZR_DROP_length]), 1);
-    for (int i = 0; i < 1000; i++) { /* U26: 1 000 in one second from one host, whatever the port */
-        one.port = (uint16_t)(i + 1);
-        passed += zr_agentlane_input(a.lane, hello, 100, false, &one, ZR_SEC(1) + ZR_MS(i)) == ZR_OK;
+    if (fd == blocked_fd && shut >= 0 && sends++ >= shut) {
+        errno = EAGAIN;
+        return -1;
     }
-    CHECK(passed >= 24 && passed <= 25); /* 5 at once, 20 a second */
-    CHECK_EQ(zr_agentlane_input(a.lane, hello, 100, false, &other, ZR_SEC(2)), ZR_OK);
-    CHECK_EQ(hellos(&a), passed + 1);
-    CHECK_EQ(atomic_load(&a.page->stat[ZR_STAT_link_hello]), passed + 1);
-    CHECK_EQ(zr_agentlane_refuse(a.lane, ZR_DROP_unknown_peer), ZR_OK);
-    CHECK_EQ(zr_agentlane_refuse(a.lane, ZR_DROP_ttl), ZR_E_inval); /* another ledger's */
-    CHECK_EQ(atomic_load(&a.page->stat[ZR_STAT_link_accepted]), passed);
-    agent_close(&a);
+    return sendmmsg(fd, msgs, fd == blocked_fd && shut >= 0 ? 1 : count, flags);
 }
 
-ZR_TEST(control_messages_cross_between_two_agents_also_in_many_fragments)
-{
-    static uint8_t sent[20000], got[ZR_MESSAGE_MAX];
-    agent a = agent_open(), b = agent_open();
-    agent *ends[2] = { &a, &b };
-    zr_addr at[2] = { { .ip = { 127, 0, 0, 1 }, .port = 1000, .family = 4 },
-                      { .ip = { 127, 0, 0, 1 }, .port = 2000, .family = 4 } };
-    zr_ns_t now = ZR_MS(1);
-    uint32_t session;
-    int len = ZR_E_again;
+static const zr_udp_calls blocking = { .sendmmsg = block, .recvmmsg = recvmmsg };
 
-    for (int i = 0; i < 2; i++) {
-        zr_session_conf conf = { .index = 11 + (uint32_t)i,
-                                 .peer_index = 12 - (uint32_t)i,
-                                 .agent = at[1 - i],
-                                 .lanes = 1,
-                                 .mtu = 1420,
-                                 .rate_mhz = 1000 };
-        CHECK_EQ(zr_agentlane_session_add(ends[i]->lane, 3, &conf, now), ZR_OK);
+ZR_TEST(a_blocked_egress_keeps_what_is_left_spins_for_nothing_and_goes_on_where_it_stopped)
+{
+    rig r = rig_open_with(&blocking, 0);
+    int player = zr_udp_open(&loopback, 0, 0, 0);
+    zr_addr to = bound(player);
+    uint8_t got[2000];
+
+    open_stream(&r, &to);
+    for (uint32_t sub = 1; sub < 4; sub++)
+        post(&r, (zr_cmd){ .op = ZR_CMD_sub_add, .a = sub, .b = 0, .c = 1, .d = 255 | 255 << 8, .addr = to });
+    turns(&r);
+    blocked_fd = r.conf.fds.egress;
+    sends = 0;
+    shut = 2;
+    for (uint16_t i = 0; i < 30; i++) { /* a packet a turn, after the first for four players */
+        publish(&r, i, 100);
+        turns(&r);
     }
-    for (size_t i = 0; i < sizeof sent; i++)
-        sent[i] = (uint8_t)(i * 7);
-    CHECK_EQ(zr_agentlane_send(a.lane, 3, sent, sizeof sent, now), ZR_OK);
-    CHECK_EQ(zr_agentlane_send(a.lane, 4, sent, 1, now), ZR_E_missing);
-    for (int round = 0; round < 100 && len < 0; round++, now += ZR_MS(1)) {
-        for (int i = 0; i < 2; i++) {
-            int rc;
-            do {
-                rc = zr_agentlane_output(ends[i]->lane, now);
-                zr_batch *batch = zr_agentlane_batch(ends[i]->lane);
-                for (uint32_t e = 0; e < batch->count; e++)
-                    (void)zr_agentlane_input(ends[1 - i]->lane, batch->tx[e].data, batch->tx[e].len, false, &at[i],
-                                             now);
-                zr_batch_reset(batch);
-            } while (rc == ZR_E_full);
-        }
-        len = zr_agentlane_message(b.lane, &session, got);
+    CHECK_EQ(stat_of(&r, ZR_STAT_tx_sent), 2);
+    CHECK_EQ(stat_of(&r, ZR_STAT_tx_waiting), 2);
+    CHECK_EQ(zr_ledger_off(r.page, ZR_LEDGER_egress), 0);
+    /* It is always writable here, so each look finds EPOLLOUT; the timer alone would have asked once in 10 ms. */
+    CHECK(stat_of(&r, ZR_STAT_tx_blocked) > 0);
+    shut = -1;
+    zr_worker_rest(r.worker, ZR_NEVER - 1, 0);
+    turns(&r);
+    CHECK_EQ(stat_of(&r, ZR_STAT_tx_sent), 120);
+    CHECK_EQ(stat_of(&r, ZR_STAT_tx_waiting), 0);
+    uint16_t next[4] = { 0 };
+    for (int i = 0; i < 120; i++) { /* each four times, in order */
+        CHECK_EQ(recv(player, got, sizeof got, MSG_DONTWAIT), 112);
+        uint16_t seq = zr_get16be(got + 2);
+        int k = 0;
+        while (k < 4 && next[k] != seq)
+            k++;
+        CHECK(k < 4);
+        next[k]++;
     }
-    CHECK_EQ(len, sizeof sent);
-    CHECK_EQ(session, 3);
-    CHECK_EQ(memcmp(sent, got, sizeof sent), 0);
-    CHECK(zr_agentlane_heard(b.lane, 3) > 0);
-    agent_close(&a);
-    agent_close(&b);
+    CHECK(recv(player, got, sizeof got, MSG_DONTWAIT) < 0);
+    close(player);
+    rig_close(&r);
+}
+
+ZR_TEST(what_waits_for_a_socket_when_the_worker_ends_is_counted_as_dropped)
+{
+    rig r = rig_open_with(&blocking, 0);
+    zr_addr nobody = { .ip = { 127, 0, 0, 1 }, .port = 9, .family = 4 };
+
+    open_stream(&r, &nobody);
+    blocked_fd = r.conf.fds.egress;
+    sends = shut = 0;
+    publish(&r, 1, 100);
+    turns(&r);
+    CHECK_EQ(stat_of(&r, ZR_STAT_tx_waiting), 1);
+    zr_worker_fini(r.worker);
+    CHECK_EQ(drops_of(&r, ZR_DROP_tx_again), 1);
+    CHECK_EQ(zr_ledger_off(r.page, ZR_LEDGER_egress), 0);
+    r.worker = zr_worker_init(r.mem, &r.conf, r.page, r.chan, zr_clock_now());
+    CHECK(r.worker != NULL);
+    shut = -1;
+    rig_close(&r);
+}
+
+ZR_TEST(a_hold_makes_one_run_of_what_comes_in_a_few_turns_and_ends_in_time)
+{
+    rig r = rig_open_with(NULL, ZR_MS(1));
+    int player = zr_udp_open(&loopback, 0, 0, 0);
+    zr_addr to = bound(player);
+    zr_ns_t now = zr_clock_now();
+
+    open_stream(&r, &to);
+    uint64_t runs = stat_of(&r, ZR_STAT_tx_runs);
+    for (uint16_t i = 0; i < 8; i++) {
+        publish(&r, i, 100);
+        zr_worker_rest(r.worker, ZR_NEVER - 1, 0);
+        (void)zr_worker_turn(r.worker, now + i * ZR_US(100));
+        CHECK_EQ(stat_of(&r, ZR_STAT_tx_runs), runs);
+    }
+    CHECK_EQ(stat_of(&r, ZR_STAT_media_accepted), 8);
+    (void)zr_worker_turn(r.worker, now + ZR_MS(1));
+    CHECK_EQ(stat_of(&r, ZR_STAT_tx_runs), runs + 1);
+    CHECK_EQ(stat_of(&r, ZR_STAT_tx_sent), 8);
+    CHECK_EQ(stat_of(&r, ZR_STAT_holds), 1);
+    for (uint16_t i = 8; i < 80; i++) /* a full run does not wait */
+        publish(&r, i, 100);
+    zr_worker_rest(r.worker, ZR_NEVER - 1, 0);
+    (void)zr_worker_turn(r.worker, now + ZR_MS(2));
+    CHECK_EQ(stat_of(&r, ZR_STAT_tx_sent), 80);
+    close(player);
+    rig_close(&r);
+}
+
+ZR_TEST(what_the_kernel_dropped_and_granted_is_told_and_each_packet_is_timed)
+{
+    rig r = rig_open();
+    int player = zr_udp_open(&loopback, 0, 0, 0);
+    zr_addr to = bound(player), link = bound(r.conf.fds.link);
+    struct sockaddr_storage at;
+    socklen_t len = zr_udp_to_sockaddr(&at, &link, 4);
+    static uint8_t junk[60000];
+    uint64_t timed = 0, sent = 0;
+
+    open_stream(&r, &to);
+    for (uint16_t i = 0; i < 10; i++)
+        publish(&r, i, 100);
+    turns(&r);
+    for (uint32_t i = 0; i < ZR_HIST_BUCKETS; i++)
+        timed += atomic_load(&r.page->hist[ZR_HIST_forward_us][i]);
+    CHECK_EQ(timed, 10);
+    for (int i = 0; i < 100; i++) /* more than its receive buffer holds */
+        sent += sendto(r.client, junk, sizeof junk, 0, (struct sockaddr *)&at, len) > 0;
+    CHECK_EQ(sent, 100);
+    (void)zr_worker_turn(r.worker, zr_clock_now() + ZR_MS(200));
+    turns(&r);
+    CHECK(stat_of(&r, ZR_STAT_rx_lost_link) > 0);
+    CHECK_EQ(stat_of(&r, ZR_STAT_rx_lost_link) + stat_of(&r, ZR_STAT_rx_link), 100);
+    CHECK(stat_of(&r, ZR_STAT_link_rcvbuf) > 0);
+    CHECK(stat_of(&r, ZR_STAT_egress_sndbuf) > 0);
+    CHECK_EQ(stat_of(&r, ZR_STAT_rx_copied_bytes), 10 * 112);
+    close(player);
+    rig_close(&r);
 }

@@ -109,6 +109,13 @@ def test_every_key_listed_as_without_effect_exists():
         assert set(keys) <= {field.encode_name for field in msgspec.structs.fields(shape)}
 
 
+def test_the_fan_out_is_held_for_a_millisecond_at_most():
+    assert loads("[egress]\nhold = '500us'\n", environ={}).egress.hold_ns == 500_000
+    assert check(loads("[egress]\nhold = '1ms'\n", environ={})) == check(loads("", environ={}))
+    with pytest.raises(ConfigError, match="is longer than 1ms"):
+        loads("[egress]\nhold = '1001us'\n", environ={})
+
+
 def test_a_class_has_its_own_deadline_or_that_of_all():
     links = loads("[links]\ndeadline = '200ms'\ndeadline_key = '600500us'\n", environ={}).links
     assert links.deadlines_ms == (200, 601, 200)

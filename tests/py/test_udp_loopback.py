@@ -38,7 +38,7 @@ class Rig:
             "egress_fd": own(_core.udp_open(loopback, sndbuf=4 << 20)),
             "wake_fd": own(os.eventfd(0, os.EFD_NONBLOCK)),
         }
-        self.gro, self.wake_fd = gro, fds["wake_fd"]
+        self.gro, self.wake_fd, self.egress_fd = gro, fds["wake_fd"], fds["egress_fd"]
         self.channel = _core.Channel(fds["chan_fd"], create=True)
         self.page = _core.StatPage(fds["page_fd"], streams_max=8, create=True)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

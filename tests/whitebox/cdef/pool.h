@@ -26,6 +26,7 @@ typedef struct zr_tx {
     uint16_t len;
     const uint8_t *data;
     zr_pkt *held;
+    ...;
 } zr_tx;
 
 typedef struct zr_batch {
@@ -33,6 +34,7 @@ typedef struct zr_batch {
     uint8_t *arena;
     uint32_t count, cap;
     uint32_t arena_len, arena_cap;
+    ...;
 } zr_batch;
 
 #define ZR_PKT_BYTES ...
