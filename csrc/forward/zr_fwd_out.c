@@ -16,9 +16,15 @@ bool zr_fwd_to_child(zr_fwd *fwd, zr_sub *sub, const zr_item *item, uint8_t flag
     zr_media media = item->media;
     uint64_t age = media.age_us + (uint64_t)(now - item->arrival) / 1000;
 
+    enum zr_drop_id drop;
+
     zr_stat_add(fwd->page, ZR_STAT_fan_due, 1);
     if (!zr_sub_wants(sub, item)) {
         zr_drop_add(fwd->page, ZR_DROP_filtered);
+        return false;
+    }
+    if ((drop = zr_fwd_child_sheds(fwd, sub, item, now)) != ZR_DROP_COUNT) {
+        zr_drop_add(fwd->page, drop);
         return false;
     }
     media.flags |= flags;
@@ -28,6 +34,7 @@ bool zr_fwd_to_child(zr_fwd *fwd, zr_sub *sub, const zr_item *item, uint8_t flag
     zr_media_put(head, &media);
     if (zr_lane_send_within(fwd->lane, sub->conv, head, sizeof head, &item->slice,
                             fwd->conf.deadline_ms[zr_media_deadline(&media)], now) != ZR_OK) {
+        zr_fwd_child_refused(fwd, sub, item);
         zr_drop_add(fwd->page, ZR_DROP_window);
         return false;
     }
@@ -47,33 +54,42 @@ static void start_player(zr_fwd *fwd, zr_sub *sub)
     zr_stat_add(fwd->page, ZR_STAT_fan_due, sub->due);
 }
 
+void zr_fwd_leave(zr_fwd *fwd, zr_stream *stream, zr_list *before)
+{
+    ZR_LIST_EACH(sub, &stream->players, zr_sub, in_stream)
+    start_player(fwd, sub);
+    stream->serving = ZR_LIST_FIRST(&stream->players, zr_sub, in_stream);
+    zr_list_append(before, &stream->leaving);
+}
+
 int zr_fwd_fan_out(zr_fwd *fwd, zr_ns_t now)
 {
+    /* Players' packets that could not leave last turn go first; children's wait for nobody. */
+    bool behind = !zr_list_empty(&fwd->leaving) || !zr_list_empty(&fwd->holding);
     int packets = 0;
 
     fwd->replays_left = ZR_FWD_REPLAYS;
     for (zr_list *at = fwd->turning.next, *next; at != &fwd->turning; at = next) {
         zr_stream *stream = ZR_CONTAINER(at, zr_stream, turning);
         next = at->next;
-        if (stream->out.count > 0)
-            continue; /* its last turn has not left yet: this one waits */
         packets += (int)stream->turn.count;
-        stream->out = stream->turn;
-        stream->turn = (zr_itemq){ .count = 0 };
         zr_list_remove(at);
         ZR_LIST_EACH(sub, &stream->children, zr_sub, in_stream)
-        for (const zr_item *item = stream->out.head; item != NULL; item = item->next)
+        for (const zr_item *item = stream->turn.head; item != NULL; item = item->next)
             if (item->ordinal >= sub->since)
                 (void)zr_fwd_to_child(fwd, sub, item, 0, now);
         if (zr_list_empty(&stream->players)) {
-            zr_itemq_clear(&stream->out, &fwd->items);
-            continue;
+            zr_itemq_clear(&stream->turn, &fwd->items);
+        } else if (behind || stream->cut != 0) {
+            zr_fwd_hold(fwd, stream, now);
+        } else {
+            stream->out = stream->turn;
+            stream->turn = (zr_itemq){ .count = 0 };
+            zr_fwd_leave(fwd, stream, &fwd->leaving);
         }
-        ZR_LIST_EACH(sub, &stream->players, zr_sub, in_stream)
-        start_player(fwd, sub);
-        stream->serving = ZR_LIST_FIRST(&stream->players, zr_sub, in_stream);
-        zr_list_append(&fwd->leaving, &stream->leaving);
     }
+    if (behind || !zr_list_empty(&fwd->holding))
+        zr_fwd_release(fwd, now);
     return packets;
 }
 
@@ -163,6 +179,7 @@ static int repeat(zr_fwd *fwd, zr_sub *sub, zr_batch *batch)
             return ZR_E_full;
         zr_stat_add(fwd->page, ZR_STAT_fan_due, 1);
         zr_items_give(&fwd->items, zr_itemq_pop(&sub->asked));
+        fwd->asked--;
     }
     zr_list_remove(&sub->asking);
     return ZR_OK;
@@ -196,6 +213,7 @@ static void gauge(zr_fwd *fwd)
     zr_stat_set(fwd->page, ZR_STAT_pool_exhausted, fwd->pool.exhausted);
     zr_stat_set(fwd->page, ZR_STAT_cache_entries, fwd->cache.items.in_use);
     zr_stat_set(fwd->page, ZR_STAT_cache_evicted, fwd->cache.evicted);
+    zr_stat_set(fwd->page, ZR_STAT_asked_packets, fwd->asked);
 }
 
 int zr_fwd_output(zr_fwd *fwd, zr_batch *batch, zr_ns_t now)

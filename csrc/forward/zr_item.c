@@ -59,6 +59,7 @@ void zr_itemq_push(zr_itemq *queue, zr_item *item)
         queue->tail->next = item;
     queue->tail = item;
     queue->count++;
+    queue->bytes += item->slice.len;
 }
 
 zr_item *zr_itemq_pop(zr_itemq *queue)
@@ -71,6 +72,7 @@ zr_item *zr_itemq_pop(zr_itemq *queue)
     if (queue->head == NULL)
         queue->tail = NULL;
     queue->count--;
+    queue->bytes -= item->slice.len;
     return item;
 }
 

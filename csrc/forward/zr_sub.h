@@ -29,6 +29,9 @@ typedef struct zr_sub {
     bool child, warm;
     uint32_t conv;             /* child: the lane's handle */
     uint16_t tracks, own;      /* bits: wanted tracks; tracks with an address of their own */
+    uint16_t cut;              /* child, bit per track: something of it is left out */
+    bool stuck;                /* child: the control plane has been told */
+    zr_ns_t added;             /* child: when */
     uint8_t spatial, temporal; /* highest layers wanted */
     zr_dest *dests;
     zr_list in_stream;

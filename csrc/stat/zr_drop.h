@@ -65,7 +65,11 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(tx_oversize, egress, "oversize", "longer than the path takes (EMSGSIZE)")                                        \
     X(tx_error, egress, "error", "any other send error")                                                               \
     X(gone, fan, "gone", "the subscriber or its stream went away before its packets left")                             \
-    X(deadline, media, "deadline", "took longer over its last hop than its class may")
+    X(deadline, media, "deadline", "took longer over its last hop than its class may")                                 \
+    X(shed, media, "shed", "too much for this worker: its level leaves out this class")                                \
+    X(dependant, media, "dependant", "depends on a frame that was shed; until the track's next key frame")             \
+    X(fan_shed, fan, "shed", "waited too long, or too much waits here: by class, whole frames")                        \
+    X(fan_dependant, fan, "dependant", "depends on a frame that was shed here; until the track's next key frame")
 
 enum zr_drop_id {
 #define X(id, ledger, word, help) ZR_DROP_##id,

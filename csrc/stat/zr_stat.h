@@ -77,7 +77,20 @@
     X(kcp_holes, c, "segments", "passed over by the receiver at their deadline, never received")                       \
     X(kcp_late, c, "segments", "PUSH segments received after they had been passed over")                               \
     X(kcp_conflict, c, "segments", "PUSH segments received again with other bytes; the first ones stand")              \
-    X(kcp_ack_ts, c, "segments", "ACK segments with a time at which their segment was not sent")
+    X(kcp_ack_ts, c, "segments", "ACK segments with a time at which their segment was not sent")                       \
+    X(overload_level, g, "level", "0: all on .. 4: audio, control and key frames only")                                \
+    X(overload_changes, c, "events", "changes of the level")                                                           \
+    X(held_packets, g, "packets", "waiting for subscribers whose socket takes nothing")                                \
+    X(held_packets_max, g, "packets", "most that ever waited")                                                         \
+    X(held_packets_cap, g, "packets", "as many may wait, in all")                                                      \
+    X(held_bytes, g, "bytes", "waiting for subscribers whose socket takes nothing")                                    \
+    X(asked_packets, g, "packets", "asked for by NACK, waiting to be sent again")                                      \
+    X(asked_refused, c, "packets", "asked for by NACK, not sent again: too many wait, or too much to do")              \
+    X(byes_held, g, "packets", "good-byes that wait for media they overtook")                                          \
+    X(byes_early, c, "packets", "of these, sent on early: too many waited")                                            \
+    X(events_queued, g, "records", "events the control plane has not read")                                            \
+    X(child_queue_max, g, "bytes", "most that ever waited for one session's windows, in full segments")                \
+    X(children_stuck, c, "events", "children that acknowledged nothing for 30 s")
 
 enum zr_stat_id {
 #define X(id, kind, unit, help) ZR_STAT_##id,
