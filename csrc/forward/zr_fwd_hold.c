@@ -310,7 +310,7 @@ static void let_go(zr_fwd *fwd)
             note_held(fwd, count, bytes, stream);
             keep_listed(fwd, stream);
             if (stream->out.count > 0)
-                zr_fwd_leave(fwd, stream, before);
+                zr_fwd_leave(stream, before);
         }
         if (last)
             break;

@@ -2,11 +2,19 @@
  */
 #include "forward/zr_fwd_priv.h"
 
+/* A player's pairs that are not judged yet. */
+static void lose_due(zr_fwd *fwd, zr_sub *sub, enum zr_drop_id drop)
+{
+    zr_stat_add(fwd->page, ZR_STAT_fan_due, sub->due);
+    zr_stat_bump(&fwd->page->drop[drop], sub->due);
+    sub->due = 0;
+}
+
 void zr_fwd_sub_gone(zr_fwd *fwd, zr_sub *sub)
 {
     zr_stream *stream = sub->stream;
 
-    zr_stat_bump(&fwd->page->drop[ZR_DROP_gone], sub->due);
+    lose_due(fwd, sub, ZR_DROP_gone);
     if (stream->serving == sub)
         stream->serving =
             sub->in_stream.next == &stream->players ? NULL : ZR_CONTAINER(sub->in_stream.next, zr_sub, in_stream);
@@ -30,8 +38,7 @@ void zr_fwd_out_lost(zr_fwd *fwd, zr_stream *stream, enum zr_drop_id drop)
 {
     ZR_LIST_EACH(sub, &stream->players, zr_sub, in_stream)
     {
-        zr_stat_bump(&fwd->page->drop[drop], sub->due);
-        sub->due = 0;
+        lose_due(fwd, sub, drop);
         sub->at = NULL;
     }
     stream->serving = NULL;

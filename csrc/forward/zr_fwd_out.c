@@ -1,4 +1,4 @@
-/* Packets on their way out. Pairs (packet, subscriber) are counted due when they are formed and judged once. */
+/* Packets on their way out. Each pair (packet, subscriber) is counted due when it is judged, once. */
 #include "forward/zr_fwd_priv.h"
 
 #include "coll/zr_seq.h"
@@ -42,7 +42,7 @@ bool zr_fwd_to_child(zr_fwd *fwd, zr_sub *sub, const zr_item *item, uint8_t flag
     return true;
 }
 
-static void start_player(zr_fwd *fwd, zr_sub *sub)
+static void start_player(zr_sub *sub)
 {
     const zr_stream *stream = sub->stream;
 
@@ -51,13 +51,12 @@ static void start_player(zr_fwd *fwd, zr_sub *sub)
     sub->due = 0;
     for (const zr_item *item = sub->at; item != NULL; item = item->next)
         sub->due += item->ordinal >= sub->since;
-    zr_stat_add(fwd->page, ZR_STAT_fan_due, sub->due);
 }
 
-void zr_fwd_leave(zr_fwd *fwd, zr_stream *stream, zr_list *before)
+void zr_fwd_leave(zr_stream *stream, zr_list *before)
 {
     ZR_LIST_EACH(sub, &stream->players, zr_sub, in_stream)
-    start_player(fwd, sub);
+    start_player(sub);
     stream->serving = ZR_LIST_FIRST(&stream->players, zr_sub, in_stream);
     zr_list_append(before, &stream->leaving);
 }
@@ -85,7 +84,7 @@ int zr_fwd_fan_out(zr_fwd *fwd, zr_ns_t now)
         } else {
             stream->out = stream->turn;
             stream->turn = (zr_itemq){ .count = 0 };
-            zr_fwd_leave(fwd, stream, &fwd->leaving);
+            zr_fwd_leave(stream, &fwd->leaving);
         }
     }
     if (behind || !zr_list_empty(&fwd->holding))
@@ -137,7 +136,10 @@ static int output_stream(zr_fwd *fwd, zr_stream *stream, zr_batch *batch)
 {
     while (stream->serving != NULL) {
         zr_sub *sub = stream->serving;
-        if (serve(fwd, sub, batch) != ZR_OK)
+        uint32_t due = sub->due;
+        int rc = serve(fwd, sub, batch);
+        zr_stat_add(fwd->page, ZR_STAT_fan_due, due - sub->due); /* as they are judged: the rest may have to wait */
+        if (rc != ZR_OK)
             return ZR_E_full;
         stream->serving =
             sub->in_stream.next == &stream->players ? NULL : ZR_CONTAINER(sub->in_stream.next, zr_sub, in_stream);

@@ -77,7 +77,7 @@ void zr_fwd_release_locks(zr_fwd *fwd, zr_ns_t now);
 bool zr_fwd_to_child(zr_fwd *fwd, zr_sub *sub, const zr_item *item, uint8_t flags, zr_ns_t now);
 
 /* Its output queue is full: players are due what is in it. At the end of the line, or before another stream. */
-void zr_fwd_leave(zr_fwd *fwd, zr_stream *stream, zr_list *before);
+void zr_fwd_leave(zr_stream *stream, zr_list *before);
 
 /* zr_fwd_hold.c: the turn's packets are kept for the players behind what is held already. */
 void zr_fwd_hold(zr_fwd *fwd, zr_stream *stream, zr_ns_t now);

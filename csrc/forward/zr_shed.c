@@ -84,8 +84,10 @@ static void leave_out(zr_shed_track *track, uint32_t timestamp)
 {
     if (zr_seq_before(timestamp, track->oldest))
         track->oldest = timestamp;
-    if (zr_seq_before(track->newest, timestamp))
+    if (zr_seq_before(track->newest, timestamp)) {
         track->newest = timestamp;
+        track->cut = 0; /* what is left of that frame is among the dependants */
+    }
 }
 
 enum zr_shed_verdict zr_shed_judge(zr_shed_track *track, const zr_shed_frame *frame)

@@ -37,7 +37,7 @@ typedef struct zr_sub {
     zr_list in_stream;
     uint64_t since; /* ordinal of the first packet that comes by fan-out */
     /* Player, its place in the stream's output queue: */
-    uint32_t due; /* pairs counted due and not yet judged */
+    uint32_t due; /* pairs not yet judged */
     uint8_t pass; /* 0: packets for the default address; 1 + t: those of track t with its own */
     zr_item *at;
     /* Player, replay: ordinals replay_at.. below `since`, numbers from replay_number on */
