@@ -85,7 +85,9 @@ zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_c
     if (!conf_ok(conf) || page->streams_max < conf->streams_max || commands->slot_bytes < sizeof(zr_cmd) ||
         events->slot_bytes < sizeof(zr_cmd))
         return NULL;
-    *fwd = (zr_fwd){ .conf = *conf, .page = page, .commands = commands, .events = events, .release_at = ZR_NEVER };
+    *fwd = (zr_fwd){
+        .conf = *conf, .page = page, .commands = commands, .events = events, .release_at = ZR_NEVER, .let_most = 64
+    };
     (void)lay_out(conf, at);
     if (zr_pool_init(&fwd->pool, base + at[PART_POOL], conf->pkts_max) != ZR_OK)
         return NULL;

@@ -13,7 +13,10 @@
 #include "coll/zr_seq.h"
 
 #define CHUNK      32u   /* packets of a stream that leave at once, */
-#define PAIRS      1024u /* and pairs of all streams: what audio may have to wait for */
+#define LOOKS      40    /* at the age of what is held, while one packet may wait */
+#define PAIRS_MIN  8u    /* and pairs of all streams, as many as egress takes in PAIRS_NS: */
+#define PAIRS_MAX  1024u /* what audio may have to wait for */
+#define PAIRS_NS   ZR_MS(5)
 #define LOW(bound) ((bound) / 4 * 3)
 
 /* What a pass over a queue takes out: everything older than `until`, and of `cls` what is above the two numbers. */
@@ -84,7 +87,7 @@ void zr_fwd_hold(zr_fwd *fwd, zr_stream *stream, zr_ns_t now)
             continue;
         }
         if (verdict == ZR_SHED_DEPENDANT && moves(fwd, stream, now))
-            zr_fwd_want_key(fwd, stream, track, now);
+            zr_fwd_mend(fwd, stream, track, now);
         drop_held(fwd, stream, item, verdict);
     }
     note_held(fwd, count, bytes, stream);
@@ -203,9 +206,26 @@ static void give_up_out(zr_fwd *fwd, zr_stream *stream)
     keep_listed(fwd, stream);
 }
 
+/* At half its time a queue loses what nothing depends on, at three quarters delta frames, then what is too old. So it
+ * is the classes that give way, in their order, long before key frames and audio come too late. */
+static void shed_by_age(zr_fwd *fwd, zr_stream *stream, zr_ns_t now)
+{
+    zr_ns_t most = fwd->conf.hold_age, ages[] = { most / 2, most / 2, LOW(most) };
+
+    stream->shed_at = now + most / LOOKS;
+    for (uint8_t i = 0; i < ZR_LEN(ages); i++)
+        if (stream->wait.count > 0 && now - stream->wait.head->arrival >= ages[i])
+            shed_by(fwd, stream, &stream->wait, &(shed_want){ .until = INT64_MIN, .cls = (uint8_t)(ZR_SHED_FEC - i) });
+    for (int i = 0; i < 2; i++) {
+        zr_itemq *queue = i == 0 ? &stream->wait : &stream->urgent;
+        if (queue->count > 0 && now - queue->head->arrival >= most)
+            shed_by(fwd, stream, queue, &(shed_want){ .until = now - LOW(most), .cls = ZR_SHED_NONE });
+    }
+}
+
 static void shed_old(zr_fwd *fwd, zr_ns_t now)
 {
-    zr_ns_t too_old = now - fwd->conf.hold_age, until = now - LOW(fwd->conf.hold_age);
+    zr_ns_t too_old = now - fwd->conf.hold_age;
 
     for (zr_list *at = fwd->leaving.next, *next; at != &fwd->leaving; at = next) {
         zr_stream *stream = ZR_CONTAINER(at, zr_stream, leaving);
@@ -215,12 +235,9 @@ static void shed_old(zr_fwd *fwd, zr_ns_t now)
     }
     for (zr_list *at = fwd->holding.next, *next; at != &fwd->holding; at = next) {
         zr_stream *stream = ZR_CONTAINER(at, zr_stream, holding);
-        const shed_want want = { .until = until, .cls = ZR_SHED_NONE };
         next = at->next;
-        if (stream->wait.count > 0 && stream->wait.head->arrival <= too_old)
-            shed_by(fwd, stream, &stream->wait, &want);
-        if (stream->urgent.count > 0 && stream->urgent.head->arrival <= too_old)
-            shed_by(fwd, stream, &stream->urgent, &want);
+        if (now >= stream->shed_at)
+            shed_by_age(fwd, stream, now);
         if (stream->urgent.count + stream->wait.count > fwd->conf.hold_pkts ||
             stream->urgent.bytes + stream->wait.bytes > fwd->conf.hold_bytes)
             shed_to(fwd, stream, LOW(fwd->conf.hold_pkts), LOW(fwd->conf.hold_bytes));
@@ -284,9 +301,22 @@ static uint32_t players(const zr_stream *stream)
     return count;
 }
 
-static void let_go(zr_fwd *fwd)
+/* By how long the last ones took to leave; it grows twofold at most. */
+static uint32_t pairs_at_once(const zr_fwd *fwd, zr_ns_t now)
+{
+    uint64_t took = (uint64_t)(now - fwd->let_at), most = 2 * (uint64_t)fwd->let_most;
+
+    if (fwd->let_pairs == 0)
+        return fwd->let_most;
+    if (took > 0)
+        most = ZR_MIN(most, fwd->let_pairs * (uint64_t)PAIRS_NS / took);
+    return (uint32_t)ZR_MAX(ZR_MIN(most, (uint64_t)PAIRS_MAX), (uint64_t)PAIRS_MIN);
+}
+
+static void let_go(zr_fwd *fwd, zr_ns_t now)
 {
     bool blocked = !zr_list_empty(&fwd->leaving);
+    uint32_t most = blocked ? 0 : pairs_at_once(fwd, now);
     zr_list *before = blocked ? fwd->leaving.next->next : &fwd->leaving; /* the first one has begun */
     uint32_t pairs = 0;
 
@@ -301,9 +331,9 @@ static void let_go(zr_fwd *fwd)
             uint32_t bytes = stream->urgent.bytes + stream->wait.bytes;
             stream->out = stream->urgent;
             stream->urgent = (zr_itemq){ .count = 0 };
-            if (!blocked && pairs < PAIRS) {
+            if (pairs < most) {
                 uint32_t many = players(stream);
-                take_chunk(stream, ZR_MAX(ZR_MIN(PAIRS / ZR_MAX(many, 1u), CHUNK), 1u));
+                take_chunk(stream, ZR_MAX(ZR_MIN(most / ZR_MAX(many, 1u), CHUNK), 1u));
                 pairs += stream->out.count * many;
                 zr_list_remove(at);
             }
@@ -314,6 +344,11 @@ static void let_go(zr_fwd *fwd)
         }
         if (last)
             break;
+    }
+    if (!blocked) {
+        fwd->let_pairs = pairs;
+        fwd->let_most = most;
+        fwd->let_at = now;
     }
 }
 
@@ -337,7 +372,7 @@ void zr_fwd_release(zr_fwd *fwd, zr_ns_t now)
     }
     shed_old(fwd, now);
     shed_all(fwd);
-    let_go(fwd);
+    let_go(fwd, now);
     zr_stat_set(fwd->page, ZR_STAT_held_packets, fwd->held);
     zr_stat_max(fwd->page, ZR_STAT_held_packets_max, fwd->held);
     zr_stat_set(fwd->page, ZR_STAT_held_bytes, fwd->held_bytes);

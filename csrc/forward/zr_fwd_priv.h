@@ -45,6 +45,8 @@ struct zr_fwd {
     zr_list locking; /* ingresses with a locked track */
     zr_list holding; /* streams with packets that wait behind what is leaving */
     uint32_t held, held_bytes, asked;
+    uint32_t let_pairs, let_most; /* of held packets: let go at let_at; at most, at once */
+    zr_ns_t let_at;
     zr_shed shed;
     zr_shed_track *child_cuts; /* [conversation's handle][track], where the sub's `cut` has a bit */
     uint32_t looked_at;        /* next subscriber slot to be looked at for children that are stuck */
@@ -93,6 +95,8 @@ static inline bool zr_fwd_gates(const zr_fwd *fwd, const zr_stream *stream)
 }
 /* Is it left out for this child? The fan drop, or ZR_DROP_COUNT: no. */
 enum zr_drop_id zr_fwd_child_sheds(zr_fwd *fwd, zr_sub *sub, const zr_item *item, zr_ns_t now);
+/* A key frame would mend what was shed. Asked for at once, then ever less often while it is shed again and again. */
+void zr_fwd_mend(zr_fwd *fwd, zr_stream *stream, uint32_t track, zr_ns_t now);
 /* The child's conversation did not take it. */
 void zr_fwd_child_refused(zr_fwd *fwd, zr_sub *sub, const zr_item *item);
 

@@ -9,6 +9,8 @@ static const uint8_t begin_below[ZR_SHED_NONE] = {
 #define ANY_BEGINS_BELOW 12u
 #define GOES_ON_BELOW    15u
 #define ASKS_BELOW       8u /* a key frame is of use again */
+#define MEND_MIN         ZR_MS(500)
+#define MEND_MAX         ZR_SEC(8)
 
 enum zr_drop_id zr_fwd_gate(zr_fwd *fwd, zr_stream *stream, const zr_item *item, zr_ns_t now)
 {
@@ -29,8 +31,18 @@ enum zr_drop_id zr_fwd_gate(zr_fwd *fwd, zr_stream *stream, const zr_item *item,
     }
     stream->gated = (uint16_t)(zr_shed_clean(gate) ? stream->gated & ~bit : stream->gated | bit);
     if (verdict == ZR_SHED_DEPENDANT && frame.cls < fwd->shed.gate)
-        zr_fwd_want_key(fwd, stream, item->media.track, now);
+        zr_fwd_mend(fwd, stream, item->media.track, now);
     return verdict == ZR_SHED_PASS ? ZR_DROP_COUNT : verdict == ZR_SHED_CUT ? ZR_DROP_shed : ZR_DROP_dependant;
+}
+
+void zr_fwd_mend(zr_fwd *fwd, zr_stream *stream, uint32_t track, zr_ns_t now)
+{
+    if (now < stream->mend_at)
+        return;
+    bool again = now - stream->mend_at < 2 * stream->mend_wait;
+    stream->mend_wait = again ? ZR_MIN(2 * stream->mend_wait, MEND_MAX) : MEND_MIN;
+    stream->mend_at = now + stream->mend_wait;
+    zr_fwd_want_key(fwd, stream, track, now);
 }
 
 static zr_shed_track *child_cut(const zr_fwd *fwd, const zr_sub *sub, uint32_t track)
@@ -69,7 +81,7 @@ enum zr_drop_id zr_fwd_child_sheds(zr_fwd *fwd, zr_sub *sub, const zr_item *item
     }
     note_cut(sub, track, cut);
     if (verdict == ZR_SHED_DEPENDANT && fill < ASKS_BELOW)
-        zr_fwd_want_key(fwd, sub->stream, track, now);
+        zr_fwd_mend(fwd, sub->stream, track, now);
     return verdict == ZR_SHED_PASS ? ZR_DROP_COUNT : verdict == ZR_SHED_CUT ? ZR_DROP_fan_shed : ZR_DROP_fan_dependant;
 }
 

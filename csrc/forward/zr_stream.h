@@ -61,6 +61,8 @@ typedef struct zr_stream {
     zr_list pulls;                    /* zr_pull */
     zr_itemq urgent, wait;            /* held for the players: audio and control; the rest */
     zr_list holding;                  /* in zr_fwd's list: one of the two is not empty */
+    zr_ns_t shed_at;                  /* what is held is not looked through before, for its age */
+    zr_ns_t mend_at, mend_wait;       /* no key frame is asked for before, because of what was shed */
     uint16_t gated, cut;              /* bit per track: something of it is left out, on arrival, for the players */
     struct zr_sub *serving;           /* the RTP subscriber whose turn it is in `out`; NULL: all served */
     zr_stream_row *row;

@@ -23,6 +23,9 @@ struct zr_worker {
     bool commands_left; /* the turn's budget ended before the ring */
     zr_idle idle;
     _Atomic bool stop;
+    struct { /* since the last look at the load */
+        zr_ns_t since, busy, longest;
+    } load;
 };
 
 #endif

@@ -10,6 +10,18 @@ void zr_worker_rest(zr_worker *w, zr_ns_t now, int work)
     zr_idle_rest(&w->idle, w->chan, w->page, now, zr_fwd_deadline(w->fwd), work);
 }
 
+/* What is ready may wait for a whole turn: the longest stands for the lag. The first look has nothing to compare. */
+static void tell_load(zr_worker *w, zr_ns_t now)
+{
+    zr_ns_t time = now - w->load.since;
+    zr_load load = { .busy = (uint32_t)(w->load.busy * 1000 / time), .lag = w->load.longest };
+
+    if (w->load.since > 0)
+        zr_fwd_load(w->fwd, &load, now);
+    w->load.since = now;
+    w->load.busy = w->load.longest = 0;
+}
+
 /* How long the turn took that began at `began`; answers the time now. */
 static zr_ns_t time_turn(zr_worker *w, zr_ns_t began, int work)
 {
@@ -20,7 +32,11 @@ static zr_ns_t time_turn(zr_worker *w, zr_ns_t began, int work)
         zr_stat_add(w->page, ZR_STAT_busy_ns, took);
         zr_stat_max(w->page, ZR_STAT_turn_ns_max, took);
         zr_hist_add(w->page, ZR_HIST_turn_ns, took);
+        w->load.busy += (zr_ns_t)took;
+        w->load.longest = ZR_MAX(w->load.longest, (zr_ns_t)took);
     }
+    if (now - w->load.since >= ZR_SHED_EVERY)
+        tell_load(w, now);
     return now;
 }
 
