@@ -35,14 +35,16 @@ enum zr_drop_id zr_fwd_gate(zr_fwd *fwd, zr_stream *stream, const zr_item *item,
     return verdict == ZR_SHED_PASS ? ZR_DROP_COUNT : verdict == ZR_SHED_CUT ? ZR_DROP_shed : ZR_DROP_dependant;
 }
 
-void zr_fwd_mend(zr_fwd *fwd, zr_stream *stream, uint32_t track, zr_ns_t now)
+void zr_fwd_mend(zr_fwd *fwd, zr_stream *stream, uint32_t index, zr_ns_t now)
 {
-    if (now < stream->mend_at)
+    zr_track *track = &stream->tracks[index];
+    bool again = now - track->mend_at < 2 * track->mend_wait;
+
+    if (now < track->mend_at)
         return;
-    bool again = now - stream->mend_at < 2 * stream->mend_wait;
-    stream->mend_wait = again ? ZR_MIN(2 * stream->mend_wait, MEND_MAX) : MEND_MIN;
-    stream->mend_at = now + stream->mend_wait;
-    zr_fwd_want_key(fwd, stream, track, now);
+    track->mend_wait = again ? ZR_MIN(2 * track->mend_wait, MEND_MAX) : MEND_MIN;
+    track->mend_at = now + track->mend_wait;
+    zr_fwd_want_key(fwd, stream, index, now);
 }
 
 static zr_shed_track *child_cut(const zr_fwd *fwd, const zr_sub *sub, uint32_t track)

@@ -39,7 +39,8 @@ typedef struct zr_track {
     uint32_t timestamp;   /* of its last packet */
     zr_addr source, rtcp; /* origin: where RTP and RTCP of this track come from; rtcp.family 0: not heard */
     zr_ns_t heard_ns;
-    zr_ns_t asked_ns; /* last key frame request that went upstream; 0: never */
+    zr_ns_t asked_ns;           /* last key frame request that went upstream; 0: never */
+    zr_ns_t mend_at, mend_wait; /* no key frame is asked for before, because of what was shed */
 } zr_track;
 
 typedef struct zr_stream {
@@ -62,7 +63,6 @@ typedef struct zr_stream {
     zr_itemq urgent, wait;            /* held for the players: audio and control; the rest */
     zr_list holding;                  /* in zr_fwd's list: one of the two is not empty */
     zr_ns_t shed_at;                  /* what is held is not looked through before, for its age */
-    zr_ns_t mend_at, mend_wait;       /* no key frame is asked for before, because of what was shed */
     uint16_t gated, cut;              /* bit per track: something of it is left out, on arrival, for the players */
     struct zr_sub *serving;           /* the RTP subscriber whose turn it is in `out`; NULL: all served */
     zr_stream_row *row;

@@ -127,7 +127,7 @@ def test_egress_that_takes_too_little_costs_enhancement_first_and_audio_nothing(
         assert load.loss("key") <= 0.005
     assert load.loss("extra") >= load.loss("base") > 0
     assert load.loss("base") > load.loss("key")
-    assert sorted(load.late)[len(load.late) * 99 // 100] <= 20 * MS
+    assert sorted(load.late)[len(load.late) * 99 // 100] <= 150 * MS  # at one to two datagrams a millisecond
     assert drops["fan_shed"] > 0
     assert drops["shed"] == drops["window"] == drops["gone"] == 0
 
