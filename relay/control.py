@@ -234,8 +234,8 @@ class Control:
                 if stream is not None:
                     self._desk.changed(stream)
             case "overload":
-                self._workers.level[worker] = fields["level"]
-                self._desk.log("warning" if fields["level"] else "info", "overload", worker=worker, level=fields["level"])
+                level = self._workers.level[worker] = fields["level"]
+                self._desk.log("warning" if level else "info", "overload", worker=worker, overload_level=level)
             case "child_stuck":
                 stream = self._streams.at(worker, fields["stream"])
                 if stream is not None:

@@ -24,7 +24,8 @@ struct zr_worker {
     zr_idle idle;
     _Atomic bool stop;
     struct { /* since the last look at the load */
-        zr_ns_t since, busy, longest;
+        zr_ns_t since, busy, longest, longest_before;
+        uint32_t share_before; /* permille */
     } load;
 };
 

@@ -10,14 +10,17 @@ void zr_worker_rest(zr_worker *w, zr_ns_t now, int work)
     zr_idle_rest(&w->idle, w->chan, w->page, now, zr_fwd_deadline(w->fwd), work);
 }
 
-/* What is ready may wait for a whole turn: the longest stands for the lag. The first look has nothing to compare. */
+/* What is ready may wait for a whole turn: the longest stands for the lag. A single long turn is no overload, nor is a
+ * single busy tenth of a second: the process may have been kept from its CPU. So it takes two in a row. */
 static void tell_load(zr_worker *w, zr_ns_t now)
 {
-    zr_ns_t time = now - w->load.since;
-    zr_load load = { .busy = (uint32_t)(w->load.busy * 1000 / time), .lag = w->load.longest };
+    uint32_t share = (uint32_t)(w->load.busy * 1000 / (now - w->load.since));
+    zr_load load = { .busy = ZR_MIN(share, w->load.share_before),
+                     .lag = ZR_MIN(w->load.longest, w->load.longest_before) };
 
-    if (w->load.since > 0)
-        zr_fwd_load(w->fwd, &load, now);
+    zr_fwd_load(w->fwd, &load, now);
+    w->load.share_before = share;
+    w->load.longest_before = w->load.longest;
     w->load.since = now;
     w->load.busy = w->load.longest = 0;
 }

@@ -183,7 +183,7 @@ ZR_TEST(what_waits_longer_than_its_time_goes_also_what_had_begun_to_leave)
     r.now += ZR_MS(89);
     (void)zr_fwd_fan_out(r.fwd, r.now);
     CHECK_EQ(shed_pairs(&r), 2);
-    r.now += ZR_MS(1);
+    r.now += ZR_MS(11); /* its age is looked at each 10 ms */
     (void)zr_fwd_fan_out(r.fwd, r.now);
     CHECK_EQ(rig_drops(&r, ZR_DROP_fan_dependant), 0);
     CHECK_EQ(rig_drops(&r, ZR_DROP_fan_shed), 6);
