@@ -359,7 +359,7 @@ def test_an_overloaded_worker_takes_nobody_new_and_keeps_those_it_has():
     mesh.run(S)
     for level, taken in ((1, True), (2, False), (4, False), (0, True)):
         for worker in range(len(mesh.relays["b"].workers)):
-            mesh["b"].on_event(worker, Event("overload", 0, 0, None, {"level": level}), mesh.now)
+            mesh["b"].on_event(worker, Event("overload", 0, {"level": level}), mesh.now)
         for stream in ("s", "elsewhere"):
             sid = f"at-{level}"
             if taken:
@@ -377,12 +377,12 @@ def test_an_overloaded_parent_refuses_new_children_and_says_so():
     mesh.run(S)
     mesh["a"].publish("s", body(), mesh.now)
     for worker in range(len(mesh.relays["a"].workers)):
-        mesh["a"].on_event(worker, Event("overload", 0, 0, None, {"level": 2}), mesh.now)
+        mesh["a"].on_event(worker, Event("overload", 0, {"level": 2}), mesh.now)
     mesh["b"].subscribe("s", "one", to(), mesh.now)
     mesh.run(S)
     assert not mesh["b"].subscribe_answer("s", "one").confirmed
     for worker in range(len(mesh.relays["a"].workers)):
-        mesh["a"].on_event(worker, Event("overload", 0, 0, None, {"level": 1}), mesh.now)
+        mesh["a"].on_event(worker, Event("overload", 0, {"level": 1}), mesh.now)
     mesh.run(30 * S)
     assert mesh["b"].subscribe_answer("s", "one").confirmed
 
@@ -395,7 +395,7 @@ def test_a_child_that_is_stuck_is_told_and_asks_again():
     mesh.run(S)
     worker = mesh.relays["a"].workers[0]
     ((op, fields),) = [entry for entry in worker.log if entry[0] == "child_add"]
-    mesh["a"].on_event(0, Event("child_stuck", 0, 0, None, {"sub": fields["sub"], "stream": fields["stream"]}), mesh.now)
+    mesh["a"].on_event(0, Event("child_stuck", 0, {"sub": fields["sub"], "stream": fields["stream"]}), mesh.now)
     mesh.run(30 * S)
     assert sum(op == "child_add" for op, _ in worker.log) == 2
     assert mesh["b"].subscribe_answer("s", "one").confirmed
