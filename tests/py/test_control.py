@@ -394,7 +394,7 @@ def test_a_child_that_is_stuck_is_told_and_asks_again():
     mesh["b"].subscribe("s", "one", to(), mesh.now)
     mesh.run(S)
     worker = mesh.relays["a"].workers[0]
-    ((op, fields),) = [entry for entry in worker.log if entry[0] == "child_add"]
+    ((_, fields),) = [entry for entry in worker.log if entry[0] == "child_add"]
     mesh["a"].on_event(0, Event("child_stuck", 0, {"sub": fields["sub"], "stream": fields["stream"]}), mesh.now)
     mesh.run(30 * S)
     assert sum(op == "child_add" for op, _ in worker.log) == 2
