@@ -171,10 +171,15 @@ cdef extern from "forward/zr_fwd.h" nogil:
         zr_ns_t cache_age_max
         uint32_t rtcp_ssrc
         uint16_t deadline_ms[3]
+        uint16_t overload_enter[5]
+    ctypedef struct zr_load:
+        uint32_t busy, ring, pool
+        zr_ns_t lag
     ctypedef struct zr_fwd:
         pass
     zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max)
     size_t zr_fwd_bytes(const zr_fwd_conf *conf)
+    void zr_fwd_load(zr_fwd *fwd, const zr_load *load, zr_ns_t now)
     zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_chan *chan, zr_ns_t now)
     zr_pool *zr_fwd_pool(zr_fwd *fwd)
     int zr_fwd_commands(zr_fwd *fwd, int budget, zr_ns_t now)

@@ -118,6 +118,7 @@ class Forwarder(Counters):
         deadlines_ms: tuple[int, int, int] = (400, 400, 400),
         residual: float = 0,
         max_overhead: float = 0,
+        overload_enter: tuple[float, float, float, float] = ...,
     ) -> Forwarder: ...
     def command(self, record: bytes) -> None:
         """CoreError "full"."""
@@ -128,8 +129,14 @@ class Forwarder(Counters):
 
     def ingress_input(self, slot: int, data: bytes, addr: bytes, now: int) -> bool: ...
     def egress_input(self, data: bytes, addr: bytes, now: int) -> bool: ...
-    def turn(self, now: int) -> list[tuple[int, bytes, bytes]]:
-        """What goes out: (socket: 0 link, 1 egress, 2 + ingress slot; address; datagram)."""
+    def turn(self, now: int, batches: int = -1) -> list[tuple[int, bytes, bytes]]:
+        """What goes out: (socket: 0 link, 1 egress, 2 + ingress slot; address; datagram).
+
+        `batches`: at most so many of them, as when the socket takes no more; -1: everything.
+        """
+
+    def load(self, busy: int, ring: int, pool: int, lag: int, now: int) -> None:
+        """How it went in the last 100 ms: permille, and ns of lag. The overload level follows."""
 
     def deadline(self) -> int: ...
     def check(self) -> bool:
@@ -223,6 +230,7 @@ class Worker(Counters):
         deadlines_ms: tuple[int, int, int] = (400, 400, 400),
         residual: float = 0,
         max_overhead: float = 0,
+        overload_enter: tuple[float, float, float, float] = ...,
     ) -> Worker: ...
     def run(self) -> None:
         """Forwards without the GIL until the stop command, the stop signal or `ask_stop`."""

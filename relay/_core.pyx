@@ -242,6 +242,8 @@ cdef class Channel:
         zr_chan_awake(&self.chan.agent_asleep)
 
 
+OVERLOAD_ENTER = (0.75, 0.85, 0.93, 0.98)
+
 cdef int set_deadlines(zr_fwd_conf *conf, tuple deadlines_ms) except -1:
     if len(deadlines_ms) != ZR_DEADLINES:
         raise ValueError(f"deadlines_ms: {ZR_DEADLINES} of them, not {len(deadlines_ms)}")
@@ -252,6 +254,13 @@ cdef int set_deadlines(zr_fwd_conf *conf, tuple deadlines_ms) except -1:
 cdef list batch_rows(const zr_batch *batch):
     return [(batch.tx[i].sock, addr_bytes(&batch.tx[i].to),
              PyBytes_FromStringAndSize(<const char *>batch.tx[i].data, batch.tx[i].len)) for i in range(batch.count)]
+
+
+cdef int set_overload(zr_fwd_conf *conf, tuple enter) except -1:
+    if len(enter) != 4:
+        raise ValueError(f"overload_enter: 4 of them, not {len(enter)}")
+    for i in range(4):
+        conf.overload_enter[i + 1] = <uint16_t>round(1000 * <double>enter[i])
 
 
 @cython.final
@@ -266,9 +275,11 @@ cdef class Forwarder(Counters):
                   uint32_t subs_max=0, uint32_t ingress_max=0, uint32_t sessions_max=0, uint32_t convs_max=0,
                   uint32_t peer_lanes_max=0, uint32_t blocks_max=0, uint32_t window=0, uint32_t cache_max=0,
                   uint16_t epoch=0, uint32_t chan_slots=4096, uint32_t batch_entries=256,
-                  tuple deadlines_ms=(400, 400, 400), double residual=0, double max_overhead=0):
+                  tuple deadlines_ms=(400, 400, 400), double residual=0, double max_overhead=0,
+                  tuple overload_enter=OVERLOAD_ENTER):
         cdef zr_fwd_conf conf = zr_fwd_conf_default(lane, streams_max)
         set_deadlines(&conf, deadlines_ms)
+        set_overload(&conf, overload_enter)
         conf.lane.residual, conf.lane.max_overhead = residual, max_overhead
         conf.lane.epoch = epoch
         conf.pkts_max = pkts_max
@@ -319,19 +330,24 @@ cdef class Forwarder(Counters):
     def egress_input(self, bytes data not None, bytes addr not None, zr_ns_t now):
         return self.ingest(ZR_SOCK_EGRESS, data, addr, now)
 
-    def turn(self, zr_ns_t now):
+    def turn(self, zr_ns_t now, int batches=-1):
         cdef list sent = []
         cdef int rc = ZR_E_full
         self.begin(now)
         self.in_turn = False
         zr_fwd_on_deadline(self.fwd, now)
         zr_fwd_fan_out(self.fwd, now)
-        while rc == ZR_E_full:
+        while rc == ZR_E_full and batches != 0:
             rc = zr_fwd_output(self.fwd, &self.batch, now)
             sent += batch_rows(&self.batch)
             zr_batch_reset(&self.batch)
-        check(rc)
+            batches -= 1
         return sent
+
+    def load(self, uint32_t busy, uint32_t ring, uint32_t pool, zr_ns_t lag, zr_ns_t now):
+        cdef zr_load load = zr_load(busy, ring, pool, lag)
+        self.begin(now)
+        zr_fwd_load(self.fwd, &load, now)
 
     def deadline(self):
         return zr_fwd_deadline(self.fwd)
@@ -485,9 +501,10 @@ cdef class Worker(Counters):
                   int wake_fd=-1, int agent_wake_fd=-1, uint32_t streams_max=64, uint32_t chan_slots=4096,
                   uint32_t sessions_max=1024, uint32_t window=1024, uint32_t batch=64, bint gso=True,
                   zr_ns_t spin_ns=0, zr_ns_t hold_ns=0, int stop_signal=0, tuple deadlines_ms=(400, 400, 400), double residual=0,
-                  double max_overhead=0):
+                  double max_overhead=0, tuple overload_enter=OVERLOAD_ENTER):
         cdef zr_worker_conf conf = zr_worker_conf_default(lane, streams_max)
         set_deadlines(&conf.fwd, deadlines_ms)
+        set_overload(&conf.fwd, overload_enter)
         conf.fwd.lane.residual, conf.fwd.lane.max_overhead = residual, max_overhead
         conf.fds = zr_worker_fds(link_fd, egress_fd, fdpass_fd, wake_fd, agent_wake_fd)
         conf.gso, conf.spin, conf.stop_signal = gso, spin_ns, stop_signal

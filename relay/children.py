@@ -73,6 +73,15 @@ class Children:
         self.pulls.release(stream, now)
         return True
 
+    def on_stuck(self, stream: Stream, slot: int, now: int) -> None:
+        """It acknowledges nothing: it is told that this conversation is gone, and may ask again."""
+        for key, child in list(stream.children.items()):
+            if child.slot == slot:
+                self._desk.log("warning", "child acknowledges nothing", peer=child.peer, stream=stream.id)
+                self._desk.send(child.session, Gone(conv=child.conv, code="lost"))
+                self._remove(stream, key, forgotten=False)
+                self.pulls.release(stream, now)
+
     def on_want(self, session: int, message: Want) -> None:
         stream = self._by_conv.get((session, message.conv))
         if stream is None:
@@ -140,6 +149,8 @@ class Children:
         stream = desk.streams.get(message.stream)
         if stream is not None and stream.pull is not None and peer in stream.pull.route:
             return "loop"  # we have it from the asker
+        if stream is not None and desk.workers.overloaded(stream.worker):
+            return "overload"
         return None
 
     def _instead(self, stream: Stream | None, code: str) -> list[str]:

@@ -233,6 +233,13 @@ class Control:
                 stream = self._streams.at(worker, fields["stream"])
                 if stream is not None:
                     self._desk.changed(stream)
+            case "overload":
+                level = self._workers.level[worker] = fields["level"]
+                self._desk.log("warning" if level else "info", "overload", worker=worker, overload_level=level)
+            case "child_stuck":
+                stream = self._streams.at(worker, fields["stream"])
+                if stream is not None:
+                    self._children.on_stuck(stream, fields["sub"], now)
             case "ingress_lost":
                 self._publications.on_lost(worker, fields["ingress"], now)
             case "source_locked" | "source_lost":
@@ -276,6 +283,9 @@ class Control:
         known = stream.subs.get(sid)
         if known is not None and known.body == body:
             return False
+        if known is None and self._workers.overloaded(stream.worker):
+            self._pulls.release(stream, now)
+            raise self._desk.overloaded()
         if known is not None:
             self._workers.drop_sub(stream, known)
             slot: int | None = known.slot

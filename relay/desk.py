@@ -107,6 +107,11 @@ class Desk:
         detail = f"no more {what} fit here: use another relay, or raise [limits] max_streams and restart this one"
         return Problem(429, "limit", "This relay is full", detail, retry_after_s=5)
 
+    def overloaded(self) -> Problem:
+        """503: the worker that would serve it has too much to do already."""
+        detail = "it serves those it has; try again, or another relay"
+        return Problem(503, "overloaded", "This relay is overloaded", detail, retry_after_s=2)
+
     def emit(self, action: Action) -> None:
         self.actions.append(action)
 

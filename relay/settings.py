@@ -27,7 +27,7 @@ NO_EFFECT_YET = {
     "peers": ("public_key", "max_rate"),
     "security": ("keyring", "cipher", "peer_map"),
     "registry": ("endpoints", "lease_ttl", "store"),
-    "limits": ("max_egress", "overload_enter"),
+    "limits": ("max_egress",),
     "drain": ("timeout",),
     "metrics": ("per_stream",),
 }  # fmt: skip
@@ -114,6 +114,14 @@ def auto_workers() -> int:
         except OSError:
             cores.add((str(cpu), ""))
     return max(1, min(len(cores) - 1, WORKERS_MAX))
+
+
+def _levels(value: list[Any]) -> tuple[float, ...]:
+    if len(value) != 4 or not all(isinstance(share, int | float) for share in value):
+        raise ValueError("takes four shares of time, one a level, like [0.75, 0.85, 0.93, 0.98]")
+    if not 0.2 <= value[0] <= value[1] <= value[2] <= value[3] <= 2:
+        raise ValueError(f"{value!r} does not rise from 0.2 or more to 2 or less (above 1: never)")
+    return tuple(float(share) for share in value)
 
 
 def _count(value: int | str) -> int:
@@ -246,7 +254,7 @@ class Limits(Section, frozen=True, kw_only=True):
     max_streams: Annotated[int, Meta(ge=1, le=65536)] = 20000
     max_egress_bps: Rate = field(default=0, name="max_egress")
     memory: Size = 0  # of the whole relay; 0: what the machine or its cgroup has
-    overload_enter: list[float] = field(default_factory=lambda: [0.75, 0.85, 0.93, 0.98])
+    overload_enter: Annotated[tuple[float, ...], Parsed(_levels, (list,))] = (0.75, 0.85, 0.93, 0.98)
 
 
 class Drain(Section, frozen=True, kw_only=True):

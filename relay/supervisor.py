@@ -66,6 +66,7 @@ class SupervisorConf:
     deadlines_ms: tuple[int, int, int] = (400, 400, 400)  # audio, key frames, the rest
     residual: float = 1e-6
     max_overhead: float = 6.5
+    overload_enter: tuple[float, ...] = (0.75, 0.85, 0.93, 0.98)  # share of time that is work, of levels 1 to 4
     receive_buffer: int = 0
     send_buffer: int = 0
     streams_max: int = 1024  # of one worker
@@ -92,6 +93,7 @@ class SupervisorConf:
             deadlines_ms=config.links.deadlines_ms,
             residual=config.links.residual,
             max_overhead=config.links.max_overhead,
+            overload_enter=tuple(config.limits.overload_enter),
             receive_buffer=config.sockets.receive_buffer,
             send_buffer=config.sockets.send_buffer,
             streams_max=min(config.limits.max_streams, STREAMS_PER_WORKER_MAX),
@@ -271,7 +273,7 @@ class Supervisor:
                 "version": __version__, "name": worker.name, "lane": worker.index, "cpu": worker.cpu, "fds": fds,
                 "streams_max": conf.streams_max, "batch": conf.batch, "gso": conf.gso, "spin_ns": conf.spin_ns,
                 "hold_ns": conf.hold_ns, "window": conf.window, "deadlines_ms": conf.deadlines_ms,
-                "residual": conf.residual, "max_overhead": conf.max_overhead,
+                "residual": conf.residual, "max_overhead": conf.max_overhead, "overload_enter": conf.overload_enter,
             }  # fmt: skip
             self._spawn(worker, (sys.executable, "-m", "relay.worker"), boot, list(fds.values()))
         ours.settimeout(FDPASS_TIMEOUT_S)

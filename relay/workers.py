@@ -17,6 +17,7 @@ from relay.units import Address
 KINDS = {"audio": 0, "video": 1, "data": 2}
 CODEC_CODES = {word: code for code, word in enumerate(CODECS, 1)}
 ALL_LAYERS = 255
+CLOSED_LEVEL = 2  # of overload: nobody new from here on
 Done = Callable[[int, int, int], None]  # rc, value, now
 
 
@@ -27,6 +28,7 @@ class Workers:
         self, count: int, streams_max: int, ingress_ip: str, emit: Callable[[Action], None], *, first_seq: int = 0
     ) -> None:
         self.up = [False] * count
+        self.level = [0] * count  # of overload
         self.streams = [Slots(streams_max) for _ in range(count)]
         self.subs = [Slots(min(max(streams_max * 5, 64), 65536)) for _ in range(count)]
         self.ingress = [Slots(min(streams_max, 60000)) for _ in range(count)]
@@ -52,8 +54,13 @@ class Workers:
         if done is not None:
             done(rc, value, now)
 
+    def overloaded(self, worker: int) -> bool:
+        """It takes nobody new; who is there stays."""
+        return self.level[worker] >= CLOSED_LEVEL
+
     def lost(self, worker: int) -> None:
         self.up[worker] = False
+        self.level[worker] = 0
         for key in [key for key in self._pending if key[0] == worker]:
             del self._pending[key]
 

@@ -59,7 +59,9 @@ _Static_assert(sizeof(zr_cmd) == 64, "one cache line");
     X(stream_live, stream, _, _, _, first_ns, number, _, "first packet of this epoch was accepted")                    \
     X(source_locked, ingress, track, ssrc, _, _, _, source, "learned: this track is sent from here")                   \
     X(source_lost, ingress, track, _, _, _, _, _, "2 s of silence: the lock is released")                              \
-    X(ingress_lost, ingress, _, _, _, _, _, _, "its socket could not be taken: no file descriptor left")
+    X(ingress_lost, ingress, _, _, _, _, _, _, "its socket could not be taken: no file descriptor left")               \
+    X(overload, level, _, _, _, _, _, _, "this worker's level, 0 to 4, has changed")                                   \
+    X(child_stuck, sub, stream, _, _, _, _, _, "this child has acknowledged nothing for 30 s")
 
 enum zr_cmd_op {
 #define X(op, a, b, c, d, x, y, addr, help) ZR_CMD_##op,

@@ -7,7 +7,8 @@ static bool conf_ok(const zr_fwd_conf *conf)
            conf->ingress_max >= 1 && conf->ingress_max <= UINT16_MAX - ZR_SOCK_INGRESS &&
            conf->cache_max <= conf->pkts_max / 2 && conf->cache_age_max > 0 && conf->lane.convs_max < ZR_FWD_CHILD &&
            conf->deadline_ms[ZR_DEADLINE_AUDIO] > 0 && conf->deadline_ms[ZR_DEADLINE_KEY] > 0 &&
-           conf->deadline_ms[ZR_DEADLINE_DELTA] > 0 && zr_lane_bytes(&conf->lane) > 0;
+           conf->deadline_ms[ZR_DEADLINE_DELTA] > 0 && conf->hold_pkts >= 4 && conf->hold_bytes >= 4 * ZR_RTP_MAX &&
+           conf->hold_pkts_all >= 4 && conf->hold_age > 0 && zr_lane_bytes(&conf->lane) > 0;
 }
 
 zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max)
@@ -31,10 +32,26 @@ zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max)
         .cache_age_max = ZR_SEC(2),
         .rtcp_ssrc = 0x7A72u << 16 | lane,
         .deadline_ms = { ZR_LANE_DEADLINE_MS, ZR_LANE_DEADLINE_MS, ZR_LANE_DEADLINE_MS },
+        .hold_pkts = 2048,
+        .hold_bytes = 4u << 20,
+        .hold_pkts_all = pkts / 4,
+        .hold_age = ZR_MS(400),
+        .overload_enter = { 0, 750, 850, 930, 980 },
     };
 }
 
-enum part { PART_POOL, PART_LANE, PART_ITEMS, PART_CACHE, PART_SUBS, PART_PULLS, PART_STREAMS, PART_INGRESSES, PARTS };
+enum part {
+    PART_POOL,
+    PART_LANE,
+    PART_ITEMS,
+    PART_CACHE,
+    PART_SUBS,
+    PART_PULLS,
+    PART_STREAMS,
+    PART_INGRESSES,
+    PART_CHILD_CUTS,
+    PARTS
+};
 
 static size_t lay_out(const zr_fwd_conf *conf, size_t at[PARTS])
 {
@@ -47,6 +64,7 @@ static size_t lay_out(const zr_fwd_conf *conf, size_t at[PARTS])
         [PART_PULLS] = zr_pulls_bytes(conf->lane.convs_max),
         [PART_STREAMS] = conf->streams_max * sizeof(zr_stream),
         [PART_INGRESSES] = conf->ingress_max * sizeof(zr_ingress),
+        [PART_CHILD_CUTS] = (size_t)conf->lane.convs_max * ZR_TRACKS_MAX * sizeof(zr_shed_track),
     };
     return zr_lay_out(sizeof(zr_fwd), bytes, PARTS, at);
 }
@@ -60,9 +78,14 @@ size_t zr_fwd_bytes(const zr_fwd_conf *conf)
 int zr_fwd_parts(const zr_fwd_conf *conf, zr_part *parts)
 {
     static const char *const names[PARTS] = {
-        [PART_POOL] = "packet pool",        [PART_ITEMS] = "queued packets", [PART_CACHE] = "replay caches",
-        [PART_SUBS] = "subscribers",        [PART_PULLS] = "pulls",          [PART_STREAMS] = "streams",
+        [PART_POOL] = "packet pool",
+        [PART_ITEMS] = "queued packets",
+        [PART_CACHE] = "replay caches",
+        [PART_SUBS] = "subscribers",
+        [PART_PULLS] = "pulls",
+        [PART_STREAMS] = "streams",
         [PART_INGRESSES] = "ingress slots",
+        [PART_CHILD_CUTS] = "children's cuts",
     };
     zr_part own[PARTS];
     size_t at[PARTS], end;
@@ -89,7 +112,9 @@ zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_c
     if (!conf_ok(conf) || page->streams_max < conf->streams_max || commands->slot_bytes < sizeof(zr_cmd) ||
         events->slot_bytes < sizeof(zr_cmd))
         return NULL;
-    *fwd = (zr_fwd){ .conf = *conf, .page = page, .commands = commands, .events = events, .release_at = ZR_NEVER };
+    *fwd = (zr_fwd){
+        .conf = *conf, .page = page, .commands = commands, .events = events, .release_at = ZR_NEVER, .let_most = 64
+    };
     (void)lay_out(conf, at);
     if (zr_pool_init(&fwd->pool, base + at[PART_POOL], conf->pkts_max) != ZR_OK)
         return NULL;
@@ -105,6 +130,10 @@ zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_c
     zr_pulls_init(&fwd->pulls, base + at[PART_PULLS], conf->lane.convs_max);
     fwd->streams = (void *)(base + at[PART_STREAMS]);
     fwd->ingresses = (void *)(base + at[PART_INGRESSES]);
+    fwd->child_cuts = (void *)(base + at[PART_CHILD_CUTS]);
+    zr_shed_init(&fwd->shed, conf->overload_enter, now);
+    zr_stat_set(page, ZR_STAT_overload_level, 0);
+    zr_stat_set(page, ZR_STAT_held_packets_cap, conf->hold_pkts_all);
     for (uint32_t i = 0; i < conf->ingress_max; i++)
         zr_ingress_init(&fwd->ingresses[i], i);
     zr_list_init(&fwd->turning);
@@ -113,6 +142,7 @@ zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_c
     zr_list_init(&fwd->joining);
     zr_list_init(&fwd->asking);
     zr_list_init(&fwd->locking);
+    zr_list_init(&fwd->holding);
     return fwd;
 }
 
@@ -191,8 +221,8 @@ zr_ns_t zr_fwd_deadline_but(const zr_fwd *fwd, uint32_t waits)
     if ((waits & (ZR_FWD_EGRESS_BLOCKED | ZR_FWD_HELD)) == 0 &&
         (!zr_list_empty(&fwd->turning) || !zr_list_empty(&fwd->joining)))
         return 0;
-    if ((waits & ZR_FWD_EGRESS_BLOCKED) == 0 &&
-        (!zr_list_empty(&fwd->leaving) || !zr_list_empty(&fwd->pli) || !zr_list_empty(&fwd->asking)))
+    if ((waits & ZR_FWD_EGRESS_BLOCKED) == 0 && (!zr_list_empty(&fwd->leaving) || !zr_list_empty(&fwd->pli) ||
+                                                 !zr_list_empty(&fwd->asking) || !zr_list_empty(&fwd->holding)))
         return 0;
     return ZR_MIN(ZR_MIN(lane, fwd->release_at), zr_fwd_byes_deadline(fwd));
 }
@@ -207,14 +237,18 @@ bool zr_fwd_events_waiting(zr_fwd *fwd)
 
 bool zr_fwd_check(const zr_fwd *fwd)
 {
-    uint32_t open = 0, queued = fwd->byes.count;
+    uint32_t open = 0, queued = fwd->byes.count, held = 0, held_bytes = 0, asked = 0;
 
     for (uint32_t i = 0; i < fwd->conf.streams_max; i++) {
         const zr_stream *stream = &fwd->streams[i];
         if (stream->row == NULL) /* never opened */
             continue;
         open += stream->open;
-        queued += stream->turn.count + stream->out.count;
+        queued += stream->turn.count + stream->out.count + stream->urgent.count + stream->wait.count;
+        held += stream->urgent.count + stream->wait.count;
+        held_bytes += stream->urgent.bytes + stream->wait.bytes;
+        if (zr_list_linked(&stream->holding) != (stream->urgent.count + stream->wait.count > 0))
+            return false;
         if (zr_list_linked(&stream->turning) != (stream->turn.count > 0) ||
             zr_list_linked(&stream->leaving) != (stream->out.count > 0))
             return false;
@@ -224,8 +258,9 @@ bool zr_fwd_check(const zr_fwd *fwd)
     }
     for (uint32_t i = 0; i < fwd->conf.subs_max; i++)
         if (zr_subs_get(&fwd->subs, i) != NULL)
-            queued += fwd->subs.all[i].asked.count;
-    return open == fwd->stream_count && queued == fwd->items.in_use && zr_subs_check(&fwd->subs) &&
+            asked += fwd->subs.all[i].asked.count;
+    return open == fwd->stream_count && queued + asked == fwd->items.in_use && held == fwd->held &&
+           held_bytes == fwd->held_bytes && asked == fwd->asked && zr_subs_check(&fwd->subs) &&
            zr_cache_check(&fwd->cache) && zr_pool_check(&fwd->pool) && zr_lane_check(fwd->lane);
 }
 

@@ -17,6 +17,7 @@
 
 #include "forward/zr_cmd.h"
 #include "forward/zr_lane.h"
+#include "forward/zr_shed.h"
 #include "ring/zr_chan.h"
 #include "wire/zr_media.h"
 
@@ -32,6 +33,10 @@ typedef struct zr_fwd_conf {
     /* By class, of every message on its hop: the sender gives it up after it, the receiver does not forward it. At
      * least 1; the longest is the lane's. */
     uint16_t deadline_ms[ZR_DEADLINES];
+    /* What may wait for players whose socket takes nothing: of one stream, of all, and how long. */
+    uint32_t hold_pkts, hold_bytes, hold_pkts_all;
+    zr_ns_t hold_age;
+    uint16_t overload_enter[ZR_SHED_LEVELS]; /* share of time that is work, permille; [0] unused */
 } zr_fwd_conf;
 
 typedef struct zr_fwd zr_fwd;
@@ -78,6 +83,8 @@ int zr_fwd_output_egress(zr_fwd *fwd, zr_batch *batch, zr_ns_t now);
 int zr_fwd_output_links(zr_fwd *fwd, zr_batch *batch, zr_ns_t now);
 /* Both into one batch, without sockets that could block. */
 int zr_fwd_output(zr_fwd *fwd, zr_batch *batch, zr_ns_t now);
+/* How it went since the last call, each ZR_SHED_EVERY: the level follows. Pool and rings are looked at here too. */
+void zr_fwd_load(zr_fwd *fwd, const zr_load *load, zr_ns_t now);
 /* Events waiting for the control plane since the last call? The worker then wakes the agent. */
 bool zr_fwd_events_waiting(zr_fwd *fwd);
 bool zr_fwd_check(const zr_fwd *fwd);

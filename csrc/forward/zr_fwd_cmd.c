@@ -240,6 +240,7 @@ static int cmd_child_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_
     }
     sub->conv = (uint32_t)rc;
     sub->warm = want == 1;
+    sub->added = now;
     *value = replay_child(fwd, sub, cmd->y, now);
     return ZR_OK;
 }

@@ -58,8 +58,9 @@ zr_ns_t zr_fwd_byes_deadline(const zr_fwd *fwd)
 
 void zr_fwd_say_byes(zr_fwd *fwd, zr_ns_t now)
 {
-    while (zr_fwd_byes_deadline(fwd) <= now) {
+    while (zr_fwd_byes_deadline(fwd) <= now || fwd->byes.count > ZR_FWD_BYES) {
         zr_item *item = zr_itemq_pop(&fwd->byes);
+        zr_stat_add(fwd->page, ZR_STAT_byes_early, item->arrival + ZR_MS(fwd->conf.lane.deadline_ms) > now);
         uint64_t age = item->media.age_us + (uint64_t)(now - item->arrival) / 1000;
         item->media.age_us = (uint32_t)ZR_MIN(age, (uint64_t)UINT32_MAX);
         item->arrival = now;
@@ -85,6 +86,19 @@ static zr_item *take_item(zr_fwd *fwd, const zr_slice *slice)
     if (item != NULL)
         item->slice = *slice;
     return item;
+}
+
+/* Drops the packet when the worker's level, or what it has left out before, says so. */
+static bool gated(zr_fwd *fwd, zr_stream *stream, zr_item *item, zr_ns_t now)
+{
+    enum zr_drop_id drop = zr_fwd_gate(fwd, stream, item, now);
+
+    if (drop == ZR_DROP_COUNT)
+        return false;
+    zr_drop_add(fwd->page, drop);
+    zr_stream_count_drop(stream, drop);
+    zr_items_give(&fwd->items, item);
+    return true;
 }
 
 static void set_rtp(zr_item *item, const zr_rtp *rtp)
@@ -191,6 +205,9 @@ int zr_fwd_ingress_input(zr_fwd *fwd, uint32_t slot, zr_pkt *pkt, const zr_addr 
     if (rtp.marker)
         item->media.flags |= ZR_MEDIA_FRAME_END;
     zr_stream_classify(&stream->tracks[track], item);
+    zr_stream_note_frame(stream, item);
+    if (zr_fwd_gates(fwd, stream) && gated(fwd, stream, item, now))
+        return ZR_E_dropped; /* it takes no number: nobody below misses it */
     item->media.number = zr_stream_take_number(stream);
     accept(fwd, stream, item, now);
     return ZR_OK;
@@ -302,12 +319,18 @@ static void pulled(zr_fwd *fwd, zr_pull *pull, zr_lane_msg *msg, size_t len, zr_
         if (newest || !stream->tracks[media.track].heard)
             stream->tracks[media.track].ssrc = rtp.ssrc;
         stream->tracks[media.track].heard = true;
+        zr_stream_note_frame(stream, item);
+        if (zr_fwd_gates(fwd, stream) && gated(fwd, stream, item, now))
+            return;
     }
     admit(fwd, stream, item, now);
-    if (zr_item_is_rtcp(item) && zr_stream_lacks(stream, media.number) && says_bye(item))
+    if (zr_item_is_rtcp(item) && zr_stream_lacks(stream, media.number) && says_bye(item)) {
         zr_itemq_push(&fwd->byes, item);
-    else
+        if (fwd->byes.count > ZR_FWD_BYES)
+            zr_fwd_say_byes(fwd, now);
+    } else {
         forward(fwd, stream, item, now);
+    }
 }
 
 void zr_fwd_message(zr_fwd *fwd, zr_lane_msg *msg, zr_ns_t now)

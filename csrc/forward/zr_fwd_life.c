@@ -2,11 +2,19 @@
  */
 #include "forward/zr_fwd_priv.h"
 
+/* A player's pairs that are not judged yet. */
+static void lose_due(zr_fwd *fwd, zr_sub *sub, enum zr_drop_id drop)
+{
+    zr_stat_add(fwd->page, ZR_STAT_fan_due, sub->due);
+    zr_stat_bump(&fwd->page->drop[drop], sub->due);
+    sub->due = 0;
+}
+
 void zr_fwd_sub_gone(zr_fwd *fwd, zr_sub *sub)
 {
     zr_stream *stream = sub->stream;
 
-    zr_stat_bump(&fwd->page->drop[ZR_DROP_gone], sub->due);
+    lose_due(fwd, sub, ZR_DROP_gone);
     if (stream->serving == sub)
         stream->serving =
             sub->in_stream.next == &stream->players ? NULL : ZR_CONTAINER(sub->in_stream.next, zr_sub, in_stream);
@@ -14,6 +22,7 @@ void zr_fwd_sub_gone(zr_fwd *fwd, zr_sub *sub)
         zr_lane_conv_close(fwd->lane, sub->conv);
     zr_list_remove(&sub->joining);
     zr_list_remove(&sub->asking);
+    fwd->asked -= sub->asked.count;
     zr_itemq_clear(&sub->asked, &fwd->items);
     zr_subs_remove(&fwd->subs, sub);
     zr_stat_set(fwd->page, ZR_STAT_subs, fwd->subs.count);
@@ -25,6 +34,18 @@ void zr_fwd_pull_gone(zr_fwd *fwd, zr_pull *pull)
     zr_pulls_give(&fwd->pulls, pull);
 }
 
+void zr_fwd_out_lost(zr_fwd *fwd, zr_stream *stream, enum zr_drop_id drop)
+{
+    ZR_LIST_EACH(sub, &stream->players, zr_sub, in_stream)
+    {
+        lose_due(fwd, sub, drop);
+        sub->at = NULL;
+    }
+    stream->serving = NULL;
+    zr_itemq_clear(&stream->out, &fwd->items);
+    zr_list_remove(&stream->leaving);
+}
+
 void zr_fwd_stream_cleared(zr_fwd *fwd, zr_stream *stream)
 {
     while (!zr_list_empty(&stream->children))
@@ -33,20 +54,17 @@ void zr_fwd_stream_cleared(zr_fwd *fwd, zr_stream *stream)
         zr_fwd_pull_gone(fwd, ZR_LIST_FIRST(&stream->pulls, zr_pull, in_stream));
     ZR_LIST_EACH(sub, &stream->players, zr_sub, in_stream)
     {
-        zr_stat_bump(&fwd->page->drop[ZR_DROP_gone], sub->due);
-        sub->due = 0;
-        sub->at = NULL;
         zr_list_remove(&sub->joining);
         zr_list_remove(&sub->asking);
+        fwd->asked -= sub->asked.count;
         zr_itemq_clear(&sub->asked, &fwd->items);
     }
-    stream->serving = NULL;
+    zr_fwd_out_lost(fwd, stream, ZR_DROP_gone);
+    zr_fwd_forget_held(fwd, stream);
     stream->pli = 0;
     zr_fwd_forget_byes(fwd, stream);
     zr_itemq_clear(&stream->turn, &fwd->items);
-    zr_itemq_clear(&stream->out, &fwd->items);
     zr_list_remove(&stream->turning);
-    zr_list_remove(&stream->leaving);
     zr_list_remove(&stream->asking);
     zr_cache_clear(&fwd->cache, stream->slot);
     if (stream->ingress != ZR_INGRESS_NONE)

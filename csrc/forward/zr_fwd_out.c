@@ -1,4 +1,4 @@
-/* Packets on their way out. Pairs (packet, subscriber) are counted due when they are formed and judged once. */
+/* Packets on their way out. Each pair (packet, subscriber) is counted due when it is judged, once. */
 #include "forward/zr_fwd_priv.h"
 
 #include "coll/zr_seq.h"
@@ -16,9 +16,15 @@ bool zr_fwd_to_child(zr_fwd *fwd, zr_sub *sub, const zr_item *item, uint8_t flag
     zr_media media = item->media;
     uint64_t age = media.age_us + (uint64_t)(now - item->arrival) / 1000;
 
+    enum zr_drop_id drop;
+
     zr_stat_add(fwd->page, ZR_STAT_fan_due, 1);
     if (!zr_sub_wants(sub, item)) {
         zr_drop_add(fwd->page, ZR_DROP_filtered);
+        return false;
+    }
+    if ((drop = zr_fwd_child_sheds(fwd, sub, item, now)) != ZR_DROP_COUNT) {
+        zr_drop_add(fwd->page, drop);
         return false;
     }
     media.flags |= flags;
@@ -28,6 +34,7 @@ bool zr_fwd_to_child(zr_fwd *fwd, zr_sub *sub, const zr_item *item, uint8_t flag
     zr_media_put(head, &media);
     if (zr_lane_send_within(fwd->lane, sub->conv, head, sizeof head, &item->slice,
                             fwd->conf.deadline_ms[zr_media_deadline(&media)], now) != ZR_OK) {
+        zr_fwd_child_refused(fwd, sub, item);
         zr_drop_add(fwd->page, ZR_DROP_window);
         return false;
     }
@@ -35,64 +42,61 @@ bool zr_fwd_to_child(zr_fwd *fwd, zr_sub *sub, const zr_item *item, uint8_t flag
     return true;
 }
 
-static void start_player(zr_fwd *fwd, zr_sub *sub)
+/* `oldest`: the lowest ordinal in the output queue; what was held does not lie there in order. */
+static void start_player(zr_sub *sub, uint64_t oldest)
 {
     const zr_stream *stream = sub->stream;
 
     sub->pass = 0;
     sub->at = stream->out.head;
     sub->due = 0;
-    if (sub->since <= sub->at->ordinal) /* as a rule: it was here before the turn */
+    if (sub->since <= oldest) /* as a rule: it was here before the turn */
         sub->due = stream->out.count;
     else
         for (const zr_item *item = sub->at; item != NULL; item = item->next)
             sub->due += item->ordinal >= sub->since;
-    zr_stat_add(fwd->page, ZR_STAT_fan_due, sub->due);
 }
 
-/* What the stream's children have not been given yet; they do not wait for its players. */
-static int serve_children(zr_fwd *fwd, zr_stream *stream, zr_ns_t now)
+void zr_fwd_leave(zr_stream *stream, zr_list *before)
 {
-    const zr_item *item = stream->turn.head;
-    int packets = 0;
+    uint64_t oldest = UINT64_MAX;
 
-    if (stream->turn.tail->ordinal <= stream->given)
-        return 0;
-    while (item->ordinal <= stream->given)
-        item = item->next;
-    ZR_LIST_EACH(sub, &stream->children, zr_sub, in_stream)
-    for (const zr_item *one = item; one != NULL; one = one->next)
-        if (one->ordinal >= sub->since)
-            (void)zr_fwd_to_child(fwd, sub, one, 0, now);
-    for (; item != NULL; item = item->next)
-        packets++;
-    stream->given = stream->turn.tail->ordinal;
-    return packets;
+    for (const zr_item *item = stream->out.head; item != NULL; item = item->next)
+        oldest = ZR_MIN(oldest, item->ordinal);
+    ZR_LIST_EACH(sub, &stream->players, zr_sub, in_stream)
+    start_player(sub, oldest);
+    stream->serving = ZR_LIST_FIRST(&stream->players, zr_sub, in_stream);
+    zr_list_append(before, &stream->leaving);
 }
 
 int zr_fwd_fan_out(zr_fwd *fwd, zr_ns_t now)
 {
+    /* Players' packets that could not leave last turn go first; children's wait for nobody. */
+    bool behind = !zr_list_empty(&fwd->leaving) || !zr_list_empty(&fwd->holding);
     int packets = 0;
 
     fwd->replays_left = ZR_FWD_REPLAYS;
     for (zr_list *at = fwd->turning.next, *next; at != &fwd->turning; at = next) {
         zr_stream *stream = ZR_CONTAINER(at, zr_stream, turning);
         next = at->next;
-        packets += serve_children(fwd, stream, now);
-        if (stream->out.count > 0)
-            continue; /* its last turn has not left yet: this one waits */
-        stream->out = stream->turn;
-        stream->turn = (zr_itemq){ .count = 0 };
+        packets += (int)stream->turn.count;
         zr_list_remove(at);
+        ZR_LIST_EACH(sub, &stream->children, zr_sub, in_stream)
+        for (const zr_item *item = stream->turn.head; item != NULL; item = item->next)
+            if (item->ordinal >= sub->since)
+                (void)zr_fwd_to_child(fwd, sub, item, 0, now);
         if (zr_list_empty(&stream->players)) {
-            zr_itemq_clear(&stream->out, &fwd->items);
-            continue;
+            zr_itemq_clear(&stream->turn, &fwd->items);
+        } else if (behind || stream->cut != 0) {
+            zr_fwd_hold(fwd, stream, now);
+        } else {
+            stream->out = stream->turn;
+            stream->turn = (zr_itemq){ .count = 0 };
+            zr_fwd_leave(stream, &fwd->leaving);
         }
-        ZR_LIST_EACH(sub, &stream->players, zr_sub, in_stream)
-        start_player(fwd, sub);
-        stream->serving = ZR_LIST_FIRST(&stream->players, zr_sub, in_stream);
-        zr_list_append(&fwd->leaving, &stream->leaving);
     }
+    if (behind || !zr_list_empty(&fwd->holding))
+        zr_fwd_release(fwd, now);
     return packets;
 }
 
@@ -184,8 +188,10 @@ static int output_stream(zr_fwd *fwd, zr_stream *stream, zr_batch *batch)
     while (stream->serving != NULL) {
         zr_sub *sub = stream->serving;
         bool alike = batch->fan_cap > 0 && takes_whole(sub, stream, &all);
-        uint32_t begin = batch->count;
-        if ((alike && first != UINT32_MAX ? serve_alike(fwd, sub, batch, first) : serve(fwd, sub, batch)) != ZR_OK)
+        uint32_t begin = batch->count, due = sub->due;
+        int rc = alike && first != UINT32_MAX ? serve_alike(fwd, sub, batch, first) : serve(fwd, sub, batch);
+        zr_stat_add(fwd->page, ZR_STAT_fan_due, due - sub->due); /* as they are judged: the rest may have to wait */
+        if (rc != ZR_OK)
             return ZR_E_full;
         if (alike && first == UINT32_MAX)
             first = begin;
@@ -229,6 +235,7 @@ static int repeat(zr_fwd *fwd, zr_sub *sub, zr_batch *batch)
             return ZR_E_full;
         zr_stat_add(fwd->page, ZR_STAT_fan_due, 1);
         zr_items_give(&fwd->items, zr_itemq_pop(&sub->asked));
+        fwd->asked--;
     }
     zr_list_remove(&sub->asking);
     return ZR_OK;
@@ -262,6 +269,7 @@ static void gauge(zr_fwd *fwd)
     zr_stat_set(fwd->page, ZR_STAT_pool_exhausted, fwd->pool.exhausted);
     zr_stat_set(fwd->page, ZR_STAT_cache_entries, fwd->cache.items.in_use);
     zr_stat_set(fwd->page, ZR_STAT_cache_evicted, fwd->cache.evicted);
+    zr_stat_set(fwd->page, ZR_STAT_asked_packets, fwd->asked);
 }
 
 int zr_fwd_output_egress(zr_fwd *fwd, zr_batch *batch, zr_ns_t now)

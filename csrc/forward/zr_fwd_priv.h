@@ -4,6 +4,8 @@
  *   zr_fwd.c          memory, the turn's entry points      zr_fwd_cmd.c      commands
  *   zr_fwd_in.c       RTP, RTCP and media messages in      zr_fwd_life.c     what goes when a stream, sub, session goes
  *   zr_fwd_out.c      fan-out, output                      zr_fwd_rtcp.c     subscribers' RTCP, key frame requests
+ *   zr_fwd_hold.c     what waits while egress takes nothing
+ *   zr_fwd_shed.c     what is left out on arrival and for a child; the worker's load
  */
 #ifndef ZR_FWD_PRIV_H
 #define ZR_FWD_PRIV_H
@@ -19,6 +21,10 @@
            */
 #define ZR_FWD_CHILD 0x80000000u /* a conversation's user value: child's sub slot with this bit, or a pull's slot */
 
+#define ZR_FWD_ASKED 512u       /* NACKed packets that may wait for one player */
+#define ZR_FWD_BYES  256u       /* good-byes that may wait */
+#define ZR_FWD_STUCK ZR_SEC(30) /* a child that acknowledges nothing for so long is reported */
+
 struct zr_fwd {
     zr_fwd_conf conf;
     zr_stat_page *page;
@@ -31,15 +37,22 @@ struct zr_fwd {
     zr_cache cache;
     zr_subs subs;
     zr_pulls pulls;
-    zr_list turning;       /* streams with packets to fan out */
-    zr_list leaving;       /* streams with packets to output */
-    zr_list pli;           /* streams with a PLI to send */
-    zr_list joining;       /* players that wait for their replay */
-    zr_list asking;        /* players with NACKed packets to send */
-    zr_list locking;       /* ingresses with a locked track */
-    zr_itemq byes;         /* good-byes that overtook media, until that can come no more: a player stops at them */
-    zr_ns_t release_at;    /* next look at the locks; ZR_NEVER when there are none */
-    uint32_t replays_left; /* in this turn */
+    zr_list turning; /* streams with packets to fan out */
+    zr_list leaving; /* streams with packets to output */
+    zr_list pli;     /* streams with a PLI to send */
+    zr_list joining; /* players that wait for their replay */
+    zr_list asking;  /* players with NACKed packets to send */
+    zr_list locking; /* ingresses with a locked track */
+    zr_list holding; /* streams with packets that wait behind what is leaving */
+    uint32_t held, held_bytes, asked;
+    uint32_t let_pairs, let_most; /* of held packets: let go at let_at; at most, at once */
+    zr_ns_t let_at;
+    zr_shed shed;
+    zr_shed_track *child_cuts; /* [conversation's handle][track], where the sub's `cut` has a bit */
+    uint32_t looked_at;        /* next subscriber slot to be looked at for children that are stuck */
+    zr_itemq byes;             /* good-byes that overtook media, until that can come no more: a player stops at them */
+    zr_ns_t release_at;        /* next look at the locks; ZR_NEVER when there are none */
+    uint32_t replays_left;     /* in this turn */
     uint32_t stream_count, closing_count;
     uint32_t closing_from; /* no ingress below it is closing */
     bool stopping, event_waiting;
@@ -65,12 +78,36 @@ void zr_fwd_release_locks(zr_fwd *fwd, zr_ns_t now);
 /* One packet to a child, header and all: counts due and the verdict. True when it was queued. */
 bool zr_fwd_to_child(zr_fwd *fwd, zr_sub *sub, const zr_item *item, uint8_t flags, zr_ns_t now);
 
+/* Its output queue is full: players are due what is in it. At the end of the line, or before another stream. */
+void zr_fwd_leave(zr_stream *stream, zr_list *before);
+
+/* zr_fwd_hold.c: the turn's packets are kept for the players behind what is held already. */
+void zr_fwd_hold(zr_fwd *fwd, zr_stream *stream, zr_ns_t now);
+/* What may leave does; what waits too long, or is too much, goes. */
+void zr_fwd_release(zr_fwd *fwd, zr_ns_t now);
+void zr_fwd_forget_held(zr_fwd *fwd, zr_stream *stream);
+
+/* zr_fwd_shed.c. Is this packet left out on arrival? The media drop, or ZR_DROP_COUNT: no. */
+enum zr_drop_id zr_fwd_gate(zr_fwd *fwd, zr_stream *stream, const zr_item *item, zr_ns_t now);
+static inline bool zr_fwd_gates(const zr_fwd *fwd, const zr_stream *stream)
+{
+    return fwd->shed.gate != ZR_SHED_NONE || stream->gated != 0;
+}
+/* Is it left out for this child? The fan drop, or ZR_DROP_COUNT: no. */
+enum zr_drop_id zr_fwd_child_sheds(zr_fwd *fwd, zr_sub *sub, const zr_item *item, zr_ns_t now);
+/* A key frame would mend what was shed. Asked for at once, then ever less often while it is shed again and again. */
+void zr_fwd_mend(zr_fwd *fwd, zr_stream *stream, uint32_t track, zr_ns_t now);
+/* The child's conversation did not take it. */
+void zr_fwd_child_refused(zr_fwd *fwd, zr_sub *sub, const zr_item *item);
+
 /* zr_fwd_rtcp.c: a key frame of this track is wanted; merged, at most one request upstream per 500 ms. */
 void zr_fwd_want_key(zr_fwd *fwd, zr_stream *stream, uint32_t track, zr_ns_t now);
 
 /* zr_fwd_life.c */
 void zr_fwd_sub_gone(zr_fwd *fwd, zr_sub *sub);
 void zr_fwd_pull_gone(zr_fwd *fwd, zr_pull *pull);
+/* What players are still due from the output queue is dropped, and the queue emptied. */
+void zr_fwd_out_lost(zr_fwd *fwd, zr_stream *stream, enum zr_drop_id drop);
 /* Children, pulls, queues, cache and locks go; players and the ingress binding stay. */
 void zr_fwd_stream_cleared(zr_fwd *fwd, zr_stream *stream);
 void zr_fwd_stream_gone(zr_fwd *fwd, zr_stream *stream);

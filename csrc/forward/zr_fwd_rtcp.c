@@ -51,11 +51,16 @@ static void serve_nack(zr_fwd *fwd, const zr_addr *at, uint32_t ssrc, uint16_t s
         }
         if (found == NULL || !zr_sub_wants(sub, found))
             continue;
-        if (fwd->items.in_use > fwd->items.count / 2)
-            return; /* many ask at once: what is live goes first */
+        if (fwd->items.in_use > fwd->items.count / 2 || sub->asked.count >= ZR_FWD_ASKED ||
+            (fwd->shed.level >= 3 && found->media.cls > ZR_SHED_AUDIO)) {
+            zr_stat_add(fwd->page, ZR_STAT_asked_refused, 1);
+            return; /* what is live goes first */
+        }
         again = zr_items_copy(&fwd->items, found);
         ZR_CHECK(again != NULL);
+        again->arrival = now; /* since when it waits */
         zr_itemq_push(&sub->asked, again);
+        fwd->asked++;
         if (!zr_list_linked(&sub->asking))
             zr_list_append(&fwd->asking, &sub->asking);
         zr_stat_add(fwd->page, ZR_STAT_nack_served, 1);

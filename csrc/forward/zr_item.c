@@ -61,6 +61,7 @@ void zr_itemq_push(zr_itemq *queue, zr_item *item)
         queue->tail->next = item;
     queue->tail = item;
     queue->count++;
+    queue->bytes += item->slice.len;
 }
 
 zr_item *zr_itemq_pop(zr_itemq *queue)
@@ -73,6 +74,7 @@ zr_item *zr_itemq_pop(zr_itemq *queue)
     if (queue->head == NULL)
         queue->tail = NULL;
     queue->count--;
+    queue->bytes -= item->slice.len;
     return item;
 }
 

@@ -20,6 +20,7 @@ typedef struct zr_item {
     uint32_t timestamp;
     uint16_t seq;
     bool indexed; /* in the replay cache's hash chains */
+    bool begins;  /* its track's packet before it was of another frame */
     struct zr_item *next, *hash_next;
 } zr_item;
 
@@ -31,7 +32,7 @@ typedef struct zr_items { /* a pool, counted at start */
 
 typedef struct zr_itemq { /* first in, first out */
     zr_item *head, *tail;
-    uint32_t count;
+    uint32_t count, bytes; /* bytes: of the packets */
 } zr_itemq;
 
 size_t zr_items_bytes(uint32_t count);

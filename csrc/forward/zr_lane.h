@@ -27,6 +27,7 @@
 
 #define ZR_LANE_PARTS        6
 #define ZR_LANE_DEADLINE_MS  400u
+#define ZR_LANE_QUEUE_MAX    (4u << 20) /* bytes that wait for the windows of one session, in full segments */
 #define ZR_LANE_RESIDUAL     1e-6
 #define ZR_LANE_MAX_OVERHEAD 6.5
 
@@ -119,6 +120,10 @@ int zr_lane_send(zr_lane *lane, uint32_t conv, const uint8_t *head, size_t head_
 int zr_lane_send_within(zr_lane *lane, uint32_t conv, const uint8_t *head, size_t head_len, const zr_slice *body,
                         uint16_t deadline_ms, zr_ns_t now);
 int zr_lane_send_bytes(zr_lane *lane, uint32_t conv, const uint8_t *data, size_t len, zr_ns_t now);
+
+/* How full a conversation's send queue is, in sixteenths: its window and queue, or what its session may have waiting,
+ * whichever is fuller. 0: less than half. */
+uint32_t zr_lane_conv_fill(const zr_lane *lane, uint32_t conv);
 
 /* When on_deadline must be called; 0 while output is owed. */
 zr_ns_t zr_lane_deadline(const zr_lane *lane);

@@ -52,11 +52,25 @@ static void fold(zr_lane *lane, zr_lane_conv *conv)
     conv->folded = *counted;
 }
 
+static void note_queue(zr_lane *lane, zr_lane_conv *conv)
+{
+    uint32_t queued = zr_kcp_unsent(&conv->kcp), bytes;
+
+    conv->session->queued += queued - conv->queued;
+    conv->queued = queued;
+    bytes = conv->session->queued * conv->session->conf.mtu;
+    if (bytes > lane->queued_most) {
+        lane->queued_most = bytes;
+        zr_stat_set(lane->page, ZR_STAT_child_queue_max, bytes);
+    }
+}
+
 void zr_lane_conv_settle(zr_lane *lane, zr_lane_conv *conv)
 {
     zr_ns_t deadline = zr_kcp_deadline(&conv->kcp);
 
     fold(lane, conv);
+    note_queue(lane, conv);
     if (deadline == ZR_NEVER)
         zr_timer_cancel(&lane->wheel, &conv->timer);
     else if (!zr_timer_armed(&conv->timer) || conv->timer.deadline != deadline)
@@ -123,6 +137,7 @@ int zr_lane_conv_open(zr_lane *lane, uint32_t slot, uint32_t id, uint8_t peer_la
     conv->user = user;
     conv->kind = kind;
     conv->applied = false;
+    conv->queued = 0;
     conv->folded = (zr_kcp_counts){ 0 };
     zr_lane_move(&session->convs, &conv->node);
     if (peer != NULL)
@@ -170,6 +185,7 @@ void zr_lane_conv_close(zr_lane *lane, uint32_t handle)
     if (conv == NULL)
         return;
     fold(lane, conv);
+    conv->session->queued -= conv->queued;
     zr_kcp_fini(&conv->kcp);
     zr_timer_cancel(&lane->wheel, &conv->timer);
     zr_list_remove(&conv->due);
@@ -274,7 +290,22 @@ int zr_lane_send_within(zr_lane *lane, uint32_t handle, const uint8_t *head, siz
         return ZR_E_missing;
     int rc = zr_kcp_send_within(&conv->kcp, head, head_len, body, deadline_ms, now);
     zr_lane_conv_touch(lane, conv);
+    note_queue(lane, conv);
     return rc;
+}
+
+uint32_t zr_lane_conv_fill(const zr_lane *lane, uint32_t handle)
+{
+    const zr_lane_conv *conv = zr_lane_conv_at(lane, handle);
+    uint32_t used, most, queued;
+
+    if (conv == NULL)
+        return 0;
+    used = zr_kcp_used(&conv->kcp, &most);
+    queued = conv->session->queued * conv->session->conf.mtu;
+    if (2 * used < most && 2 * queued < ZR_LANE_QUEUE_MAX)
+        return 0;
+    return ZR_MAX(16 * used / most, queued / (ZR_LANE_QUEUE_MAX / 16));
 }
 
 int zr_lane_send_bytes(zr_lane *lane, uint32_t handle, const uint8_t *data, size_t len, zr_ns_t now)

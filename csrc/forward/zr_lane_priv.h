@@ -32,6 +32,7 @@ typedef struct zr_lane_session {
     uint32_t rtt_us;    /* told by the control plane, for conversations that only receive; 0: not known */
     zr_ns_t beat_every; /* ZR_NEVER: no heartbeats */
     zr_list convs, peers;
+    uint32_t queued;                     /* segments that wait for their windows, of all conversations */
     struct zr_lane_peer *peer[ZR_LANES]; /* NULL until first used */
 } zr_lane_session;
 
@@ -69,6 +70,7 @@ typedef struct zr_lane_conv {
     enum zr_conv_kind kind;
     bool applied; /* the datagram at hand had segments of this conversation */
     zr_timer timer;
+    uint32_t queued;      /* its part of session->queued */
     zr_kcp_counts folded; /* what the page has already been told */
     zr_kcp kcp;
 } zr_lane_conv;
@@ -90,6 +92,7 @@ struct zr_lane {
     zr_list due, ready;
     zr_kcp_blocks blocks;
     uint64_t exhausted_told;
+    uint32_t queued_most; /* bytes that waited for the windows of one session, at most */
     struct {
         bool waiting;
         uint32_t session, conv;

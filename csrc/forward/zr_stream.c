@@ -1,6 +1,7 @@
 #include "forward/zr_stream.h"
 
 #include "coll/zr_seq.h"
+#include "wire/zr_codec.h"
 #include "wire/zr_rtp.h"
 
 /* Numbers start one lap up, so that an early packet may lie below the first one seen without going negative. */
@@ -14,6 +15,7 @@ void zr_stream_init(zr_stream *stream, uint32_t slot, zr_stream_row *row)
     zr_list_init(&stream->turning);
     zr_list_init(&stream->leaving);
     zr_list_init(&stream->asking);
+    zr_list_init(&stream->holding);
     zr_list_init(&stream->players);
     zr_list_init(&stream->children);
     zr_list_init(&stream->pulls);
@@ -32,7 +34,7 @@ void zr_stream_open(zr_stream *stream, bool local, uint64_t epoch, uint32_t numb
         put_row(&words[i], 0);
     stream->open = true;
     stream->ingress = ZR_INGRESS_NONE;
-    stream->ordinal = stream->given = 0;
+    stream->ordinal = 0;
     zr_stream_restart(stream, local, epoch, number);
     put_row(&stream->row->state, 1);
 }
@@ -42,7 +44,7 @@ void zr_stream_restart(zr_stream *stream, bool local, uint64_t epoch, uint32_t n
     stream->local = local;
     stream->live = false;
     stream->track_count = 0;
-    stream->pli = 0;
+    stream->pli = stream->gated = stream->cut = 0;
     stream->epoch = epoch;
     stream->next = stream->whole = stream->waited = stream->waiting = FIRST_LAP + number;
     stream->looked_ns = 0;
@@ -190,6 +192,28 @@ void zr_stream_classify(zr_track *track, zr_item *item)
     } else {
         media->cls = same_frame ? 3 : 4;
     }
+}
+
+void zr_stream_note_frame(zr_stream *stream, zr_item *item)
+{
+    zr_track *track = &stream->tracks[item->media.track];
+
+    item->begins = item->timestamp != track->timestamp;
+    track->timestamp = item->timestamp;
+}
+
+zr_shed_frame zr_stream_frame(const zr_stream *stream, const zr_item *item)
+{
+    const zr_media *media = &item->media;
+    const zr_track_conf *conf = &stream->tracks[media->track].conf;
+
+    return (zr_shed_frame){
+        .cls = zr_shed_class_of(media),
+        .discardable = (media->flags & ZR_MEDIA_DISCARDABLE) != 0,
+        .heals = media->cls == ZR_SHED_KEY || (media->flags & ZR_MEDIA_SWITCH) != 0,
+        .keyed = conf->kind == ZR_TRACK_VIDEO && zr_codec_tells_keys((enum zr_codec)conf->codec),
+        .timestamp = item->timestamp,
+    };
 }
 
 void zr_stream_count(zr_stream *stream, const zr_item *item, zr_ns_t now)

@@ -12,6 +12,7 @@
 #include "coll/zr_win.h"
 #include "forward/zr_item.h"
 #include "forward/zr_list.h"
+#include "forward/zr_shed.h"
 #include "stat/zr_stat.h"
 
 #define ZR_STALL        ZR_MS(200)
@@ -35,9 +36,11 @@ typedef struct zr_track {
     bool locked; /* learned source, not yet silent for 2 s */
     bool keyed;  /* key_timestamp is that of a key frame */
     uint32_t ssrc, key_timestamp;
+    uint32_t timestamp;   /* of its last packet */
     zr_addr source, rtcp; /* origin: where RTP and RTCP of this track come from; rtcp.family 0: not heard */
     zr_ns_t heard_ns;
-    zr_ns_t asked_ns; /* last key frame request that went upstream; 0: never */
+    zr_ns_t asked_ns;           /* last key frame request that went upstream; 0: never */
+    zr_ns_t mend_at, mend_wait; /* no key frame is asked for before, because of what was shed */
 } zr_track;
 
 typedef struct zr_stream {
@@ -50,17 +53,22 @@ typedef struct zr_stream {
     uint64_t whole;           /* pulled: every number below is here or was missing for too long */
     uint64_t waited, waiting; /* pulled: `next` at the last two looks, ZR_HOLE_WAIT apart or more */
     zr_ns_t looked_ns;
-    uint64_t ordinal, given;          /* of the last packet accepted; of the last that the children were given */
+    uint64_t ordinal;                 /* of the last packet accepted */
     zr_ns_t last_ns;                  /* of RTP */
     zr_itemq turn;                    /* accepted, not yet fanned out */
     zr_itemq out;                     /* fanned out, RTP subscribers not yet all served */
     zr_list turning, leaving, asking; /* in zr_fwd's lists: turn, out, pli not empty */
     zr_list players, children;        /* zr_sub */
     zr_list pulls;                    /* zr_pull */
+    zr_itemq urgent, wait;            /* held for the players: audio and control; the rest */
+    zr_list holding;                  /* in zr_fwd's list: one of the two is not empty */
+    zr_ns_t shed_at;                  /* what is held is not looked through before, for its age */
+    uint16_t gated, cut;              /* bit per track: something of it is left out, on arrival, for the players */
     struct zr_sub *serving;           /* the RTP subscriber whose turn it is in `out`; NULL: all served */
     zr_stream_row *row;
     zr_win window;
     zr_track tracks[ZR_TRACKS_MAX];
+    zr_shed_track gates[ZR_TRACKS_MAX], cuts[ZR_TRACKS_MAX]; /* where `gated`, `cut` have a bit */
 } zr_stream;
 
 /* Once, over zeroed memory. */
@@ -88,6 +96,11 @@ bool zr_stream_mark(zr_stream *stream, uint32_t number);
 bool zr_stream_lacks(const zr_stream *stream, uint32_t number);
 /* Marks at the origin: key frames begin once per RTP timestamp, and every packet of one has drop class 3. */
 void zr_stream_classify(zr_track *track, zr_item *item);
+
+/* Of an RTP packet of this stream: notes its track's timestamp, and whether it begins a frame. */
+void zr_stream_note_frame(zr_stream *stream, zr_item *item);
+/* How it ranks when there is too much. */
+zr_shed_frame zr_stream_frame(const zr_stream *stream, const zr_item *item);
 
 /* Row: an accepted packet, a dropped one. */
 void zr_stream_count(zr_stream *stream, const zr_item *item, zr_ns_t now);

@@ -29,12 +29,15 @@ typedef struct zr_sub {
     bool child, warm;
     uint32_t conv;             /* child: the lane's handle */
     uint16_t tracks, own;      /* bits: wanted tracks; tracks with an address of their own */
+    uint16_t cut;              /* child, bit per track: something of it is left out */
+    bool stuck;                /* child: the control plane has been told */
+    zr_ns_t added;             /* child: when */
     uint8_t spatial, temporal; /* highest layers wanted */
     zr_dest *dests;
     zr_list in_stream;
     uint64_t since; /* ordinal of the first packet that comes by fan-out */
     /* Player, its place in the stream's output queue: */
-    uint32_t due; /* pairs counted due and not yet judged */
+    uint32_t due; /* pairs not yet judged */
     uint8_t pass; /* 0: packets for the default address; 1 + t: those of track t with its own */
     zr_item *at;
     /* Player, replay: ordinals replay_at.. below `since`, numbers from replay_number on */

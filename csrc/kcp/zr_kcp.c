@@ -150,6 +150,17 @@ uint32_t zr_kcp_waiting(const zr_kcp *kcp)
     return kcp->snd_held;
 }
 
+uint32_t zr_kcp_unsent(const zr_kcp *kcp)
+{
+    return kcp->snd_end - kcp->snd_nxt;
+}
+
+uint32_t zr_kcp_used(const zr_kcp *kcp, uint32_t *most)
+{
+    *most = kcp->snd_max;
+    return kcp->snd_end - kcp->snd_una;
+}
+
 uint32_t zr_kcp_srtt_ms(const zr_kcp *kcp)
 {
     if (kcp->conf.profile == ZR_KCP_MEDIA)

@@ -115,6 +115,9 @@ void zr_kcp_flush(zr_kcp *kcp);
 int zr_kcp_output(zr_kcp *kcp, zr_pack *pack, zr_ns_t now);
 
 uint32_t zr_kcp_waiting(const zr_kcp *kcp); /* segments not yet acknowledged or not yet sent */
+uint32_t zr_kcp_unsent(const zr_kcp *kcp);  /* of these, waiting for their first transmission */
+/* Places of window and queue that are taken, numbers passed over included, and how many there are. */
+uint32_t zr_kcp_used(const zr_kcp *kcp, uint32_t *most);
 uint32_t zr_kcp_srtt_ms(const zr_kcp *kcp); /* 0: no sample yet */
 
 typedef struct zr_kcp_estimates { /* media: what the conversation has measured, for others to use */

@@ -67,7 +67,11 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(gone, fan, "gone", "the subscriber or its stream went away before its packets left")                             \
     X(deadline, media, "deadline", "took longer over its last hop than its class may")                                 \
     X(tx_nobufs, egress, "nobufs", "the kernel had no memory for it (ENOBUFS, ENOMEM)")                                \
-    X(tx_skipped, egress, "local_unreachable", "its destination was unreachable a moment ago")
+    X(tx_skipped, egress, "local_unreachable", "its destination was unreachable a moment ago")                         \
+    X(shed, media, "shed", "too much for this worker: its level leaves out this class")                                \
+    X(dependant, media, "dependant", "depends on a frame that was shed; until the track's next key frame")             \
+    X(fan_shed, fan, "shed", "waited too long, or too much waits here: by class, whole frames")                        \
+    X(fan_dependant, fan, "dependant", "depends on a frame that was shed here; until the track's next key frame")
 
 enum zr_drop_id {
 #define X(id, ledger, word, help) ZR_DROP_##id,

@@ -92,7 +92,20 @@
     X(link_rcvbuf, g, "bytes", "receive buffer that the kernel granted the link socket")                               \
     X(link_sndbuf, g, "bytes", "send buffer that the kernel granted the link socket")                                  \
     X(egress_rcvbuf, g, "bytes", "receive buffer that the kernel granted the egress socket")                           \
-    X(egress_sndbuf, g, "bytes", "send buffer that the kernel granted the egress socket")
+    X(egress_sndbuf, g, "bytes", "send buffer that the kernel granted the egress socket")                              \
+    X(overload_level, g, "level", "0: all on .. 4: audio, control and key frames only")                                \
+    X(overload_changes, c, "events", "changes of the level")                                                           \
+    X(held_packets, g, "packets", "waiting for subscribers whose socket takes nothing")                                \
+    X(held_packets_max, g, "packets", "most that ever waited")                                                         \
+    X(held_packets_cap, g, "packets", "as many may wait, in all")                                                      \
+    X(held_bytes, g, "bytes", "waiting for subscribers whose socket takes nothing")                                    \
+    X(asked_packets, g, "packets", "asked for by NACK, waiting to be sent again")                                      \
+    X(asked_refused, c, "packets", "asked for by NACK, not sent again: too many wait, or too much to do")              \
+    X(byes_held, g, "packets", "good-byes that wait for media they overtook")                                          \
+    X(byes_early, c, "packets", "of these, sent on early: too many waited")                                            \
+    X(events_queued, g, "records", "events the control plane has not read")                                            \
+    X(child_queue_max, g, "bytes", "most that ever waited for one session's windows, in full segments")                \
+    X(children_stuck, c, "events", "children that acknowledged nothing for 30 s")
 
 enum zr_stat_id {
 #define X(id, kind, unit, help) ZR_STAT_##id,

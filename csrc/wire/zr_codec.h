@@ -38,6 +38,12 @@ enum zr_codec {
         ZR_CODEC_COUNT
 };
 
+/* Are key frames of this codec told from others? */
+static inline bool zr_codec_tells_keys(enum zr_codec codec)
+{
+    return codec >= ZR_CODEC_h264 && codec <= ZR_CODEC_av1;
+}
+
 /* The zr_media flags of the table, for any bytes whatever; 0 where a codec has none. The marker (FRAME_END) is the
  * caller's. */
 uint8_t zr_codec_flags(enum zr_codec codec, const uint8_t *payload, size_t len);

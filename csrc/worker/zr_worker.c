@@ -71,12 +71,8 @@ size_t zr_worker_bytes(const zr_worker_conf *conf)
 int zr_worker_parts(const zr_worker_conf *conf, zr_part *parts)
 {
     static const char *const names[PARTS] = {
-        [PART_RX] = "receive areas",
-        [PART_LINKS] = "link messages",
-        [PART_LINKS_BATCH] = "link batch",
-        [PART_EGRESS] = "egress messages",
-        [PART_EGRESS_BATCH] = "egress batch",
-        [PART_FANS] = "fans",
+        [PART_RX] = "receive areas",       [PART_LINKS] = "link messages",       [PART_LINKS_BATCH] = "link batch",
+        [PART_EGRESS] = "egress messages", [PART_EGRESS_BATCH] = "egress batch", [PART_FANS] = "fans",
         [PART_SOCKS] = "sockets",
     };
     zr_part own[PARTS];

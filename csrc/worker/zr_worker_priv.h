@@ -37,6 +37,10 @@ struct zr_worker {
     zr_ns_t wall;       /* wall clock minus monotonic */
     zr_idle idle;
     _Atomic bool stop;
+    struct { /* since the last look at the load */
+        zr_ns_t since, busy, longest, longest_before;
+        uint32_t share_before; /* permille */
+    } load;
 };
 
 /* zr_worker_tx.c. Datagrams sent. */

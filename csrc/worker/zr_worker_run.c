@@ -10,6 +10,21 @@ void zr_worker_rest(zr_worker *w, zr_ns_t now, int work)
     zr_idle_rest(&w->idle, w->chan, w->page, now, zr_worker_deadline(w), work);
 }
 
+/* What is ready may wait for a whole turn: the longest stands for the lag. A single long turn is no overload, nor is a
+ * single busy tenth of a second: the process may have been kept from its CPU. So it takes two in a row. */
+static void tell_load(zr_worker *w, zr_ns_t now)
+{
+    uint32_t share = (uint32_t)(w->load.busy * 1000 / (now - w->load.since));
+    zr_load load = { .busy = ZR_MIN(share, w->load.share_before),
+                     .lag = ZR_MIN(w->load.longest, w->load.longest_before) };
+
+    zr_fwd_load(w->fwd, &load, now);
+    w->load.share_before = share;
+    w->load.longest_before = w->load.longest;
+    w->load.since = now;
+    w->load.busy = w->load.longest = 0;
+}
+
 /* How long the turn took that began at `began`; answers the time now. */
 static zr_ns_t time_turn(zr_worker *w, zr_ns_t began, int work)
 {
@@ -20,7 +35,11 @@ static zr_ns_t time_turn(zr_worker *w, zr_ns_t began, int work)
         zr_stat_add(w->page, ZR_STAT_busy_ns, took);
         zr_stat_max(w->page, ZR_STAT_turn_ns_max, took);
         zr_hist_add(w->page, ZR_HIST_turn_ns, took);
+        w->load.busy += (zr_ns_t)took;
+        w->load.longest = ZR_MAX(w->load.longest, (zr_ns_t)took);
     }
+    if (now - w->load.since >= ZR_SHED_EVERY)
+        tell_load(w, now);
     return now;
 }
 

@@ -432,7 +432,7 @@ ZR_TEST(a_key_frame_wanted_of_a_pulled_stream_becomes_one_event)
     rig_close(&b);
 }
 
-ZR_TEST(what_a_silent_child_has_no_room_for_is_dropped_as_window_and_counted)
+ZR_TEST(a_silent_child_is_sent_video_up_to_a_bound_then_audio_and_then_nothing)
 {
     rig a;
     rig_open_window(&a, 0, 64, 32);
@@ -445,8 +445,16 @@ ZR_TEST(what_a_silent_child_has_no_room_for_is_dropped_as_window_and_counted)
         rig_media(&a, false, i, i, i == 0);
         CHECK_EQ(rig_turn(&a, NULL, NULL), 1); /* the player has all of them */
     }
-    CHECK_EQ(rig_drops(&a, ZR_DROP_window), 100 - 2 * 32);
-    CHECK_EQ(rig_stat(&a, ZR_STAT_fan_sent), 100 + 2 * 32);
+    CHECK_EQ(rig_drops(&a, ZR_DROP_fan_shed), 1); /* a delta frame begins below 13 sixteenths of 2 * 32 */
+    CHECK_EQ(rig_drops(&a, ZR_DROP_fan_dependant), 100 - 52 - 1);
+    CHECK_EQ(rig_stat(&a, ZR_STAT_fan_sent), 100 + 52);
+    for (uint16_t i = 0; i < 20; i++) {
+        rig_media(&a, true, i, i, false);
+        rig_turn(&a, NULL, NULL);
+    }
+    CHECK_EQ(rig_drops(&a, ZR_DROP_fan_shed), 1 + 20 - 12);
+    CHECK_EQ(rig_drops(&a, ZR_DROP_window), 0);
+    CHECK_EQ(rig_stat(&a, ZR_STAT_fan_sent), 120 + 64);
     rig_balanced(&a);
     rig_close(&a);
 }

@@ -31,16 +31,20 @@ static inline zr_addr rig_addr(uint8_t host, uint16_t port)
     return (zr_addr){ .ip = { 127, 0, 0, host }, .port = port, .family = 4 };
 }
 
-static inline void rig_open_window(rig *r, uint8_t lane, uint32_t batch_cap, uint32_t window)
+static inline zr_fwd_conf rig_conf(uint8_t lane)
 {
     zr_fwd_conf conf = zr_fwd_conf_default(lane, 4);
 
-    *r = (rig){ .now = ZR_SEC(100) };
     conf.pkts_max = 512;
     conf.cache_max = 128;
     conf.lane.convs_max = 16;
     conf.lane.blocks_max = 128;
-    conf.lane.window = window;
+    return conf;
+}
+
+static inline void rig_open_conf(rig *r, zr_fwd_conf conf, uint32_t batch_cap)
+{
+    *r = (rig){ .now = ZR_SEC(100) };
     r->memory[0] = zr_test_memory(zr_stat_bytes(4));
     r->memory[1] = zr_test_memory(zr_chan_bytes(64, sizeof(zr_cmd)));
     r->memory[2] = zr_test_memory(zr_fwd_bytes(&conf));
@@ -52,6 +56,14 @@ static inline void rig_open_window(rig *r, uint8_t lane, uint32_t batch_cap, uin
     CHECK_EQ(zr_batch_init(&r->batch, r->memory[3], batch_cap, 65536), ZR_OK);
     r->fwd = zr_fwd_init(r->memory[2], &conf, r->page, r->chan, r->now);
     CHECK(r->fwd != NULL);
+}
+
+static inline void rig_open_window(rig *r, uint8_t lane, uint32_t batch_cap, uint32_t window)
+{
+    zr_fwd_conf conf = rig_conf(lane);
+
+    conf.lane.window = window;
+    rig_open_conf(r, conf, batch_cap);
 }
 
 static inline void rig_open(rig *r, uint8_t lane, uint32_t batch_cap)

@@ -65,8 +65,8 @@ class FanOutAgainstLists(RuleBasedStateMachine):
             pair = self.packets[seqs[i]]
             assert pair in self.owed[sub], "sent twice, or never due"
             assert own == (pair[1] and self.split[sub])
-            # In order on each address: nothing older of this kind may still be owed.
-            older = [p for p in self.owed[sub] if p[0] < pair[0] and (p[1] == pair[1] or not self.split[sub])]
+            # In order: nothing older of this kind may still be owed. Audio may overtake video that has to wait.
+            older = [p for p in self.owed[sub] if p[0] < pair[0] and p[1] == pair[1]]
             assert not older
             self.owed[sub].remove(pair)
         self.more = more[0]

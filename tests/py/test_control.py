@@ -349,3 +349,53 @@ def test_a_port_outside_the_configured_range_is_refused_and_nothing_is_published
     mesh["a"].publish("s", body(port=40001), mesh.now)
     mesh.run(S)
     assert mesh["a"].publish_answer("s").ingress.address.endswith(":40001")
+
+
+def test_an_overloaded_worker_takes_nobody_new_and_keeps_those_it_has():
+    mesh = chain(2)
+    mesh.run(S)
+    mesh["a"].publish("s", body(), mesh.now)
+    mesh["b"].subscribe("s", "one", to(), mesh.now)
+    mesh.run(S)
+    for level, taken in ((1, True), (2, False), (4, False), (0, True)):
+        for worker in range(len(mesh.relays["b"].workers)):
+            mesh["b"].on_event(worker, Event("overload", 0, {"level": level}), mesh.now)
+        for stream in ("s", "elsewhere"):
+            sid = f"at-{level}"
+            if taken:
+                assert mesh["b"].subscribe(stream, sid, to(6000 + level), mesh.now)
+                continue
+            with pytest.raises(Problem) as refused:
+                mesh["b"].subscribe(stream, sid, to(6000 + level), mesh.now)
+            assert (refused.value.status, refused.value.code, refused.value.retry_after_s) == (503, "overloaded", 2)
+        assert not mesh["b"].subscribe("s", "one", to(), mesh.now), "known: nothing changes"
+        assert mesh["b"].subscribe_answer("s", "one").confirmed
+
+
+def test_an_overloaded_parent_refuses_new_children_and_says_so():
+    mesh = chain(2)
+    mesh.run(S)
+    mesh["a"].publish("s", body(), mesh.now)
+    for worker in range(len(mesh.relays["a"].workers)):
+        mesh["a"].on_event(worker, Event("overload", 0, {"level": 2}), mesh.now)
+    mesh["b"].subscribe("s", "one", to(), mesh.now)
+    mesh.run(S)
+    assert not mesh["b"].subscribe_answer("s", "one").confirmed
+    for worker in range(len(mesh.relays["a"].workers)):
+        mesh["a"].on_event(worker, Event("overload", 0, {"level": 1}), mesh.now)
+    mesh.run(30 * S)
+    assert mesh["b"].subscribe_answer("s", "one").confirmed
+
+
+def test_a_child_that_is_stuck_is_told_and_asks_again():
+    mesh = chain(2)
+    mesh.run(S)
+    mesh["a"].publish("s", body(), mesh.now)
+    mesh["b"].subscribe("s", "one", to(), mesh.now)
+    mesh.run(S)
+    worker = mesh.relays["a"].workers[0]
+    ((_, fields),) = [entry for entry in worker.log if entry[0] == "child_add"]
+    mesh["a"].on_event(0, Event("child_stuck", 0, {"sub": fields["sub"], "stream": fields["stream"]}), mesh.now)
+    mesh.run(30 * S)
+    assert sum(op == "child_add" for op, _ in worker.log) == 2
+    assert mesh["b"].subscribe_answer("s", "one").confirmed

@@ -1,4 +1,4 @@
-"""Deadlines, residual and overhead on their way from the configuration into the core."""
+"""Deadlines, residual, overhead and overload levels on their way from the configuration into the core."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ deadline = "300ms"
 deadline_audio = "150ms"
 residual = 1e-4
 max_overhead = 3.0
+[limits]
+overload_enter = [0.5, 0.6, 0.7, 0.8]
 """
 
 
 def test_the_supervisor_hands_on_what_the_file_says() -> None:
     conf = SupervisorConf.of(loads(TEXT, environ={}), None)
+    assert conf.overload_enter == (0.5, 0.6, 0.7, 0.8)
     assert (conf.deadlines_ms, conf.residual, conf.max_overhead) == ((150, 300, 300), 1e-4, 3.0)
 
 
@@ -33,8 +36,10 @@ def test_a_worker_takes_them_from_its_boot_map(monkeypatch: pytest.MonkeyPatch) 
         {
             "lane": 0, "fds": fds, "streams_max": 1, "window": 64, "batch": 1, "gso": False, "spin_ns": 0,
             "deadlines_ms": [150, 300, 300], "residual": 1e-4, "max_overhead": 3.0,
+            "overload_enter": [0.5, 0.6, 0.7, 0.8],
         }
     )  # fmt: skip
+    assert given["overload_enter"] == (0.5, 0.6, 0.7, 0.8)
     assert (given["deadlines_ms"], given["residual"], given["max_overhead"]) == ((150, 300, 300), 1e-4, 3.0)
 
 
