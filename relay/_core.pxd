@@ -48,12 +48,16 @@ cdef extern from "ring/zr_chan.h" nogil:
     void zr_spsc_commit(zr_spsc *ring)
     const void *zr_spsc_peek(zr_spsc *ring)
     void zr_spsc_release(zr_spsc *ring)
+    cbool zr_spsc_check(const zr_spsc *ring)
+    ctypedef struct zr_chan_mem:
+        pass
     ctypedef struct zr_chan:
-        uint32_t worker_asleep, agent_asleep  # _Atomic
+        uint32_t *worker_asleep  # _Atomic
+        uint32_t *agent_asleep
     size_t zr_chan_bytes(uint32_t slots, uint32_t record_bytes)
-    int zr_chan_init(zr_chan *chan, uint32_t slots, uint32_t record_bytes)
-    int zr_chan_attach(zr_chan *chan, size_t bytes)
-    int zr_chan_look(zr_chan *chan, size_t bytes)
+    int zr_chan_init(zr_chan *chan, zr_chan_mem *mem, uint32_t slots, uint32_t record_bytes)
+    int zr_chan_attach(zr_chan *chan, zr_chan_mem *mem, size_t bytes, uint32_t record_bytes)
+    int zr_chan_look(zr_chan *chan, zr_chan_mem *mem, size_t bytes, uint32_t record_bytes)
     zr_spsc *zr_chan_commands(zr_chan *chan)
     zr_spsc *zr_chan_events(zr_chan *chan)
     cbool zr_chan_wake_needed(uint32_t *asleep)

@@ -80,6 +80,9 @@ class Channel:
         """Before waiting on the agent's eventfd; look at `events` once more after it."""
 
     def awake(self) -> None: ...
+    @property
+    def corrupt(self) -> bool:
+        """A counter or size in the rings cannot be true; what broke stays broken: nothing is read or written there."""
 
 @final
 class Forwarder(Counters):

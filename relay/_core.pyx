@@ -212,12 +212,13 @@ cdef list take_records(zr_chan *chan, Py_ssize_t most):
 @cython.final
 cdef class Channel:
     cdef Region region
-    cdef zr_chan *chan
+    cdef zr_chan chan
 
     def __cinit__(self, int fd, *, uint32_t slots=4096, bint create=False):
         self.region = shared(fd, Channel.bytes_for(slots))
-        self.chan = <zr_chan *>self.region.at
-        check(zr_chan_init(self.chan, slots, ZR_RECORD_BYTES) if create else zr_chan_look(self.chan, self.region.size))
+        cdef zr_chan_mem *mem = <zr_chan_mem *>self.region.at
+        check(zr_chan_init(&self.chan, mem, slots, ZR_RECORD_BYTES) if create
+              else zr_chan_look(&self.chan, mem, self.region.size, ZR_RECORD_BYTES))
 
     @staticmethod
     def bytes_for(uint32_t slots):
@@ -227,19 +228,23 @@ cdef class Channel:
         return size
 
     def post(self, bytes record not None):
-        return put_record(self.chan, record) == 1
+        return put_record(&self.chan, record) == 1
 
     def wake_needed(self):
-        return zr_chan_wake_needed(&self.chan.worker_asleep)
+        return zr_chan_wake_needed(self.chan.worker_asleep)
 
     def events(self, Py_ssize_t most=4096):
-        return take_records(self.chan, most)
+        return take_records(&self.chan, most)
 
     def sleep(self):
-        zr_chan_sleep(&self.chan.agent_asleep)
+        zr_chan_sleep(self.chan.agent_asleep)
 
     def awake(self):
-        zr_chan_awake(&self.chan.agent_asleep)
+        zr_chan_awake(self.chan.agent_asleep)
+
+    @property
+    def corrupt(self):
+        return not (zr_spsc_check(zr_chan_events(&self.chan)) and zr_spsc_check(zr_chan_commands(&self.chan)))
 
 
 cdef int set_deadlines(zr_fwd_conf *conf, tuple deadlines_ms) except -1:
@@ -257,7 +262,7 @@ cdef list batch_rows(const zr_batch *batch):
 @cython.final
 cdef class Forwarder(Counters):
     cdef Region mem, chan_mem, batch_mem
-    cdef zr_chan *chan
+    cdef zr_chan chan
     cdef zr_fwd *fwd
     cdef zr_batch batch
     cdef bint in_turn
@@ -282,21 +287,20 @@ cdef class Forwarder(Counters):
         conf.lane.window = window or conf.lane.window
         self.own_page(streams_max)
         self.chan_mem = private(Channel.bytes_for(chan_slots))
-        self.chan = <zr_chan *>self.chan_mem.at
-        check(zr_chan_init(self.chan, chan_slots, ZR_RECORD_BYTES))
+        check(zr_chan_init(&self.chan, <zr_chan_mem *>self.chan_mem.at, chan_slots, ZR_RECORD_BYTES))
         self.batch_mem = private(zr_batch_bytes(batch_entries, batch_entries * 1536))
         check(zr_batch_init(&self.batch, self.batch_mem.at, batch_entries, batch_entries * 1536))
         self.mem = private(zr_fwd_bytes(&conf))
-        self.fwd = zr_fwd_init(self.mem.at, &conf, self.page, self.chan, now)
+        self.fwd = zr_fwd_init(self.mem.at, &conf, self.page, &self.chan, now)
         if self.fwd is NULL:
             raise error_for(ZR_E_inval, "Forwarder")
 
     def command(self, bytes record not None):
-        if not put_record(self.chan, record):
+        if not put_record(&self.chan, record):
             raise error_for(ZR_E_full, "command ring")
 
     def events(self):
-        return take_records(self.chan, 1 << 20)
+        return take_records(&self.chan, 1 << 20)
 
     cdef int begin(self, zr_ns_t now) except -1:
         """As in a worker's turn, commands come before the turn's first input."""
@@ -451,6 +455,7 @@ cdef class ControlLane(Counters):
 @cython.no_gc_clear  # __dealloc__ still needs what the regions hold
 cdef class Worker(Counters):
     cdef Region mem, chan_mem
+    cdef zr_chan chan
     cdef zr_worker *worker
     cdef bint running
 
@@ -470,9 +475,9 @@ cdef class Worker(Counters):
         check(zr_stat_attach(self.page, self.page_region.size))
         conf.fwd.lane.epoch = <uint16_t>self.page.generation  # a successor counts its datagrams from 0 again
         self.chan_mem = shared(chan_fd, Channel.bytes_for(chan_slots))
-        check(zr_chan_attach(<zr_chan *>self.chan_mem.at, self.chan_mem.size))
+        check(zr_chan_attach(&self.chan, <zr_chan_mem *>self.chan_mem.at, self.chan_mem.size, ZR_RECORD_BYTES))
         self.mem = private(zr_worker_bytes(&conf))
-        self.worker = zr_worker_init(self.mem.at, &conf, self.page, <zr_chan *>self.chan_mem.at, zr_clock_now())
+        self.worker = zr_worker_init(self.mem.at, &conf, self.page, &self.chan, zr_clock_now())
         if self.worker is NULL:
             raise error_for(ZR_E_inval, "Worker: sizes or descriptors")
 

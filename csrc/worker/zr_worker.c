@@ -253,7 +253,7 @@ static void count(zr_worker *w, zr_ns_t now)
     zr_stat_set(w->page, ZR_STAT_pool_in_use_max, pool->in_use_max);
     zr_stat_set(w->page, ZR_STAT_pool_exhausted, pool->exhausted);
     atomic_store_explicit(&w->page->heartbeat_ns, (uint64_t)now, memory_order_relaxed);
-    if (zr_fwd_events_waiting(w->fwd) && w->conf.fds.agent_wake >= 0 && zr_chan_wake_needed(&w->chan->agent_asleep)) {
+    if (zr_fwd_events_waiting(w->fwd) && w->conf.fds.agent_wake >= 0 && zr_chan_wake_needed(w->chan->agent_asleep)) {
         (void)eventfd_write(w->conf.fds.agent_wake, 1);
         zr_stat_add(w->page, ZR_STAT_wakes, 1);
     }

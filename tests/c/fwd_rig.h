@@ -7,6 +7,7 @@
 #define FWD_RIG_H
 
 #include "base/zr_bytes.h"
+#include "chan_mem.h"
 #include "forward/zr_fwd_priv.h"
 #include "wire/zr_rtp.h"
 #include "zr_test.h"
@@ -42,13 +43,12 @@ static inline void rig_open_window(rig *r, uint8_t lane, uint32_t batch_cap, uin
     conf.lane.blocks_max = 128;
     conf.lane.window = window;
     r->memory[0] = zr_test_memory(zr_stat_bytes(4));
-    r->memory[1] = zr_test_memory(zr_chan_bytes(64, sizeof(zr_cmd)));
+    r->memory[1] = zr_test_chan(64, sizeof(zr_cmd));
     r->memory[2] = zr_test_memory(zr_fwd_bytes(&conf));
     r->memory[3] = zr_test_memory(zr_batch_bytes(batch_cap, 65536));
     r->page = r->memory[0];
     r->chan = r->memory[1];
     CHECK_EQ(zr_stat_init(r->page, 4), ZR_OK);
-    CHECK_EQ(zr_chan_init(r->chan, 64, sizeof(zr_cmd)), ZR_OK);
     CHECK_EQ(zr_batch_init(&r->batch, r->memory[3], batch_cap, 65536), ZR_OK);
     r->fwd = zr_fwd_init(r->memory[2], &conf, r->page, r->chan, r->now);
     CHECK(r->fwd != NULL);
