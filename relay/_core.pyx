@@ -117,14 +117,17 @@ cdef class Counters:
 
     cdef Region page_region
     cdef zr_stat_page *page
+    cdef uint32_t streams_max  # ours; the page's own word can be written by whoever shares it
 
     cdef int own_page(self, uint32_t streams_max) except -1:
         self.page_region = private(zr_stat_bytes(streams_max))
+        self.streams_max = streams_max
         self.page = <zr_stat_page *>self.page_region.at
         return check(zr_stat_init(self.page, streams_max))
 
     cdef int share_page(self, int fd, uint32_t streams_max) except -1:
         self.page_region = shared(fd, zr_stat_bytes(streams_max))
+        self.streams_max = streams_max
         self.page = <zr_stat_page *>self.page_region.at
 
     def counts(self):
@@ -149,8 +152,8 @@ cdef class Counters:
         return self.counts()[2]
 
     def stream(self, uint32_t slot):
-        if slot >= self.page.streams_max:
-            raise IndexError(f"stream slot {slot} of {self.page.streams_max}")
+        if slot >= self.streams_max:
+            raise IndexError(f"stream slot {slot} of {self.streams_max}")
         cdef zr_stream_row *row = &self.page.streams[slot]
         return {"epoch": row.epoch, "packets": row.packets, "bytes": row.bytes, "last_ns": row.last_ns,
                 "first_ns": row.first_ns, "next_number": row.next_number, "fan_sent": row.fan_sent,

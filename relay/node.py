@@ -82,6 +82,7 @@ class Node:
         self._heard_next = now
         self._last_errors: list[str] = []
         self._sessions: set[int] = set()
+        self._corrupt: set[int] = set()  # workers with a broken ring; each said once
         self._pumping = False
         self._api_up = False
         self._ingress_due: list[act.OpenIngress] = []
@@ -218,6 +219,10 @@ class Node:
             sessions = self._sessions
         moved = step(self.control, self.lane, events, sessions, lambda action: self._perform(action, now), now)
         for worker in self.workers:
+            if worker.corrupt and worker.index not in self._corrupt:
+                self._corrupt.add(worker.index)
+                self._remember(f"a ring of worker {worker.index} is corrupt; it is no longer used")
+                log.error("ring corrupt", worker=worker.index, code="ZR1007")
             if worker.behind:
                 self._begin_again(worker, now)
         return moved

@@ -74,6 +74,7 @@ def steps(full: bool) -> list[Step]:
         Step("headers", "gate", tool("check_c.py", "headers")),
         Step("format", "gate", tool("check_c.py", "format")),
         *(Step(f"c-{name}", "ctest", tool("ctest.py", "--variant", name)) for name in C_VARIANTS),
+        Step("proof", "pytest", pytest("tests/proof")),
         Step("prop", "pytest", pytest("tests/prop", "tests/wire")),
         Step("sim", "pytest", pytest("tests/sim")),
         Step("py", "pytest", pytest("tests/py")),

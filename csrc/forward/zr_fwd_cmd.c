@@ -325,6 +325,16 @@ static int (*const handlers[ZR_CMD_COUNT])(zr_fwd *, const zr_cmd *, uint64_t *,
 #undef X
 };
 
+/* What broke stays out of use by itself (zr_spsc.h); who reads the counter has the worker or the agent replaced. */
+static void note_corrupt_rings(zr_fwd *fwd)
+{
+    bool corrupt = fwd->commands->consumer.broken || fwd->events->producer.broken;
+
+    if (corrupt && !fwd->ring_corrupt)
+        zr_stat_add(fwd->page, ZR_STAT_ring_corrupt, 1);
+    fwd->ring_corrupt = corrupt;
+}
+
 int zr_fwd_commands(zr_fwd *fwd, int budget, zr_ns_t now)
 {
     int count = 0;
@@ -342,5 +352,6 @@ int zr_fwd_commands(zr_fwd *fwd, int budget, zr_ns_t now)
         if (cmd.seq != 0)
             zr_fwd_event(fwd, &(zr_cmd){ .op = ZR_EVT_done, .seq = cmd.seq, .a = OUR_ERR(rc), .x = value });
     }
+    note_corrupt_rings(fwd);
     return count;
 }

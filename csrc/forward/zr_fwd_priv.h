@@ -43,6 +43,7 @@ struct zr_fwd {
     uint32_t stream_count, closing_count;
     uint32_t closing_from; /* no ingress below it is closing */
     bool stopping, event_waiting;
+    bool ring_corrupt; /* a ring to or from the agent is broken: it is left alone, media goes on */
 };
 
 /* zr_fwd.c */

@@ -77,7 +77,8 @@
     X(kcp_holes, c, "segments", "passed over by the receiver at their deadline, never received")                       \
     X(kcp_late, c, "segments", "PUSH segments received after they had been passed over")                               \
     X(kcp_conflict, c, "segments", "PUSH segments received again with other bytes; the first ones stand")              \
-    X(kcp_ack_ts, c, "segments", "ACK segments with a time at which their segment was not sent")
+    X(kcp_ack_ts, c, "segments", "ACK segments with a time at which their segment was not sent")                       \
+    X(ring_corrupt, c, "events", "a ring to or from the agent had a counter that cannot be true; no longer used")
 
 enum zr_stat_id {
 #define X(id, kind, unit, help) ZR_STAT_##id,

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 OUT = ROOT / "build" / "proof"
 JOBS = 2
-SECONDS_MAX = 30
+SECONDS_MAX = 60
 TSAN_OPERATIONS = 400_000
 
 FLOORS = ("csrc/ring", "csrc/stat")

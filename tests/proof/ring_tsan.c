@@ -1,6 +1,6 @@
-/* ThreadSanitizer's view of the ring: two threads, two ends, `ring_tsan OPERATIONS` (a push or a pop is one). Rings of 2,
- * 64 and 4096 slots share them, so that full, empty and in between are all common. Exit status 1 when a record is wrong,
- * 66 (TSan's own) when there is a race. */
+/* ThreadSanitizer's view of the ring: two threads, two ends, `ring_tsan OPERATIONS` (a push or a pop is one). Rings of
+ * 2, 64 and 4096 slots share them, so that full, empty and in between are all common. Exit status 1 when a record is
+ * wrong, 66 (TSan's own) when there is a race. */
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>

@@ -1,10 +1,11 @@
 /*
  * stepper.c - killed at every instruction: what another process finds in the shared memory.
  *
- * For each mutator, for k = 0, 1, 2, ...: a child performs it on memory shared with us, single-stepped by ptrace, and gets
- * SIGKILL before its instruction k + 1; then a successor attaches and the surviving side goes on. Over when a child came
- * to its end. A new mutator is a row of `table` below: `before` (in the parent, untraced), `act` (in the child), `after`
- * (in the parent: the successor's and the survivor's view; false when something is torn, lost, repeated or leaked).
+ * For each mutator, for k = 0, 1, 2, ...: a child performs it on memory shared with us, single-stepped by ptrace, and
+ * gets SIGKILL before its instruction k + 1; then a successor attaches and the surviving side goes on. Over when a
+ * child came to its end. A new mutator is a row of `table` below: `before` (in the parent, untraced), `act` (in the
+ * child), `after` (in the parent: the successor's and the survivor's view; false when something is torn, lost, repeated
+ * or leaked).
  *
  *     stepper          all; "NAME points=N bad=N" a row, exit status 1 when a row is not as expected, 77 without ptrace
  *
@@ -108,8 +109,8 @@ static bool after_push(bool returned)
     zr_spsc next, reader;
     int got;
 
-    if (zr_spsc_attach(&reader, (void *)shared, SLOTS, sizeof(record)) != ZR_OK ||
-        (got = drain(&reader, 1)) < 2 || got > 3 || (returned && got != 3))
+    if (zr_spsc_attach(&reader, (void *)shared, SLOTS, sizeof(record)) != ZR_OK || (got = drain(&reader, 1)) < 2 ||
+        got > 3 || (returned && got != 3))
         return false;
     if (zr_spsc_attach(&next, (void *)shared, SLOTS, sizeof(record)) != ZR_OK)
         return false;

@@ -26,14 +26,14 @@ int xp_yield(void);
 #undef atomic_fetch_add_explicit
 #undef atomic_thread_fence
 #undef atomic_init
-#define atomic_load_explicit(at, order) ((__typeof__(*(at) + 0))xp_load(at, sizeof *(at), order))
+#define atomic_load_explicit(at, order)         ((__typeof__(*(at) + 0))xp_load(at, sizeof *(at), order))
 #define atomic_store_explicit(at, value, order) xp_store(at, sizeof *(at), (uint64_t)(value), order)
 #define atomic_exchange_explicit(at, value, order)                                                                     \
     ((__typeof__(*(at) + 0))xp_exchange(at, sizeof *(at), (uint64_t)(value), order))
 #define atomic_fetch_add_explicit(at, by, order)                                                                       \
     ((__typeof__(*(at) + 0))xp_fetch_add(at, sizeof *(at), (uint64_t)(by), order))
-#define atomic_thread_fence(order)   xp_fence(order)
-#define atomic_init(at, value)       xp_store(at, sizeof *(at), (uint64_t)(value), memory_order_relaxed)
-#define sched_yield()                xp_yield()
+#define atomic_thread_fence(order) xp_fence(order)
+#define atomic_init(at, value)     xp_store(at, sizeof *(at), (uint64_t)(value), memory_order_relaxed)
+#define sched_yield()              xp_yield()
 
 #endif

@@ -1,13 +1,13 @@
 /*
  * explore.h - tries every interleaving of a few threads, and for every load every value that C11 lets it return.
  *
- * The memory is the one of C11's release/acquire fragment, told as an operation (Kang and others 2017, without promises;
- * Lahav and others 2016): a word has a history of stores; a thread has a view, for each word the oldest store it may
- * still read; a load reads any store from there on; a release store carries its thread's view along and an acquire load
- * takes it over; fences do both for what was loaded before, or is stored after. An exchange reads the last store and
- * goes on with its release sequence. So a store that others do not see yet (a store buffer, whatever the order in which
- * it drains: TSO and PSO) and a load that was done too early are both among what is tried. Ordinary memory (xp_read,
- * xp_write) must be ordered by views, or it is a race.
+ * The memory is the one of C11's release/acquire fragment, told as an operation (Kang and others 2017, without
+ * promises; Lahav and others 2016): a word has a history of stores; a thread has a view, for each word the oldest store
+ * it may still read; a load reads any store from there on; a release store carries its thread's view along and an
+ * acquire load takes it over; fences do both for what was loaded before, or is stored after. An exchange reads the last
+ * store and goes on with its release sequence. So a store that others do not see yet (a store buffer, whatever the
+ * order in which it drains: TSO and PSO) and a load that was done too early are both among what is tried. Ordinary
+ * memory (xp_read, xp_write) must be ordered by views, or it is a race.
  *
  * Not tried: a load that returns a store of the future (no hardware of ours does that across a dependency), a store
  * that slips in between two older ones of another thread to the same word, and an order over all seq_cst operations:
