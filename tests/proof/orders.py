@@ -1,9 +1,9 @@
 """Is every memory order in the sources needed? Weakens them one at a time and expects somebody to notice.
 
-The mutants come from the sources: every acquire, release, acq_rel and seq_cst below csrc/ring and in csrc/stat, each with
-all orders that are weaker, and every exchange as a plain load and store. ThreadSanitizer (two threads on a ring, on real
-hardware) and the explorer (all interleavings, all values that C11 allows) look at each. One that neither catches is an
-order without a reason: the run fails. So does an order elsewhere in csrc/ that is not listed here.
+The mutants come from the sources: every acquire, release, acq_rel and seq_cst below csrc/ring and in csrc/stat, each
+with all orders that are weaker, and every exchange as a plain load and store. ThreadSanitizer (two threads on a ring)
+and the explorer (all interleavings, all values that C11 allows) look at each. One that neither catches is an order
+without a reason: the run fails. So does an order elsewhere in csrc/ that is not listed here.
 
     python tests/proof/orders.py [--list]
 """
@@ -92,7 +92,7 @@ def unlisted() -> list[str]:
 
 
 def build(program: str, where: Path, first: Path | None) -> Path:
-    """"tsan" or "explore", with the files of `first` before those of csrc/."""
+    """ "tsan" or "explore", with the files of `first` before those of csrc/."""
     where.mkdir(parents=True, exist_ok=True)
     flags = "-std=c11 -O1 -g -w -D_GNU_SOURCE -pthread".split()
     flags += [f"-I{first}"] if first else []

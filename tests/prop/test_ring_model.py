@@ -21,7 +21,9 @@ class RingAgainstDeque(RuleBasedStateMachine):
         self.ring: Any = ffi.new("zr_spsc *")
         self.slots = slots
         self.model: deque[bytes] = deque()
-        assert lib.zr_spsc_init(self.ring, ffi.cast("zr_spsc_mem *", self.memory), slots, SLOT_BYTES, start) == lib.ZR_OK
+        assert (
+            lib.zr_spsc_init(self.ring, ffi.cast("zr_spsc_mem *", self.memory), slots, SLOT_BYTES, start) == lib.ZR_OK
+        )
 
     @rule(record=records)
     def push(self, record: bytes) -> None:
