@@ -12,7 +12,7 @@ from typing import Any
 from relay.actions import Action, Log, SendControl, StreamChanged
 from relay.errors import Problem
 from relay.messages import AnyMessage, PullNo, encode_message
-from relay.placement import choose_worker
+from relay.placement import Placement
 from relay.sessions import SECOND, Sessions
 from relay.streams import NUMBER_JUMP, Stream, Streams
 from relay.units import Address
@@ -92,6 +92,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         conf = self.conf
+        self.placement = Placement(conf.workers)
         self.workers = Workers(
             conf.workers, conf.streams_max, conf.ingress_ip, self.emit, first_seq=conf.boot_id & 0xFFFFFFFF
         )
@@ -128,10 +129,11 @@ class Desk:
         workers = self.workers
         worker = self.streams.worker_of_group(group)
         if worker is None:
-            worker = choose_worker([len(slots) for slots in workers.streams], workers.up)
+            worker = self.placement.for_stream([len(slots) for slots in workers.streams], workers.up)
         slot = workers.streams[worker].take()
         if slot is None:
             return None
+        self.placement.joins(worker, 0.0)
         stream = Stream(stream_id, worker, slot, group=group)
         self.streams.add(stream)
         return stream
