@@ -393,6 +393,10 @@ class Control:
             views.append(LinkView(peer.id, peer.state, None if rtt_us is None else rtt_us / 1000, slot))
         return views
 
+    def worker_of(self, stream_id: str) -> int:
+        """Where the stream lives. Raises 404."""
+        return self._get(stream_id).worker
+
     def ingress_of(self, stream_id: str) -> tuple[int, int]:
         """For tests: (worker, ingress slot) of a stream published here."""
         return self._publications.ingress_of(stream_id)
