@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-BUSY_ENTER, BUSY_LEAVE = 0.70, 0.60
+BUSY, BUSY_LEFT = 0.70, 6 / 7  # busy from 70 % of its core on, until below six sevenths of that
 STEP = 0.05  # costs that differ by less are alike
 PAIR_NS = 2000.0  # of one (packet, subscriber) pair, until it was measured
 PAIRS_MIN, BUSY_MIN = 1000, 0.02  # in a measurement that says something about a pair
@@ -63,15 +63,16 @@ class Cost:
     def expected(self) -> float:
         return self.busy + self.joining + self.joined
 
-    def settle(self) -> None:
-        """Hysteresis: busy from 70 % on, until it is below 60 %."""
-        self.hot = self.expected >= (BUSY_LEAVE if self.hot else BUSY_ENTER)
+    def settle(self, busy: float) -> None:
+        """Hysteresis: in the default from 70 % on, until it is below 60 %."""
+        self.hot = self.expected >= (busy * BUSY_LEFT if self.hot else busy)
 
 
 class Placement:
-    """The costs of all workers of a relay."""
+    """The costs of all workers of a relay. `busy`: the share of its core from which on a worker is."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, busy: float = BUSY) -> None:
+        self._busy = busy
         self._costs = [Cost() for _ in range(workers)]
 
     def measured(self, worker: int, busy_ns: int, pairs: int, now: int) -> None:
@@ -85,13 +86,13 @@ class Placement:
                 cost.pair_ns += (pair_ns - cost.pair_ns) / 4 if cost.pair_ns else pair_ns
             cost.joining, cost.joined = cost.joined, 0.0
         cost.read_at, cost.busy_ns, cost.pairs = now, busy_ns, pairs
-        cost.settle()
+        cost.settle(self._busy)
 
     def joins(self, worker: int, pps: float) -> None:
         """One more pair for each of `pps` packets a second (0: not known) from now on."""
         cost = self._costs[worker]
         cost.joined += (pps or PPS) * (cost.pair_ns or PAIR_NS) / 1e9
-        cost.settle()
+        cost.settle(self._busy)
 
     def expected(self, worker: int) -> float:
         """Share of its core, joins in flight included."""
