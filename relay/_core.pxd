@@ -64,6 +64,17 @@ cdef extern from "ring/zr_chan.h" nogil:
     void zr_chan_sleep(uint32_t *asleep)
     void zr_chan_awake(uint32_t *asleep)
 
+cdef extern from "ring/zr_inbox.h" nogil:
+    enum:
+        ZR_INBOX_WORKERS
+    ctypedef struct zr_inbox_page:
+        uint32_t asleep  # _Atomic
+    ctypedef struct zr_inbox:
+        zr_inbox_page *page
+    size_t zr_inbox_bytes(uint32_t workers, uint32_t slots, uint32_t record_bytes)
+    int zr_inbox_init(zr_inbox_page *page, uint32_t workers, uint32_t slots, uint32_t record_bytes)
+    int zr_inbox_look(zr_inbox *inbox, zr_inbox_page *page, size_t bytes)
+
 cdef extern from "stat/zr_stat.h" nogil:
     enum:
         ZR_STAT_COUNT, ZR_DROP_COUNT, ZR_HIST_COUNT, ZR_HIST_BUCKETS, ZR_LEDGER_COUNT, ZR_STAT_wakes
@@ -157,6 +168,13 @@ cdef extern from "forward/zr_lane.h" nogil:
         uint16_t mtu
         uint32_t rate_mhz
 
+cdef extern from "forward/zr_mirror.h" nogil:
+    enum:
+        ZR_MIRROR_SLOTS, ZR_MIRROR_RECORD
+    ctypedef struct zr_mirrors:
+        pass
+    cbool zr_mirrors_waiting(zr_mirrors *mirrors)
+
 cdef extern from "forward/zr_fwd.h" nogil:
     enum:
         ZR_CMD_COUNT, ZR_EVT_COUNT
@@ -172,6 +190,7 @@ cdef extern from "forward/zr_fwd.h" nogil:
         zr_ns_t cache_age_max
         uint32_t rtcp_ssrc
         uint16_t deadline_ms[3]
+        uint8_t workers
     ctypedef struct zr_fwd:
         pass
     zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max)
@@ -185,6 +204,10 @@ cdef extern from "forward/zr_fwd.h" nogil:
     int zr_fwd_fan_out(zr_fwd *fwd, zr_ns_t now)
     int zr_fwd_output(zr_fwd *fwd, zr_batch *batch, zr_ns_t now)
     cbool zr_fwd_check(const zr_fwd *fwd)
+    int zr_fwd_meet(zr_fwd *fwd, uint32_t worker, const zr_inbox *inbox)
+    int zr_fwd_mirror_input(zr_fwd *fwd, int budget, zr_ns_t now)
+    int zr_fwd_wake_next(zr_fwd *fwd)
+    zr_mirrors *zr_fwd_mirrors(zr_fwd *fwd)
 
 cdef extern from "worker/zr_ingest.h" nogil:
     enum:
@@ -195,6 +218,9 @@ cdef extern from "worker/zr_ingest.h" nogil:
 cdef extern from "worker/zr_worker.h" nogil:
     ctypedef struct zr_worker_fds:
         int link, egress, fdpass, wake, agent_wake
+    ctypedef struct zr_worker_peer:
+        zr_inbox inbox
+        int wake
     ctypedef struct zr_worker_conf:
         zr_fwd_conf fwd
         zr_worker_fds fds
@@ -202,6 +228,7 @@ cdef extern from "worker/zr_worker.h" nogil:
         cbool gso
         zr_ns_t spin
         int stop_signal
+        const zr_worker_peer *peers
     ctypedef struct zr_worker:
         pass
     zr_worker_conf zr_worker_conf_default(uint8_t lane, uint32_t streams_max)

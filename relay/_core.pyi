@@ -85,11 +85,24 @@ class Channel:
         """A counter or size in the rings cannot be true; what broke stays broken: nothing is read or written there."""
 
 @final
+class Inbox:
+    """What the other workers give to one: a ring for each of `workers`. Without a descriptor: memory of its own.
+
+    CoreError "version": no inbox, or one of other sizes, unless `create`.
+    """
+
+    def __new__(cls, workers: int, *, fd: int = -1, slots: int = 512, create: bool = False) -> Inbox: ...
+    @staticmethod
+    def bytes_for(workers: int, *, slots: int = 512) -> int:
+        """ValueError when a size is out of range."""
+
+@final
 class Forwarder(Counters):
     """A worker's data plane without sockets, for tests and simulations. Sizes of 0 are the core's defaults.
 
     Inputs belong to the turn that the next `turn` ends; pending commands run before a turn's first input.
-    `deadlines_ms`: how long audio, key frames and the rest may take over one hop.
+    `deadlines_ms`: how long audio, key frames and the rest may take over one hop. `inboxes`: of all workers of its
+    relay, its own at index `lane`.
     """
 
     def __new__(
@@ -113,6 +126,7 @@ class Forwarder(Counters):
         deadlines_ms: tuple[int, int, int] = (400, 400, 400),
         residual: float = 0,
         max_overhead: float = 0,
+        inboxes: list[Inbox] | None = None,
     ) -> Forwarder: ...
     def command(self, record: bytes) -> None:
         """CoreError "full"."""
@@ -125,6 +139,12 @@ class Forwarder(Counters):
     def egress_input(self, data: bytes, addr: bytes, now: int) -> bool: ...
     def turn(self, now: int) -> list[tuple[int, bytes, bytes]]:
         """What goes out: (socket: 0 link, 1 egress, 2 + ingress slot; address; datagram)."""
+
+    def wakes(self) -> list[int]:
+        """Workers that this turn wrote to while they slept: each turns now."""
+
+    def sleep(self, lane: int) -> bool:
+        """Says that worker `lane`, which is this one, sleeps. False: something came before it could, so it turns."""
 
     def deadline(self) -> int: ...
     def check(self) -> bool:
@@ -192,6 +212,7 @@ class Worker(Counters):
     """One worker process's core. CoreError "inval", "version"; OSError. Descriptors of -1: there is none.
 
     `spin_ns` 0 blocks in epoll. `stop_signal`: taken from a signalfd, so it must be blocked in every thread.
+    `peers`: (inbox, wake) descriptors of all workers of its relay, its own at index `lane`.
     """
 
     def __new__(
@@ -216,6 +237,7 @@ class Worker(Counters):
         deadlines_ms: tuple[int, int, int] = (400, 400, 400),
         residual: float = 0,
         max_overhead: float = 0,
+        peers: list[tuple[int, int]] | None = None,
     ) -> Worker: ...
     def run(self) -> None:
         """Forwards without the GIL until the stop command, the stop signal or `ask_stop`."""

@@ -250,6 +250,26 @@ cdef class Channel:
         return not (zr_spsc_check(zr_chan_events(&self.chan)) and zr_spsc_check(zr_chan_commands(&self.chan)))
 
 
+@cython.final
+cdef class Inbox:
+    cdef Region region
+    cdef zr_inbox inbox
+
+    def __cinit__(self, int workers, *, int fd=-1, uint32_t slots=ZR_MIRROR_SLOTS, bint create=False):
+        cdef size_t size = Inbox.bytes_for(workers, slots=slots)
+        self.region = private(size) if fd < 0 else shared(fd, size)
+        if fd < 0 or create:
+            check(zr_inbox_init(<zr_inbox_page *>self.region.at, workers, slots, ZR_MIRROR_RECORD))
+        check(zr_inbox_look(&self.inbox, <zr_inbox_page *>self.region.at, size))
+
+    @staticmethod
+    def bytes_for(int workers, *, uint32_t slots=ZR_MIRROR_SLOTS):
+        cdef size_t size = zr_inbox_bytes(workers if workers > 0 else 0, slots, ZR_MIRROR_RECORD)
+        if size == 0:
+            raise ValueError(f"1 to {ZR_INBOX_WORKERS} workers, slots a power of two: not {workers}, {slots}")
+        return size
+
+
 cdef int set_deadlines(zr_fwd_conf *conf, tuple deadlines_ms) except -1:
     if len(deadlines_ms) != ZR_DEADLINES:
         raise ValueError(f"deadlines_ms: {ZR_DEADLINES} of them, not {len(deadlines_ms)}")
@@ -269,16 +289,20 @@ cdef class Forwarder(Counters):
     cdef zr_fwd *fwd
     cdef zr_batch batch
     cdef bint in_turn
+    cdef list inboxes
 
     def __cinit__(self, uint8_t lane, zr_ns_t now, *, uint32_t streams_max=64, uint32_t pkts_max=4096,
                   uint32_t subs_max=0, uint32_t ingress_max=0, uint32_t sessions_max=0, uint32_t convs_max=0,
                   uint32_t peer_lanes_max=0, uint32_t blocks_max=0, uint32_t window=0, uint32_t cache_max=0,
                   uint16_t epoch=0, uint32_t chan_slots=4096, uint32_t batch_entries=256,
-                  tuple deadlines_ms=(400, 400, 400), double residual=0, double max_overhead=0):
+                  tuple deadlines_ms=(400, 400, 400), double residual=0, double max_overhead=0,
+                  list inboxes=None):
         cdef zr_fwd_conf conf = zr_fwd_conf_default(lane, streams_max)
         set_deadlines(&conf, deadlines_ms)
         conf.lane.residual, conf.lane.max_overhead = residual, max_overhead
         conf.lane.epoch = epoch
+        self.inboxes = inboxes or []
+        conf.workers = len(self.inboxes)
         conf.pkts_max = pkts_max
         conf.cache_max = cache_max or min(conf.cache_max, pkts_max // 2)
         conf.subs_max = subs_max or conf.subs_max
@@ -297,6 +321,8 @@ cdef class Forwarder(Counters):
         self.fwd = zr_fwd_init(self.mem.at, &conf, self.page, &self.chan, now)
         if self.fwd is NULL:
             raise error_for(ZR_E_inval, "Forwarder")
+        for i, inbox in enumerate(self.inboxes):
+            check(zr_fwd_meet(self.fwd, i, &(<Inbox?>inbox).inbox))
 
     def command(self, bytes record not None):
         if not put_record(&self.chan, record):
@@ -331,6 +357,8 @@ cdef class Forwarder(Counters):
         cdef int rc = ZR_E_full
         self.begin(now)
         self.in_turn = False
+        while zr_fwd_mirror_input(self.fwd, 256, now) > 0:
+            pass
         zr_fwd_on_deadline(self.fwd, now)
         zr_fwd_fan_out(self.fwd, now)
         while rc == ZR_E_full:
@@ -339,6 +367,17 @@ cdef class Forwarder(Counters):
             zr_batch_reset(&self.batch)
         check(rc)
         return sent
+
+    def wakes(self):
+        cdef list workers = []
+        cdef int worker
+        while (worker := zr_fwd_wake_next(self.fwd)) >= 0:
+            workers.append(worker)
+        return workers
+
+    def sleep(self, int lane):
+        zr_chan_sleep(&(<Inbox?>self.inboxes[lane]).inbox.page.asleep)
+        return not zr_mirrors_waiting(zr_fwd_mirrors(self.fwd))
 
     def deadline(self):
         return zr_fwd_deadline(self.fwd)
@@ -459,6 +498,7 @@ cdef class ControlLane(Counters):
 cdef class Worker(Counters):
     cdef Region mem, chan_mem
     cdef zr_chan chan
+    cdef list inboxes
     cdef zr_worker *worker
     cdef bint running
 
@@ -466,7 +506,8 @@ cdef class Worker(Counters):
                   int wake_fd=-1, int agent_wake_fd=-1, uint32_t streams_max=64, uint32_t chan_slots=4096,
                   uint32_t sessions_max=1024, uint32_t window=1024, uint32_t batch=64, bint gso=True,
                   zr_ns_t spin_ns=0, int stop_signal=0, tuple deadlines_ms=(400, 400, 400), double residual=0,
-                  double max_overhead=0):
+                  double max_overhead=0, list peers=None):
+        cdef zr_worker_peer met[ZR_INBOX_WORKERS]
         cdef zr_worker_conf conf = zr_worker_conf_default(lane, streams_max)
         set_deadlines(&conf.fwd, deadlines_ms)
         conf.fwd.lane.residual, conf.fwd.lane.max_overhead = residual, max_overhead
@@ -474,6 +515,11 @@ cdef class Worker(Counters):
         conf.batch, conf.gso, conf.spin, conf.stop_signal = batch, gso, spin_ns, stop_signal
         conf.fwd.lane.sessions_max, conf.fwd.lane.peer_lanes_max = sessions_max, 2 * sessions_max
         conf.fwd.lane.window = window
+        if peers and len(peers) > 1:
+            self.inboxes = [Inbox(len(peers), fd=inbox_fd) for inbox_fd, _ in peers]
+            for i, (_, peer_wake) in enumerate(peers):
+                met[i].inbox, met[i].wake = (<Inbox>self.inboxes[i]).inbox, peer_wake
+            conf.fwd.workers, conf.peers = len(peers), met
         self.share_page(page_fd, streams_max)
         check(zr_stat_attach(self.page, self.page_region.size))
         conf.fwd.lane.epoch = <uint16_t>self.page.generation  # a successor counts its datagrams from 0 again

@@ -39,6 +39,7 @@ def boot_worker(boot: dict[str, Any]) -> _core.Worker:
         deadlines_ms=tuple(boot["deadlines_ms"]),
         residual=boot["residual"],
         max_overhead=boot["max_overhead"],
+        peers=boot["peers"],
     )
 
 

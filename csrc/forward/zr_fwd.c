@@ -7,7 +7,8 @@ static bool conf_ok(const zr_fwd_conf *conf)
            conf->ingress_max >= 1 && conf->ingress_max <= UINT16_MAX - ZR_SOCK_INGRESS &&
            conf->cache_max <= conf->pkts_max / 2 && conf->cache_age_max > 0 && conf->lane.convs_max < ZR_FWD_CHILD &&
            conf->deadline_ms[ZR_DEADLINE_AUDIO] > 0 && conf->deadline_ms[ZR_DEADLINE_KEY] > 0 &&
-           conf->deadline_ms[ZR_DEADLINE_DELTA] > 0 && zr_lane_bytes(&conf->lane) > 0;
+           conf->deadline_ms[ZR_DEADLINE_DELTA] > 0 && conf->workers <= ZR_INBOX_WORKERS &&
+           (conf->workers < 2 || conf->lane.lane < conf->workers) && zr_lane_bytes(&conf->lane) > 0;
 }
 
 zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max)
@@ -34,7 +35,18 @@ zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max)
     };
 }
 
-enum part { PART_POOL, PART_LANE, PART_ITEMS, PART_CACHE, PART_SUBS, PART_PULLS, PART_STREAMS, PART_INGRESSES, PARTS };
+enum part {
+    PART_POOL,
+    PART_LANE,
+    PART_ITEMS,
+    PART_CACHE,
+    PART_SUBS,
+    PART_PULLS,
+    PART_STREAMS,
+    PART_INGRESSES,
+    PART_MIRRORS,
+    PARTS
+};
 
 static size_t lay_out(const zr_fwd_conf *conf, size_t at[PARTS])
 {
@@ -47,6 +59,7 @@ static size_t lay_out(const zr_fwd_conf *conf, size_t at[PARTS])
         [PART_PULLS] = zr_pulls_bytes(conf->lane.convs_max),
         [PART_STREAMS] = conf->streams_max * sizeof(zr_stream),
         [PART_INGRESSES] = conf->ingress_max * sizeof(zr_ingress),
+        [PART_MIRRORS] = zr_mirrors_bytes(conf->streams_max, conf->workers),
     };
     return zr_lay_out(sizeof(zr_fwd), bytes, PARTS, at);
 }
@@ -87,6 +100,7 @@ zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_c
         zr_stream_init(&fwd->streams[i], i, &page->streams[i]);
     for (uint32_t i = 0; i < conf->ingress_max; i++)
         zr_ingress_init(&fwd->ingresses[i], i);
+    zr_mirrors_init(&fwd->mirrors, base + at[PART_MIRRORS], conf->lane.lane, conf->workers);
     zr_list_init(&fwd->turning);
     zr_list_init(&fwd->leaving);
     zr_list_init(&fwd->pli);
@@ -159,9 +173,9 @@ zr_ns_t zr_fwd_deadline(const zr_fwd *fwd)
 
     /* Work is left over from this turn: the next one is due at once. */
     if (!zr_list_empty(&fwd->turning) || !zr_list_empty(&fwd->leaving) || !zr_list_empty(&fwd->pli) ||
-        !zr_list_empty(&fwd->joining) || !zr_list_empty(&fwd->asking))
+        !zr_list_empty(&fwd->joining) || !zr_list_empty(&fwd->asking) || fwd->mirrors.left)
         return 0;
-    return ZR_MIN(ZR_MIN(lane, fwd->release_at), zr_fwd_byes_deadline(fwd));
+    return ZR_MIN(ZR_MIN(lane, fwd->release_at), ZR_MIN(zr_fwd_byes_deadline(fwd), fwd->mirrors.catch_at));
 }
 
 bool zr_fwd_events_waiting(zr_fwd *fwd)
@@ -191,7 +205,8 @@ bool zr_fwd_check(const zr_fwd *fwd)
         if (zr_subs_get(&fwd->subs, i) != NULL)
             queued += fwd->subs.all[i].asked.count;
     return open == fwd->stream_count && queued == fwd->items.in_use && zr_subs_check(&fwd->subs) &&
-           zr_cache_check(&fwd->cache) && zr_pool_check(&fwd->pool) && zr_lane_check(fwd->lane);
+           zr_cache_check(&fwd->cache) && zr_pool_check(&fwd->pool) && zr_lane_check(fwd->lane) &&
+           zr_fwd_mirrors_check(fwd);
 }
 
 void zr_fwd_event(zr_fwd *fwd, const zr_cmd *event)

@@ -40,6 +40,7 @@ void zr_fwd_stream_cleared(zr_fwd *fwd, zr_stream *stream)
         zr_list_remove(&sub->asking);
         zr_itemq_clear(&sub->asked, &fwd->items);
     }
+    zr_fwd_mirrors_drop(fwd, stream, UINT64_MAX);
     stream->serving = NULL;
     stream->pli = 0;
     zr_fwd_forget_byes(fwd, stream);

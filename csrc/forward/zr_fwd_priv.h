@@ -4,6 +4,7 @@
  *   zr_fwd.c          memory, the turn's entry points      zr_fwd_cmd.c      commands
  *   zr_fwd_in.c       RTP, RTCP and media messages in      zr_fwd_life.c     what goes when a stream, sub, session goes
  *   zr_fwd_out.c      fan-out, output                      zr_fwd_rtcp.c     subscribers' RTCP, key frame requests
+ *   zr_fwd_mirror.c   to and from other workers
  */
 #ifndef ZR_FWD_PRIV_H
 #define ZR_FWD_PRIV_H
@@ -31,6 +32,7 @@ struct zr_fwd {
     zr_cache cache;
     zr_subs subs;
     zr_pulls pulls;
+    zr_mirrors mirrors;
     zr_list turning;       /* streams with packets to fan out */
     zr_list leaving;       /* streams with packets to output */
     zr_list pli;           /* streams with a PLI to send */
@@ -55,6 +57,8 @@ int zr_fwd_drop(zr_fwd *fwd, zr_stream *stream, zr_pkt *pkt, enum zr_drop_id dro
 
 /* zr_fwd_in.c: one message of a conversation; consumes its views. */
 void zr_fwd_message(zr_fwd *fwd, zr_lane_msg *msg, zr_ns_t now);
+/* A packet of a mirror's stream, out of its owner's hands at `arrival`. Consumes it. */
+void zr_fwd_mirrored(zr_fwd *fwd, zr_stream *stream, const zr_media *media, zr_pkt *pkt, zr_ns_t arrival, zr_ns_t now);
 /* Good-byes that have waited for a deadline are forwarded; those of a stream that goes are not. */
 zr_ns_t zr_fwd_byes_deadline(const zr_fwd *fwd);
 void zr_fwd_say_byes(zr_fwd *fwd, zr_ns_t now);
@@ -68,6 +72,17 @@ bool zr_fwd_to_child(zr_fwd *fwd, zr_sub *sub, const zr_item *item, uint8_t flag
 
 /* zr_fwd_rtcp.c: a key frame of this track is wanted; merged, at most one request upstream per 500 ms. */
 void zr_fwd_want_key(zr_fwd *fwd, zr_stream *stream, uint32_t track, zr_ns_t now);
+
+/* zr_fwd_mirror.c */
+/* ZR_OK; ZR_E_inval: it is a mirror itself, or there is no such worker; ZR_E_exists. Begins at the latest key frame. */
+int zr_fwd_mirror_add(zr_fwd *fwd, zr_stream *stream, uint32_t worker, uint32_t slot, uint32_t feed, zr_ns_t now);
+void zr_fwd_mirrors_drop(zr_fwd *fwd, zr_stream *stream, uint64_t workers);
+/* An accepted packet, to every worker that mirrors its stream: counts due and the verdict of each. */
+void zr_fwd_to_mirrors(zr_fwd *fwd, zr_stream *stream, const zr_item *item);
+void zr_fwd_catch_up(zr_fwd *fwd, zr_ns_t now);
+/* False when the ring takes nothing. */
+bool zr_fwd_ask_owner(zr_fwd *fwd, const zr_stream *stream, uint32_t track);
+bool zr_fwd_mirrors_check(const zr_fwd *fwd);
 
 /* zr_fwd_life.c */
 void zr_fwd_sub_gone(zr_fwd *fwd, zr_sub *sub);

@@ -65,7 +65,9 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(tx_oversize, egress, "oversize", "longer than the path takes (EMSGSIZE)")                                        \
     X(tx_error, egress, "error", "any other send error")                                                               \
     X(gone, fan, "gone", "the subscriber or its stream went away before its packets left")                             \
-    X(deadline, media, "deadline", "took longer over its last hop than its class may")
+    X(deadline, media, "deadline", "took longer over its last hop than its class may")                                 \
+    X(queue, fan, "queue", "the ring to the subscribers' worker was full")                                             \
+    X(record, media, "record", "record of another worker that cannot be true")
 
 enum zr_drop_id {
 #define X(id, ledger, word, help) ZR_DROP_##id,

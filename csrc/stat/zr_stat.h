@@ -78,7 +78,11 @@
     X(kcp_late, c, "segments", "PUSH segments received after they had been passed over")                               \
     X(kcp_conflict, c, "segments", "PUSH segments received again with other bytes; the first ones stand")              \
     X(kcp_ack_ts, c, "segments", "ACK segments with a time at which their segment was not sent")                       \
-    X(ring_corrupt, c, "events", "a ring to or from the agent had a counter that cannot be true; no longer used")
+    X(mirrors, g, "mirrors", "(stream, other worker) pairs that are sent its packets")                                 \
+    X(mirror_sent, c, "records", "written into other workers' inboxes")                                                \
+    X(mirror_received, c, "records", "taken from this worker's inbox")                                                 \
+    X(inbox_fill_max, g, "records", "most records ever found waiting in one ring of the inbox")                        \
+    X(ring_corrupt, c, "rings", "rings whose counters could not be true: no longer used, or given up at the start")
 
 enum zr_stat_id {
 #define X(id, kind, unit, help) ZR_STAT_##id,

@@ -22,6 +22,7 @@ struct zr_worker {
     int signal;         /* signalfd or -1 */
     bool commands_left; /* the turn's budget ended before the ring */
     zr_idle idle;
+    int wakes[ZR_INBOX_WORKERS]; /* eventfds of the other workers */
     _Atomic bool stop;
 };
 

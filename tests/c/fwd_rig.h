@@ -32,7 +32,7 @@ static inline zr_addr rig_addr(uint8_t host, uint16_t port)
     return (zr_addr){ .ip = { 127, 0, 0, host }, .port = port, .family = 4 };
 }
 
-static inline void rig_open_window(rig *r, uint8_t lane, uint32_t batch_cap, uint32_t window)
+static inline void rig_open_of(rig *r, uint8_t lane, uint8_t workers, uint32_t batch_cap, uint32_t window)
 {
     zr_fwd_conf conf = zr_fwd_conf_default(lane, 4);
 
@@ -42,6 +42,7 @@ static inline void rig_open_window(rig *r, uint8_t lane, uint32_t batch_cap, uin
     conf.lane.convs_max = 16;
     conf.lane.blocks_max = 128;
     conf.lane.window = window;
+    conf.workers = workers;
     r->memory[0] = zr_test_memory(zr_stat_bytes(4));
     r->memory[1] = zr_test_chan(64, sizeof(zr_cmd));
     r->memory[2] = zr_test_memory(zr_fwd_bytes(&conf));
@@ -52,6 +53,11 @@ static inline void rig_open_window(rig *r, uint8_t lane, uint32_t batch_cap, uin
     CHECK_EQ(zr_batch_init(&r->batch, r->memory[3], batch_cap, 65536), ZR_OK);
     r->fwd = zr_fwd_init(r->memory[2], &conf, r->page, r->chan, r->now);
     CHECK(r->fwd != NULL);
+}
+
+static inline void rig_open_window(rig *r, uint8_t lane, uint32_t batch_cap, uint32_t window)
+{
+    rig_open_of(r, lane, 1, batch_cap, window);
 }
 
 static inline void rig_open(rig *r, uint8_t lane, uint32_t batch_cap)
