@@ -24,6 +24,7 @@
 #include "base/zr_err.h"
 #include "mem/zr_shm.h"
 #include "ring/zr_chan.h"
+#include "ring/zr_inbox.h"
 #include "stat/zr_stat.h"
 
 #define SLOTS      4u
@@ -265,6 +266,86 @@ static void act_turn_open(void)
     zr_stat_add(page, ZR_STAT_media_accepted, 1);
 }
 
+/* Inbox: as the ring, with ends of its own; `mend` gives up what stands there, whole or not at all. */
+static zr_inbox box;
+static zr_inbox_end writer, reader;
+static void box_push(zr_inbox_end *to, uint64_t number)
+{
+    void *slot = zr_inbox_claim(to);
+    if (slot == NULL)
+        return;
+    fill(slot, number);
+    zr_inbox_commit(to);
+}
+static int box_drain(zr_inbox_end *from, uint64_t first)
+{
+    int count = 0;
+    for (const void *slot; (slot = zr_inbox_peek(from)) != NULL; zr_inbox_release(from))
+        if (!is(slot, first + (uint64_t)count++))
+            return -1;
+    return from->corrupt ? -1 : count;
+}
+static void open_box(void)
+{
+    memset(shared, 0, shared_bytes);
+    (void)zr_inbox_init((void *)shared, 1, SLOTS, sizeof(record));
+    (void)zr_inbox_look(&box, (void *)shared, zr_inbox_bytes(1, SLOTS, sizeof(record)));
+    (void)zr_inbox_writer(&writer, &box, 0);
+    (void)zr_inbox_reader(&reader, &box, 0);
+    box_push(&writer, 1);
+    box_push(&writer, 2);
+}
+static void act_box_push(void)
+{
+    box_push(&writer, 3);
+}
+static bool after_box_push(bool returned)
+{
+    zr_inbox_end next;
+    int got = box_drain(&reader, 1), room = 0;
+
+    if (got < 2 || got > 3 || (returned && got != 3) || zr_inbox_writer(&next, &box, 0) != ZR_OK)
+        return false;
+    for (; zr_inbox_claim(&next) != NULL && room <= (int)SLOTS; room++)
+        box_push(&next, 50 + (uint64_t)room);
+    return room == (int)SLOTS && box_drain(&reader, 50) == (int)SLOTS;
+}
+static void act_box_pop(void)
+{
+    volatile uint64_t sum = 0;
+    const record *slot = zr_inbox_peek(&reader);
+    for (int i = 0; i < WORDS; i++)
+        sum += slot->words[i];
+    zr_inbox_release(&reader);
+}
+static void act_box_mend(void)
+{
+    zr_inbox_mend(&reader);
+}
+/* What is left stands in order, the survivor fills exactly the rest; `gone`: how many the dead one may have taken. */
+static bool after_box_taken(uint32_t gone, bool returned)
+{
+    zr_inbox_end next;
+    uint64_t number = 3;
+
+    if (zr_inbox_reader(&next, &box, 0) != ZR_OK)
+        return false;
+    uint32_t depth = zr_inbox_waiting(&next);
+    if ((depth != 2 && depth != 2 - gone) || (returned && depth != 2 - gone))
+        return false;
+    for (uint32_t room = 0; room <= SLOTS && zr_inbox_claim(&writer) != NULL; room++)
+        box_push(&writer, number++);
+    return number == 3 + SLOTS - depth && box_drain(&next, 3 - depth) == (int)SLOTS;
+}
+static bool after_box_pop(bool returned)
+{
+    return after_box_taken(1, returned);
+}
+static bool after_box_mend(bool returned)
+{
+    return after_box_taken(2, returned);
+}
+
 /* A region: mapped, attached to, let go. Nothing stays behind in it. */
 static void open_region(void)
 {
@@ -299,6 +380,9 @@ static const struct row {
     { "chan_attach", open_chan, act_attach, after_attach },
     { "stat_turn", open_page, act_turn, after_turn },
     { "shm_map", open_region, act_region, after_region },
+    { "inbox_claim_fill_commit", open_box, act_box_push, after_box_push },
+    { "inbox_peek_release", open_box, act_box_pop, after_box_pop },
+    { "inbox_mend", open_box, act_box_mend, after_box_mend },
     { "planted_publish_before_write", before_push, act_push_early, after_push },
     { "planted_release_twice", before_pop, act_pop_twice, after_pop },
     { "planted_turn_without_sequence", open_page, act_turn_open, after_turn },

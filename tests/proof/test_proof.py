@@ -15,7 +15,7 @@ import pytest
 from tests.proof import orders
 
 FULL = os.environ.get("ZR_FULL") == "1"
-SCENARIOS = ("ring", "wake", "wake-twice", "snapshot")
+SCENARIOS = ("ring", "wake", "wake-twice", "inbox", "inbox-mend", "inbox-wake", "snapshot")
 TSAN_OPERATIONS, TSAN_SECONDS = (100_000_000, 1200) if FULL else (10_000_000, 100)
 STEPPER = [
     *orders.CORE,
@@ -31,6 +31,9 @@ MUTATORS = (
     "chan_attach",
     "stat_turn",
     "shm_map",
+    "inbox_claim_fill_commit",
+    "inbox_peek_release",
+    "inbox_mend",
 )
 PLANTED = ("planted_publish_before_write", "planted_release_twice", "planted_turn_without_sequence")
 NO_PTRACE = 77

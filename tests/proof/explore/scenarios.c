@@ -7,6 +7,7 @@
 
 #include "explore.h"
 #include "ring/zr_chan.h"
+#include "ring/zr_inbox.h"
 #include "stat/zr_stat.h"
 
 #define EXECUTIONS_MAX 20000000u
@@ -135,6 +136,105 @@ static void wake_two(void)
     wake_open();
 }
 
+/* Inbox: the same promises as the ring's, and its own wake word; its ends are not zr_spsc. */
+static zr_inbox box;
+static zr_inbox_end to_box, from_box;
+
+static void inbox_open(void)
+{
+    memset(memory, 0, 4096);
+    zr_inbox_init((void *)memory, 1, SLOTS, 8);
+    zr_inbox_look(&box, (void *)memory, zr_inbox_bytes(1, SLOTS, 8));
+    zr_inbox_writer(&to_box, &box, 0);
+    zr_inbox_reader(&from_box, &box, 0);
+    watch_ring((void *)box.page->rings);
+    records = LAPS;
+}
+
+static void inbox_produce(void)
+{
+    uint64_t next = 0;
+
+    for (uint32_t look = 0; look < LAPS + 3 && next < LAPS; look++) {
+        uint64_t *slot = zr_inbox_claim(&to_box);
+        if (slot == NULL)
+            continue;
+        xp_write(slot, 100 + next++);
+        zr_inbox_commit(&to_box);
+    }
+}
+
+static void inbox_consume(void)
+{
+    uint64_t next = 0;
+
+    for (uint32_t look = 0; look < LAPS + 3 && next < LAPS; look++) {
+        const uint64_t *slot = zr_inbox_peek(&from_box);
+        if (slot == NULL)
+            continue;
+        if (xp_read((uint64_t *)(uintptr_t)slot) != 100 + next++)
+            xp_fail("a record is torn, lost, repeated or out of order");
+        zr_inbox_release(&from_box);
+    }
+    if (from_box.corrupt)
+        xp_fail("an honest ring is broken");
+}
+
+/* The reader gives up what stands there after its first look: nothing it still read is written over. */
+static void inbox_consume_and_mend(void)
+{
+    uint64_t last = 99;
+
+    for (uint32_t look = 0; look < LAPS + 1; look++) {
+        const uint64_t *slot = zr_inbox_peek(&from_box);
+        if (slot == NULL)
+            continue;
+        uint64_t number = xp_read((uint64_t *)(uintptr_t)slot);
+        if (number <= last)
+            xp_fail("a record is repeated or out of order");
+        last = number;
+        if (look == 0)
+            zr_inbox_mend(&from_box);
+        else
+            zr_inbox_release(&from_box);
+    }
+}
+
+static void inbox_wake_open(void)
+{
+    inbox_open();
+    xp_word(&box.page->asleep, 4);
+    records = 2;
+}
+
+static void inbox_wake_produce(void)
+{
+    for (uint64_t i = 0; i < records; i++) {
+        uint64_t *slot = zr_inbox_claim(&to_box);
+        xp_write(slot, 100 + i);
+        zr_inbox_commit(&to_box);
+        if (zr_chan_wake_needed(&box.page->asleep))
+            xp_eventfd_write(0);
+    }
+}
+
+static void inbox_wake_consume(void)
+{
+    for (uint64_t i = 0; i < records;) {
+        const uint64_t *slot = zr_inbox_peek(&from_box);
+        if (slot != NULL) {
+            if (xp_read((uint64_t *)(uintptr_t)slot) != 100 + i++)
+                xp_fail("a record is torn, lost, repeated or out of order");
+            zr_inbox_release(&from_box);
+            continue;
+        }
+        zr_chan_sleep(&box.page->asleep);
+        if (zr_inbox_waiting(&from_box) == 0)
+            xp_eventfd_read(0);
+        zr_chan_awake(&box.page->asleep);
+    }
+}
+
 /* Counter page: a snapshot is of one moment between turns. Two counters that only move together, two turns. */
 static zr_stat_page *page;
 
@@ -172,6 +272,9 @@ static const xp_scenario scenarios[] = {
     { "ring", ring_open, { ring_produce, ring_consume }, ring_close, 40 },
     { "wake", wake_one, { wake_produce, wake_consume }, nothing, 40 },
     { "wake-twice", wake_two, { wake_produce, wake_consume }, nothing, 40 },
+    { "inbox", inbox_open, { inbox_produce, inbox_consume }, nothing, 40 },
+    { "inbox-mend", inbox_open, { inbox_produce, inbox_consume_and_mend }, nothing, 40 },
+    { "inbox-wake", inbox_wake_open, { inbox_wake_produce, inbox_wake_consume }, nothing, 40 },
     { "snapshot", stat_open, { stat_write, stat_read }, nothing, 19 },
 };
 
