@@ -51,17 +51,32 @@ cdef extern from "ring/zr_chan.h" nogil:
     void zr_spsc_commit(zr_spsc *ring)
     const void *zr_spsc_peek(zr_spsc *ring)
     void zr_spsc_release(zr_spsc *ring)
+    cbool zr_spsc_check(const zr_spsc *ring)
+    ctypedef struct zr_chan_mem:
+        pass
     ctypedef struct zr_chan:
-        uint32_t worker_asleep, agent_asleep  # _Atomic
+        uint32_t *worker_asleep  # _Atomic
+        uint32_t *agent_asleep
     size_t zr_chan_bytes(uint32_t slots, uint32_t record_bytes)
-    int zr_chan_init(zr_chan *chan, uint32_t slots, uint32_t record_bytes)
-    int zr_chan_attach(zr_chan *chan, size_t bytes)
-    int zr_chan_look(zr_chan *chan, size_t bytes)
+    int zr_chan_init(zr_chan *chan, zr_chan_mem *mem, uint32_t slots, uint32_t record_bytes)
+    int zr_chan_attach(zr_chan *chan, zr_chan_mem *mem, size_t bytes, uint32_t record_bytes)
+    int zr_chan_look(zr_chan *chan, zr_chan_mem *mem, size_t bytes, uint32_t record_bytes)
     zr_spsc *zr_chan_commands(zr_chan *chan)
     zr_spsc *zr_chan_events(zr_chan *chan)
     cbool zr_chan_wake_needed(uint32_t *asleep)
     void zr_chan_sleep(uint32_t *asleep)
     void zr_chan_awake(uint32_t *asleep)
+
+cdef extern from "ring/zr_inbox.h" nogil:
+    enum:
+        ZR_INBOX_WORKERS
+    ctypedef struct zr_inbox_page:
+        uint32_t asleep  # _Atomic
+    ctypedef struct zr_inbox:
+        zr_inbox_page *page
+    size_t zr_inbox_bytes(uint32_t workers, uint32_t slots, uint32_t record_bytes)
+    int zr_inbox_init(zr_inbox_page *page, uint32_t workers, uint32_t slots, uint32_t record_bytes)
+    int zr_inbox_look(zr_inbox *inbox, zr_inbox_page *page, size_t bytes)
 
 cdef extern from "stat/zr_stat.h" nogil:
     enum:
@@ -156,6 +171,13 @@ cdef extern from "forward/zr_lane.h" nogil:
         uint16_t mtu
         uint32_t rate_mhz
 
+cdef extern from "forward/zr_mirror.h" nogil:
+    enum:
+        ZR_MIRROR_SLOTS, ZR_MIRROR_RECORD
+    ctypedef struct zr_mirrors:
+        pass
+    cbool zr_mirrors_waiting(zr_mirrors *mirrors)
+
 cdef extern from "forward/zr_fwd.h" nogil:
     enum:
         ZR_CMD_COUNT, ZR_EVT_COUNT
@@ -175,6 +197,7 @@ cdef extern from "forward/zr_fwd.h" nogil:
     ctypedef struct zr_load:
         uint32_t busy, ring, pool
         zr_ns_t lag
+        uint8_t workers
     ctypedef struct zr_fwd:
         pass
     zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max)
@@ -189,6 +212,10 @@ cdef extern from "forward/zr_fwd.h" nogil:
     int zr_fwd_fan_out(zr_fwd *fwd, zr_ns_t now)
     int zr_fwd_output(zr_fwd *fwd, zr_batch *batch, zr_ns_t now)
     cbool zr_fwd_check(const zr_fwd *fwd)
+    int zr_fwd_meet(zr_fwd *fwd, uint32_t worker, const zr_inbox *inbox)
+    int zr_fwd_mirror_input(zr_fwd *fwd, int budget, zr_ns_t now)
+    int zr_fwd_wake_next(zr_fwd *fwd)
+    zr_mirrors *zr_fwd_mirrors(zr_fwd *fwd)
 
 cdef extern from "worker/zr_ingest.h" nogil:
     enum:
@@ -199,6 +226,9 @@ cdef extern from "worker/zr_ingest.h" nogil:
 cdef extern from "worker/zr_worker.h" nogil:
     ctypedef struct zr_worker_fds:
         int link, egress, fdpass, wake, agent_wake
+    ctypedef struct zr_worker_peer:
+        zr_inbox inbox
+        int wake
     ctypedef struct zr_worker_conf:
         zr_fwd_conf fwd
         zr_worker_fds fds
@@ -207,6 +237,7 @@ cdef extern from "worker/zr_worker.h" nogil:
         zr_ns_t spin
         zr_ns_t hold
         int stop_signal
+        const zr_worker_peer *peers
     ctypedef struct zr_worker:
         pass
     zr_worker_conf zr_worker_conf_default(uint8_t lane, uint32_t streams_max)

@@ -88,13 +88,29 @@ class Channel:
         """Before waiting on the agent's eventfd; look at `events` once more after it."""
 
     def awake(self) -> None: ...
+    @property
+    def corrupt(self) -> bool:
+        """A counter or size in the rings cannot be true; what broke stays broken: nothing is read or written there."""
+
+@final
+class Inbox:
+    """What the other workers give to one: a ring for each of `workers`. Without a descriptor: memory of its own.
+
+    CoreError "version": no inbox, or one of other sizes, unless `create`.
+    """
+
+    def __new__(cls, workers: int, *, fd: int = -1, slots: int = 512, create: bool = False) -> Inbox: ...
+    @staticmethod
+    def bytes_for(workers: int, *, slots: int = 512) -> int:
+        """ValueError when a size is out of range."""
 
 @final
 class Forwarder(Counters):
     """A worker's data plane without sockets, for tests and simulations. Sizes of 0 are the core's defaults.
 
     Inputs belong to the turn that the next `turn` ends; pending commands run before a turn's first input.
-    `deadlines_ms`: how long audio, key frames and the rest may take over one hop.
+    `deadlines_ms`: how long audio, key frames and the rest may take over one hop. `inboxes`: of all workers of its
+    relay, its own at index `lane`.
     """
 
     def __new__(
@@ -119,6 +135,7 @@ class Forwarder(Counters):
         residual: float = 0,
         max_overhead: float = 0,
         overload_enter: tuple[float, float, float, float] = ...,
+        inboxes: list[Inbox] | None = None,
     ) -> Forwarder: ...
     def command(self, record: bytes) -> None:
         """CoreError "full"."""
@@ -137,6 +154,12 @@ class Forwarder(Counters):
 
     def load(self, busy: int, ring: int, pool: int, lag: int, now: int) -> None:
         """How it went in the last 100 ms: permille, and ns of lag. The overload level follows."""
+
+    def wakes(self) -> list[int]:
+        """Workers that this turn wrote to while they slept: each turns now."""
+
+    def sleep(self, lane: int) -> bool:
+        """Says that worker `lane`, which is this one, sleeps. False: something came before it could, so it turns."""
 
     def deadline(self) -> int: ...
     def check(self) -> bool:
@@ -205,6 +228,7 @@ class Worker(Counters):
 
     `spin_ns` 0 blocks in epoll. `hold_ns`, 0 to 1 ms: how long a fan-out may wait for longer runs. `stop_signal`: taken
     from a signalfd, so it must be blocked in every thread.
+    `peers`: (inbox, wake) descriptors of all workers of its relay, its own at index `lane`.
     """
 
     def __new__(
@@ -231,6 +255,7 @@ class Worker(Counters):
         residual: float = 0,
         max_overhead: float = 0,
         overload_enter: tuple[float, float, float, float] = ...,
+        peers: list[tuple[int, int]] | None = None,
     ) -> Worker: ...
     def run(self) -> None:
         """Forwards without the GIL until the stop command, the stop signal or `ask_stop`."""

@@ -117,14 +117,17 @@ cdef class Counters:
 
     cdef Region page_region
     cdef zr_stat_page *page
+    cdef uint32_t streams_max  # ours; the page's own word can be written by whoever shares it
 
     cdef int own_page(self, uint32_t streams_max) except -1:
         self.page_region = private(zr_stat_bytes(streams_max))
+        self.streams_max = streams_max
         self.page = <zr_stat_page *>self.page_region.at
         return check(zr_stat_init(self.page, streams_max))
 
     cdef int share_page(self, int fd, uint32_t streams_max) except -1:
         self.page_region = shared(fd, zr_stat_bytes(streams_max))
+        self.streams_max = streams_max
         self.page = <zr_stat_page *>self.page_region.at
 
     def counts(self):
@@ -149,8 +152,8 @@ cdef class Counters:
         return self.counts()[2]
 
     def stream(self, uint32_t slot):
-        if slot >= self.page.streams_max:
-            raise IndexError(f"stream slot {slot} of {self.page.streams_max}")
+        if slot >= self.streams_max:
+            raise IndexError(f"stream slot {slot} of {self.streams_max}")
         cdef zr_stream_row *row = &self.page.streams[slot]
         return {"epoch": row.epoch, "packets": row.packets, "bytes": row.bytes, "last_ns": row.last_ns,
                 "first_ns": row.first_ns, "next_number": row.next_number, "fan_sent": row.fan_sent,
@@ -212,12 +215,13 @@ cdef list take_records(zr_chan *chan, Py_ssize_t most):
 @cython.final
 cdef class Channel:
     cdef Region region
-    cdef zr_chan *chan
+    cdef zr_chan chan
 
     def __cinit__(self, int fd, *, uint32_t slots=4096, bint create=False):
         self.region = shared(fd, Channel.bytes_for(slots))
-        self.chan = <zr_chan *>self.region.at
-        check(zr_chan_init(self.chan, slots, ZR_RECORD_BYTES) if create else zr_chan_look(self.chan, self.region.size))
+        cdef zr_chan_mem *mem = <zr_chan_mem *>self.region.at
+        check(zr_chan_init(&self.chan, mem, slots, ZR_RECORD_BYTES) if create
+              else zr_chan_look(&self.chan, mem, self.region.size, ZR_RECORD_BYTES))
 
     @staticmethod
     def bytes_for(uint32_t slots):
@@ -227,19 +231,43 @@ cdef class Channel:
         return size
 
     def post(self, bytes record not None):
-        return put_record(self.chan, record) == 1
+        return put_record(&self.chan, record) == 1
 
     def wake_needed(self):
-        return zr_chan_wake_needed(&self.chan.worker_asleep)
+        return zr_chan_wake_needed(self.chan.worker_asleep)
 
     def events(self, Py_ssize_t most=4096):
-        return take_records(self.chan, most)
+        return take_records(&self.chan, most)
 
     def sleep(self):
-        zr_chan_sleep(&self.chan.agent_asleep)
+        zr_chan_sleep(self.chan.agent_asleep)
 
     def awake(self):
-        zr_chan_awake(&self.chan.agent_asleep)
+        zr_chan_awake(self.chan.agent_asleep)
+
+    @property
+    def corrupt(self):
+        return not (zr_spsc_check(zr_chan_events(&self.chan)) and zr_spsc_check(zr_chan_commands(&self.chan)))
+
+
+@cython.final
+cdef class Inbox:
+    cdef Region region
+    cdef zr_inbox inbox
+
+    def __cinit__(self, int workers, *, int fd=-1, uint32_t slots=ZR_MIRROR_SLOTS, bint create=False):
+        cdef size_t size = Inbox.bytes_for(workers, slots=slots)
+        self.region = private(size) if fd < 0 else shared(fd, size)
+        if fd < 0 or create:
+            check(zr_inbox_init(<zr_inbox_page *>self.region.at, workers, slots, ZR_MIRROR_RECORD))
+        check(zr_inbox_look(&self.inbox, <zr_inbox_page *>self.region.at, size))
+
+    @staticmethod
+    def bytes_for(int workers, *, uint32_t slots=ZR_MIRROR_SLOTS):
+        cdef size_t size = zr_inbox_bytes(workers if workers > 0 else 0, slots, ZR_MIRROR_RECORD)
+        if size == 0:
+            raise ValueError(f"1 to {ZR_INBOX_WORKERS} workers, slots a power of two: not {workers}, {slots}")
+        return size
 
 
 OVERLOAD_ENTER = (0.75, 0.85, 0.93, 0.98)
@@ -266,22 +294,25 @@ cdef int set_overload(zr_fwd_conf *conf, tuple enter) except -1:
 @cython.final
 cdef class Forwarder(Counters):
     cdef Region mem, chan_mem, batch_mem
-    cdef zr_chan *chan
+    cdef zr_chan chan
     cdef zr_fwd *fwd
     cdef zr_batch batch
     cdef bint in_turn
+    cdef list inboxes
 
     def __cinit__(self, uint8_t lane, zr_ns_t now, *, uint32_t streams_max=64, uint32_t pkts_max=4096,
                   uint32_t subs_max=0, uint32_t ingress_max=0, uint32_t sessions_max=0, uint32_t convs_max=0,
                   uint32_t peer_lanes_max=0, uint32_t blocks_max=0, uint32_t window=0, uint32_t cache_max=0,
                   uint16_t epoch=0, uint32_t chan_slots=4096, uint32_t batch_entries=256,
                   tuple deadlines_ms=(400, 400, 400), double residual=0, double max_overhead=0,
-                  tuple overload_enter=OVERLOAD_ENTER):
+                  tuple overload_enter=OVERLOAD_ENTER, list inboxes=None):
         cdef zr_fwd_conf conf = zr_fwd_conf_default(lane, streams_max)
         set_deadlines(&conf, deadlines_ms)
         set_overload(&conf, overload_enter)
         conf.lane.residual, conf.lane.max_overhead = residual, max_overhead
         conf.lane.epoch = epoch
+        self.inboxes = inboxes or []
+        conf.workers = len(self.inboxes)
         conf.pkts_max = pkts_max
         conf.cache_max = cache_max or min(conf.cache_max, pkts_max // 2)
         conf.subs_max = subs_max or conf.subs_max
@@ -293,21 +324,22 @@ cdef class Forwarder(Counters):
         conf.lane.window = window or conf.lane.window
         self.own_page(streams_max)
         self.chan_mem = private(Channel.bytes_for(chan_slots))
-        self.chan = <zr_chan *>self.chan_mem.at
-        check(zr_chan_init(self.chan, chan_slots, ZR_RECORD_BYTES))
+        check(zr_chan_init(&self.chan, <zr_chan_mem *>self.chan_mem.at, chan_slots, ZR_RECORD_BYTES))
         self.batch_mem = private(zr_batch_bytes(batch_entries, batch_entries * 1536))
         check(zr_batch_init(&self.batch, self.batch_mem.at, batch_entries, batch_entries * 1536))
         self.mem = private(zr_fwd_bytes(&conf))
-        self.fwd = zr_fwd_init(self.mem.at, &conf, self.page, self.chan, now)
+        self.fwd = zr_fwd_init(self.mem.at, &conf, self.page, &self.chan, now)
         if self.fwd is NULL:
             raise error_for(ZR_E_inval, "Forwarder")
+        for i, inbox in enumerate(self.inboxes):
+            check(zr_fwd_meet(self.fwd, i, &(<Inbox?>inbox).inbox))
 
     def command(self, bytes record not None):
-        if not put_record(self.chan, record):
+        if not put_record(&self.chan, record):
             raise error_for(ZR_E_full, "command ring")
 
     def events(self):
-        return take_records(self.chan, 1 << 20)
+        return take_records(&self.chan, 1 << 20)
 
     cdef int begin(self, zr_ns_t now) except -1:
         """As in a worker's turn, commands come before the turn's first input."""
@@ -335,6 +367,8 @@ cdef class Forwarder(Counters):
         cdef int rc = ZR_E_full
         self.begin(now)
         self.in_turn = False
+        while zr_fwd_mirror_input(self.fwd, 256, now) > 0:
+            pass
         zr_fwd_on_deadline(self.fwd, now)
         zr_fwd_fan_out(self.fwd, now)
         while rc == ZR_E_full and batches != 0:
@@ -348,6 +382,17 @@ cdef class Forwarder(Counters):
         cdef zr_load load = zr_load(busy, ring, pool, lag)
         self.begin(now)
         zr_fwd_load(self.fwd, &load, now)
+
+    def wakes(self):
+        cdef list workers = []
+        cdef int worker
+        while (worker := zr_fwd_wake_next(self.fwd)) >= 0:
+            workers.append(worker)
+        return workers
+
+    def sleep(self, int lane):
+        zr_chan_sleep(&(<Inbox?>self.inboxes[lane]).inbox.page.asleep)
+        return not zr_mirrors_waiting(zr_fwd_mirrors(self.fwd))
 
     def deadline(self):
         return zr_fwd_deadline(self.fwd)
@@ -494,6 +539,8 @@ def control_lane_bytes(uint32_t sessions_max=1024):
 @cython.no_gc_clear  # __dealloc__ still needs what the regions hold
 cdef class Worker(Counters):
     cdef Region mem, chan_mem
+    cdef zr_chan chan
+    cdef list inboxes
     cdef zr_worker *worker
     cdef bint running
 
@@ -501,7 +548,9 @@ cdef class Worker(Counters):
                   int wake_fd=-1, int agent_wake_fd=-1, uint32_t streams_max=64, uint32_t chan_slots=4096,
                   uint32_t sessions_max=1024, uint32_t window=1024, uint32_t batch=64, bint gso=True,
                   zr_ns_t spin_ns=0, zr_ns_t hold_ns=0, int stop_signal=0, tuple deadlines_ms=(400, 400, 400), double residual=0,
-                  double max_overhead=0, tuple overload_enter=OVERLOAD_ENTER):
+                  double max_overhead=0, tuple overload_enter=OVERLOAD_ENTER,
+                  list peers=None):
+        cdef zr_worker_peer met[ZR_INBOX_WORKERS]
         cdef zr_worker_conf conf = zr_worker_conf_default(lane, streams_max)
         set_deadlines(&conf.fwd, deadlines_ms)
         set_overload(&conf.fwd, overload_enter)
@@ -510,13 +559,18 @@ cdef class Worker(Counters):
         conf.gso, conf.spin, conf.stop_signal = gso, spin_ns, stop_signal
         conf.hold = hold_ns
         set_sizes(&conf, sessions_max, window, batch)
+        if peers and len(peers) > 1:
+            self.inboxes = [Inbox(len(peers), fd=inbox_fd) for inbox_fd, _ in peers]
+            for i, (_, peer_wake) in enumerate(peers):
+                met[i].inbox, met[i].wake = (<Inbox>self.inboxes[i]).inbox, peer_wake
+            conf.fwd.workers, conf.peers = len(peers), met
         self.share_page(page_fd, streams_max)
         check(zr_stat_attach(self.page, self.page_region.size))
         conf.fwd.lane.epoch = <uint16_t>self.page.generation  # a successor counts its datagrams from 0 again
         self.chan_mem = shared(chan_fd, Channel.bytes_for(chan_slots))
-        check(zr_chan_attach(<zr_chan *>self.chan_mem.at, self.chan_mem.size))
+        check(zr_chan_attach(&self.chan, <zr_chan_mem *>self.chan_mem.at, self.chan_mem.size, ZR_RECORD_BYTES))
         self.mem = private(zr_worker_bytes(&conf))
-        self.worker = zr_worker_init(self.mem.at, &conf, self.page, <zr_chan *>self.chan_mem.at, zr_clock_now())
+        self.worker = zr_worker_init(self.mem.at, &conf, self.page, &self.chan, zr_clock_now())
         if self.worker is NULL:
             raise error_for(ZR_E_inval, "Worker: sizes or descriptors")
 

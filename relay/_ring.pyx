@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from relay._core cimport (
-    ZR_E_inval, zr_chan, zr_chan_awake, zr_chan_bytes, zr_chan_init, zr_chan_sleep, zr_chan_wake_needed, zr_clock_now,
+    ZR_E_inval, zr_chan, zr_chan_attach, zr_chan_awake, zr_chan_bytes, zr_chan_init, zr_chan_mem, zr_chan_sleep, zr_chan_wake_needed, zr_clock_now,
     zr_memory_open, zr_ns_t, zr_shm_unmap, zr_spsc, zr_spsc_claim, zr_spsc_commit, zr_spsc_peek, zr_spsc_release,
 )
 
@@ -69,9 +69,13 @@ cdef extern from *:
 cdef class Rings:
     cdef void *at
     cdef size_t size
-    cdef zr_chan *chan
-    cdef zr_spsc *there
-    cdef zr_spsc *back
+    cdef zr_chan near_view, far_view  # as two processes would have them
+    cdef zr_chan *near
+    cdef zr_chan *far
+    cdef zr_spsc *there  # near claims, far peeks
+    cdef zr_spsc *there_far
+    cdef zr_spsc *back  # far claims, near peeks
+    cdef zr_spsc *back_near
     cdef int wake_there, wake_back
     cdef uint32_t record_bytes
 
@@ -83,10 +87,12 @@ cdef class Rings:
         self.at = zr_memory_open(self.size)
         if self.at is NULL:
             raise MemoryError(f"{self.size} bytes")
-        self.chan = <zr_chan *>self.at
         self.record_bytes = record_bytes
-        zr_chan_init(self.chan, slots, record_bytes)
-        self.there, self.back = zr_chan_commands(self.chan), zr_chan_events(self.chan)
+        self.near, self.far = &self.near_view, &self.far_view
+        zr_chan_init(self.near, <zr_chan_mem *>self.at, slots, record_bytes)
+        zr_chan_attach(self.far, <zr_chan_mem *>self.at, self.size, record_bytes)
+        self.there, self.there_far = zr_chan_commands(self.near), zr_chan_commands(self.far)
+        self.back, self.back_near = zr_chan_events(self.far), zr_chan_events(self.near)
         self.wake_there = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
         self.wake_back = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
         if self.wake_there < 0 or self.wake_back < 0:
@@ -110,8 +116,8 @@ cdef class Rings:
                 slot = zr_spsc_claim(self.there)
                 memset(slot, <int>i, self.record_bytes)
                 zr_spsc_commit(self.there)
-                zr_spsc_peek(self.there)
-                zr_spsc_release(self.there)
+                zr_spsc_peek(self.there_far)
+                zr_spsc_release(self.there_far)
             start = zr_clock_now() - start
         return start
 
@@ -150,7 +156,7 @@ cdef class Rings:
         with nogil:
             start = zr_clock_now()
             while done < records:
-                slot = zr_spsc_peek(self.there)
+                slot = zr_spsc_peek(self.there_far)
                 if slot is NULL:
                     failed += 1
                     if failed % LOOK_EVERY == 0 and zr_clock_now() - start > limit_ns:
@@ -158,14 +164,14 @@ cdef class Rings:
                     rest(yields)
                     continue
                 wrong += (<const uint64_t *>slot)[0] != done
-                zr_spsc_release(self.there)
+                zr_spsc_release(self.there_far)
                 done += 1
             end = zr_clock_now()
         return start, end, done, wrong
 
     cdef bint wait(self, bint far, bint yields, bint wake, zr_ns_t until) noexcept nogil:
         """The end that answers (`far`) or the one that asks: True when a record is there, False when time is up."""
-        cdef zr_spsc *ring = self.there if far else self.back
+        cdef zr_spsc *ring = self.there_far if far else self.back_near
         cdef uint32_t failed = 0
         while zr_spsc_peek(ring) is NULL:
             if wake:
@@ -184,17 +190,17 @@ cdef class Rings:
         cdef uint64_t ignored = 0
         cdef pollfd waiting
         if far:
-            zr_chan_sleep(&self.chan.worker_asleep)
+            zr_chan_sleep(self.near.worker_asleep)
         else:
-            zr_chan_sleep(&self.chan.agent_asleep)
+            zr_chan_sleep(self.near.agent_asleep)
         if zr_spsc_peek(ring) is NULL:
             waiting.fd, waiting.events = self.wake_there if far else self.wake_back, POLLIN
             poll(&waiting, 1, SLEEP_MS)
             eventfd_read(waiting.fd, &ignored)
         if far:
-            zr_chan_awake(&self.chan.worker_asleep)
+            zr_chan_awake(self.near.worker_asleep)
         else:
-            zr_chan_awake(&self.chan.agent_asleep)
+            zr_chan_awake(self.near.agent_asleep)
 
     def ping(self, uint32_t rounds, bint yields, bint wake, zr_ns_t pause_ns, zr_ns_t limit_ns):
         cdef int64_t[::1] took = array.array("q", [0]) * rounds
@@ -213,12 +219,12 @@ cdef class Rings:
                     break
                 (<uint64_t *>slot)[0] = i
                 zr_spsc_commit(self.there)
-                if wake and zr_chan_wake_needed(&self.chan.worker_asleep):
+                if wake and zr_chan_wake_needed(self.near.worker_asleep):
                     eventfd_write(self.wake_there, 1)
                     writes += 1
                 if not self.wait(False, yields, wake, until):
                     break
-                zr_spsc_release(self.back)
+                zr_spsc_release(self.back_near)
                 took[i] = zr_clock_now() - start
                 done += 1
         return took.base[:done], writes
@@ -230,11 +236,11 @@ cdef class Rings:
             while done < rounds:
                 if not self.wait(True, yields, wake, until):
                     break
-                zr_spsc_release(self.there)
+                zr_spsc_release(self.there_far)
                 if zr_spsc_claim(self.back) is NULL:
                     break
                 zr_spsc_commit(self.back)
-                if wake and zr_chan_wake_needed(&self.chan.agent_asleep):
+                if wake and zr_chan_wake_needed(self.near.agent_asleep):
                     eventfd_write(self.wake_back, 1)
                 done += 1
         return done

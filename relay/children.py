@@ -175,6 +175,7 @@ class Children:
             return  # added when the worker is back
         child.slot = desk.workers.subs[stream.worker].take()
         key = (child.session, child.conv)
+        desk.placement.joins(stream.worker, 0.0)
         if child.slot is None:
             instead = self._instead(stream, "overload")
             desk.send(child.session, PullNo(r=child.r, code="overload", retry_ms=1000, try_=instead))

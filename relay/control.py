@@ -34,6 +34,7 @@ from relay.messages import (
     Want,
     decode_message,
 )
+from relay.mirrors import Mirrors, Pps
 from relay.publications import Publications
 from relay.pulls import Pulls
 from relay.requests import PublishAnswer, PublishRequest, StreamView, SubscribeAnswer, SubscribeRequest
@@ -45,6 +46,7 @@ from relay.validation import check_subscribe
 
 __all__ = ["Control", "ControlConf", "LinkView", "Peer", "Upstream", "actions", "step"]
 
+BELOW = ("fan_sent", "nack_asked", "nack_served")  # counted where the subscriber is
 StreamRow = Callable[[int, int], Mapping[str, int]]
 
 
@@ -59,9 +61,12 @@ class LinkView:
 
 
 class Control:
-    """One relay's control plane. `progress(worker, slot)` reads (epoch, resume number) of a stream."""
+    """One relay's control plane. `progress(worker, slot)` reads (epoch, resume number) of a stream, `pps(worker, slot)`
+    its packets a second, 0 when that is not known."""
 
-    def __init__(self, conf: ControlConf, rng: random.Random, *, progress: Progress) -> None:
+    def __init__(
+        self, conf: ControlConf, rng: random.Random, *, progress: Progress, pps: Pps = lambda worker, slot: 0.0
+    ) -> None:
         self._desk = Desk(conf, rng, progress)
         self._sessions = self._desk.sessions
         self._streams = self._desk.streams
@@ -70,6 +75,7 @@ class Control:
         self._children = Children(self._desk)
         self._pulls.children, self._children.pulls = self._children, self._pulls
         self._publications = Publications(self._desk, self._pulls, self._children)
+        self._mirrors = Mirrors(self._desk, pps)
         self._rtt_us: dict[int, int] = {}  # by session slot, as the workers were told
 
     # -- life and time ----------------------------------------------------------------------------------------------
@@ -200,6 +206,11 @@ class Control:
                 self._children.serve_waiting(stream)
             elif stream.wanted:
                 self._pulls.want(stream, now)
+        self._mirrors.on_worker_up(worker)
+
+    def on_load(self, worker: int, busy_ns: int, pairs: int, now: int) -> None:
+        """A worker's counters, about once a second: time in turns that did work, (packet, subscriber) pairs sent."""
+        self._desk.placement.measured(worker, busy_ns, pairs, now)
 
     def on_worker_lost(self, worker: int, now: int) -> None:
         """Its streams are wanted as before; children pull again, from the worker that comes next."""
@@ -212,6 +223,7 @@ class Control:
             self._pulls.on_worker_lost(stream)
             self._workers.close_stream(stream)
             self._desk.changed(stream)
+        self._mirrors.on_worker_lost(worker)
         self._workers.lost(worker)
         for stream in self._streams:
             if stream.worker == worker:
@@ -288,18 +300,26 @@ class Control:
             raise self._desk.overloaded()
         if known is not None:
             self._workers.drop_sub(stream, known)
-            slot: int | None = known.slot
+            worker, slot = known.worker, known.slot
         else:
-            slot = self._workers.subs[stream.worker].take()
-        if slot is None:
-            self._pulls.release(stream, now)
-            raise self._desk.full("subscribers")
-        sub = Sub(slot, body, default, by_track)
+            worker, slot = self._take_place(stream, now)
+        sub = Sub(worker, slot, body, default, by_track)
         stream.subs[sid] = sub
         self._workers.add_sub(stream, sub)
         self._pulls.want(stream, now)
         self._desk.changed(stream)
         return known is None
+
+    def _take_place(self, stream: Stream, now: int) -> tuple[int, int]:
+        """(worker, slot) of a new subscriber, its stream on the way there. Raises 429."""
+        worker = self._mirrors.place(stream)
+        slot = self._workers.subs[worker].take()
+        if slot is not None and self._mirrors.enter(stream, worker):
+            return worker, slot
+        if slot is not None:
+            self._workers.subs[worker].give(slot)
+        self._pulls.release(stream, now)
+        raise self._desk.full("subscribers")
 
     def unsubscribe(self, stream_id: str, sid: str, now: int) -> None:
         """Also when it is not there. The last one starts the linger."""
@@ -308,16 +328,19 @@ class Control:
         if stream is None or sub is None:
             return
         self._workers.drop_sub(stream, sub)
-        self._workers.subs[stream.worker].give(sub.slot)
+        self._workers.subs[sub.worker].give(sub.slot)
+        self._mirrors.leave(stream, sub.worker)
         self._desk.changed(stream)
         self._pulls.release(stream, now)
 
     def subscribe_answer(self, stream_id: str, sid: str) -> SubscribeAnswer:
         """Raises 404 when the subscriber is gone."""
         stream = self._get(stream_id)
-        if sid not in stream.subs:
+        sub = stream.subs.get(sid)
+        if sub is None:
             raise _missing_sub(sid)
-        return SubscribeAnswer("live" if stream.confirmed else "pulling", stream.confirmed, stream.worker)
+        reaches = stream.reaches(sub)
+        return SubscribeAnswer("live" if reaches else "pulling", reaches, sub.worker)
 
     def sdp_facts(self, stream_id: str, sid: str) -> tuple[Sequence[Track], Mapping[str, Address] | Address, str]:
         """(tracks, addresses, origin ip) of one subscriber. Raises 404; 503 while the tracks are not known."""
@@ -351,6 +374,11 @@ class Control:
         pull, own = stream.pull, self._desk.conf.relay_id
         above = pull.route if pull is not None else ()
         counters = dict(stream_row(stream.worker, stream.slot)) if stream_row is not None and stream.opened else {}
+        for mirror in stream.mirrors.values():
+            row = (
+                stream_row(mirror.worker, mirror.slot) if counters and stream_row is not None and mirror.opened else {}
+            )
+            counters |= {name: counters[name] + row[name] for name in BELOW if name in row}
         return StreamView(
             id=stream.id, state=stream.state, epoch=stream.epoch,
             route=[*above, own] if stream.confirmed else [],
@@ -374,6 +402,10 @@ class Control:
             rtt_us = self._rtt_us.get(slot) if slot is not None else None
             views.append(LinkView(peer.id, peer.state, None if rtt_us is None else rtt_us / 1000, slot))
         return views
+
+    def worker_of(self, stream_id: str) -> int:
+        """Where the stream lives. Raises 404."""
+        return self._get(stream_id).worker
 
     def ingress_of(self, stream_id: str) -> tuple[int, int]:
         """For tests: (worker, ingress slot) of a stream published here."""

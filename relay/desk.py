@@ -12,7 +12,7 @@ from typing import Any
 from relay.actions import Action, Log, SendControl, StreamChanged
 from relay.errors import Problem
 from relay.messages import AnyMessage, PullNo, encode_message
-from relay.placement import choose_worker
+from relay.placement import BUSY, Placement
 from relay.sessions import SECOND, Sessions
 from relay.streams import NUMBER_JUMP, Stream, Streams
 from relay.units import Address
@@ -47,6 +47,7 @@ class ControlConf:
     workers: int = 1
     streams_max: int = 1024  # of one worker
     streams_total: int | None = None
+    busy: float = BUSY
     peers: Sequence[Peer] = ()
     upstreams: Sequence[Upstream] = ()
     ingress_ip: str = "127.0.0.1"
@@ -65,6 +66,7 @@ class ControlConf:
             workers=workers,
             streams_max=streams_max,
             streams_total=config.limits.max_streams,
+            busy=config.workers.busy,
             peers=[Peer(peer.id, peer.addresses, peer.rights.pull, peer.rights.publish) for peer in config.peers],
             upstreams=[Upstream(upstream.peer, upstream.prefix) for upstream in config.upstreams],
             ingress_ip=config.ingress.address,
@@ -92,6 +94,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         conf = self.conf
+        self.placement = Placement(conf.workers, conf.busy)
         self.workers = Workers(
             conf.workers, conf.streams_max, conf.ingress_ip, self.emit, first_seq=conf.boot_id & 0xFFFFFFFF
         )
@@ -133,10 +136,11 @@ class Desk:
         workers = self.workers
         worker = self.streams.worker_of_group(group)
         if worker is None:
-            worker = choose_worker([len(slots) for slots in workers.streams], workers.up)
+            worker = self.placement.for_stream([len(slots) for slots in workers.streams], workers.up)
         slot = workers.streams[worker].take()
         if slot is None:
             return None
+        self.placement.joins(worker, 0.0)
         stream = Stream(stream_id, worker, slot, group=group)
         self.streams.add(stream)
         return stream

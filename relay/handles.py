@@ -26,6 +26,8 @@ class WorkerHandle:
         self.up = False
         self.restarts = 0
         self.behind = False
+        self.corrupt = False  # one of its rings is broken (zr_spsc.h): nothing more is read from it or written to it
+        self._wake_owed = True  # an agent before us may have died between taking a sleeper's flag and waking it
         self._waiting: deque[bytes] = deque()
 
     def begin(self) -> None:
@@ -53,7 +55,8 @@ class WorkerHandle:
         while self._waiting and self.channel.post(self._waiting[0]):
             self._waiting.popleft()
             posted = True
-        if posted and self.channel.wake_needed():
+        if posted and (self.channel.wake_needed() or self._wake_owed):
+            self._wake_owed = False
             os.eventfd_write(self.wake_fd, 1)
 
     def events(self, most: int) -> list[bytes]:
@@ -62,6 +65,7 @@ class WorkerHandle:
         if not events:
             self.channel.sleep()
             events = self.channel.events(most)  # written between the look and the nap
+        self.corrupt = self.channel.corrupt
         return events
 
     @property

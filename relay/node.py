@@ -47,6 +47,7 @@ from relay.units import Address
 EVENTS_PER_PUMP = 4096
 PUMPS_MAX = 64
 HEARD_EVERY_NS = 200_000_000
+LOAD_EVERY_NS = 1_000_000_000
 RING_RETRY_NS = 5_000_000
 LAST_ERRORS = 8
 
@@ -72,16 +73,19 @@ class Node:
         )
         self._outbox = Outbox(self.lane)
         conf = ControlConf.of(self.config, self.boot_id, len(self.workers), streams_max)
-        self.control = Control(conf, random.Random(random.SystemRandom().getrandbits(64)), progress=self._progress)
+        self.control = Control(
+            conf, random.Random(random.SystemRandom().getrandbits(64)), progress=self._progress, pps=self._pps
+        )
         self.collector = PageCollector(self.pages, self._facts)
         self.started_s = time.time()
         self._started_ns = now
         self._changed = asyncio.Event()  # replaced by a fresh one whenever it is set
         self._stop = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._heard_next = now
+        self._heard_next = self._load_next = now
         self._last_errors: list[str] = []
         self._sessions: set[int] = set()
+        self._corrupt: set[int] = set()  # workers with a broken ring; each said once
         self._pumping = False
         self._api_up = False
         self._ingress_due: list[act.OpenIngress] = []
@@ -216,8 +220,17 @@ class Node:
         if now >= self._heard_next:
             self._heard_next = now + HEARD_EVERY_NS
             sessions = self._sessions
+        if now >= self._load_next:
+            self._load_next = now + LOAD_EVERY_NS
+            for worker in self.workers:
+                stats = worker.page.stats()
+                self.control.on_load(worker.index, stats["busy_ns"], stats["fan_sent"], now)
         moved = step(self.control, self.lane, events, sessions, lambda action: self._perform(action, now), now)
         for worker in self.workers:
+            if worker.corrupt and worker.index not in self._corrupt:
+                self._corrupt.add(worker.index)
+                self._remember(f"a ring of worker {worker.index} is corrupt; it is no longer used")
+                log.error("ring corrupt", worker=worker.index, code="ZR1007")
             if worker.behind:
                 self._begin_again(worker, now)
         return moved
@@ -324,6 +337,12 @@ class Node:
     def _progress(self, worker: int, slot: int) -> tuple[int, int]:
         row = self.workers[worker].page.stream(slot)
         return row["epoch"], row["resume_number"]
+
+    def _pps(self, worker: int, slot: int) -> float:
+        """Packets a second of a stream so far; 0: too few to say."""
+        row = self.workers[worker].page.stream(slot)
+        took_ns = row["last_ns"] - row["first_ns"]
+        return row["packets"] * 1e9 / took_ns if row["packets"] > 10 and took_ns > 0 else 0.0
 
     def stream_row(self, worker: int, slot: int) -> dict[str, int]:
         return self.workers[worker].page.stream(slot)

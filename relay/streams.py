@@ -77,11 +77,24 @@ class Pull:
 class Sub:
     """An RTP subscriber. `added`: its worker has been told."""
 
+    worker: int
     slot: int
     body: SubscribeRequest
     default: Address | None
     by_track: dict[str, Address]
     added: bool = False
+
+
+@dataclass
+class Mirror:
+    """A stream on another worker than its own, for subscribers there. `feed`: the number of its present life."""
+
+    worker: int
+    slot: int
+    feed: int = 0
+    opened: bool = False
+    asked: bool = False  # the stream's own worker has been told to send it every packet
+    fed: bool = False  # and does
 
 
 @dataclass
@@ -116,6 +129,7 @@ class Stream:
     publication: Publication | None = None
     pull: Pull | None = None
     subs: dict[str, Sub] = field(default_factory=dict)
+    mirrors: dict[int, Mirror] = field(default_factory=dict)  # by worker
     children: dict[tuple[int, int], Child] = field(default_factory=dict)
 
     @property
@@ -134,6 +148,14 @@ class Stream:
     def confirmed(self) -> bool:
         """The way to the publisher's relay stands."""
         return self.publication is not None or (self.pull is not None and self.pull.state == "live")
+
+    def at(self, worker: int) -> Stream | Mirror:
+        """The stream itself or its mirror there: worker, slot, opened."""
+        return self if worker == self.worker else self.mirrors[worker]
+
+    def reaches(self, sub: Sub) -> bool:
+        """What is published from now on arrives at this subscriber."""
+        return self.confirmed and (sub.worker == self.worker or self.mirrors[sub.worker].fed)
 
     @property
     def wanted(self) -> bool:
@@ -166,6 +188,10 @@ class Streams:
         """Streams of one group live on one worker."""
         members = self._groups.get(group) if group is not None else None
         return next(iter(members.values())).worker if members else None
+
+    def group(self, group: str | None) -> list[Stream]:
+        """The streams of a group; none without one."""
+        return list(self._groups.get(group, {}).values()) if group is not None else []
 
     def get(self, stream_id: str) -> Stream | None:
         return self._by_id.get(stream_id)

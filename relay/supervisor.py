@@ -198,9 +198,11 @@ class Supervisor:
                 "egress": own(sockets.open_egress()),
                 "chan": own(_core.shm_open(f"zr-chan-{i}", _core.Channel.bytes_for(CHAN_SLOTS))),
                 "page": own(_core.shm_open(f"zr-stat-{i}", _core.StatPage.bytes_for(conf.streams_max))),
+                "inbox": own(_core.shm_open(f"zr-inbox-{i}", _core.Inbox.bytes_for(conf.workers))),
                 "wake": own(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)),
             }
             _core.Channel(fds["chan"], slots=CHAN_SLOTS, create=True)
+            _core.Inbox(conf.workers, fd=fds["inbox"], create=True)
             page = _core.StatPage(fds["page"], streams_max=conf.streams_max, create=True)
             cpu = conf.cpus[i % len(conf.cpus)] if conf.cpus else None
             self.workers.append(WorkerSlot(f"zr-worker-{i}", index=i, cpu=cpu, fds=fds, page=page))
@@ -274,10 +276,16 @@ class Supervisor:
                 "streams_max": conf.streams_max, "batch": conf.batch, "gso": conf.gso, "spin_ns": conf.spin_ns,
                 "hold_ns": conf.hold_ns, "window": conf.window, "deadlines_ms": conf.deadlines_ms,
                 "residual": conf.residual, "max_overhead": conf.max_overhead, "overload_enter": conf.overload_enter,
+                "peers": self._peers(),
             }  # fmt: skip
-            self._spawn(worker, (sys.executable, "-m", "relay.worker"), boot, list(fds.values()))
+            others = [fd for peer in self._peers() for fd in peer if fd not in fds.values()]
+            self._spawn(worker, (sys.executable, "-m", "relay.worker"), boot, [*fds.values(), *others])
         ours.settimeout(FDPASS_TIMEOUT_S)
         worker.ours = ours
+
+    def _peers(self) -> list[tuple[int, int]]:
+        """Every worker's inbox and eventfd: each writes into the others' and wakes them."""
+        return [(worker.fds["inbox"], worker.fds["wake"]) for worker in self.workers]
 
     def _start_agent(self) -> None:
         """A new agent is a new boot id: its peers begin new sessions with it."""

@@ -41,6 +41,7 @@ def boot_worker(boot: dict[str, Any]) -> _core.Worker:
         residual=boot["residual"],
         max_overhead=boot["max_overhead"],
         overload_enter=tuple(boot["overload_enter"]),
+        peers=boot["peers"],
     )
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from relay.actions import Action, Command, OpenIngress
+from relay.actions import Action, Command, OpenIngress, StreamChanged
 from relay.commands import encode
 from relay.placement import Slots
-from relay.streams import Child, Stream, Sub
+from relay.streams import Child, Mirror, Stream, Sub
 from relay.tracks import CODECS, Track
 from relay.units import Address
 
@@ -18,6 +18,7 @@ KINDS = {"audio": 0, "video": 1, "data": 2}
 CODEC_CODES = {word: code for code, word in enumerate(CODECS, 1)}
 ALL_LAYERS = 255
 CLOSED_LEVEL = 2  # of overload: nobody new from here on
+MIRROR = 2  # stream_open, stream_epoch: neither pulled (0) nor local (1)
 Done = Callable[[int, int, int], None]  # rc, value, now
 
 
@@ -35,6 +36,7 @@ class Workers:
         self._ingress_ip = ingress_ip
         self._emit = emit
         self._pending: dict[tuple[int, int], Done] = {}
+        self._feed = first_seq
         self._seq = first_seq  # by the boot id: answers to an agent before this one find nobody
 
     def command(self, worker: int, op: str, *, addr: Address | None = None, **fields: int) -> None:
@@ -79,21 +81,33 @@ class Workers:
         self.open_ingress(stream)
         for sub in stream.subs.values():
             self.add_sub(stream, sub)
+        for mirror in stream.mirrors.values():
+            self.open_mirror(stream, mirror)
 
     def raise_epoch(self, stream: Stream) -> None:
         """Local subscribers stay; the caller has told the children."""
         local = int(stream.publication is not None)
         where = {"stream": stream.slot, "local": local, "epoch": stream.epoch, "number": stream.number}
         self.command(stream.worker, "stream_epoch", addr=None, **where)
+        for mirror in stream.mirrors.values():
+            mirror.asked = False
+            if mirror.opened:
+                self._begin_feed(stream, mirror, "stream_epoch")
         self.set_tracks(stream)
         self.again_subs(stream)
         if stream.publication is not None and stream.publication.address is not None:
             self.set_sources(stream)
 
     def set_tracks(self, stream: Stream) -> None:
+        self._set_tracks(stream, stream)
+        for mirror in stream.mirrors.values():
+            if mirror.opened:
+                self._set_tracks(stream, mirror)
+
+    def _set_tracks(self, stream: Stream, at: Stream | Mirror) -> None:
         for number, track in enumerate(stream.tracks):
             self.command(
-                stream.worker, "stream_track", stream=stream.slot, track=number, format=track_format(track),
+                at.worker, "stream_track", stream=at.slot, track=number, format=track_format(track),
                 clock_rate=track.clock_rate, ssrc=track.ssrc or 0,
             )  # fmt: skip
 
@@ -122,24 +136,76 @@ class Workers:
         stream.opened = False
         for sub in stream.subs.values():
             sub.added = False
+        for mirror in stream.mirrors.values():
+            self.close_mirror(stream, mirror)
 
     def add_sub(self, stream: Stream, sub: Sub) -> None:
-        if not stream.opened or sub.added:
+        at = stream.at(sub.worker)
+        if not at.opened or sub.added:
             return
         spatial = ALL_LAYERS if sub.body.max_layer is None else sub.body.max_layer
         self.command(
-            stream.worker, "sub_add", sub=sub.slot, stream=stream.slot, tracks=track_mask(stream, sub),
+            at.worker, "sub_add", sub=sub.slot, stream=at.slot, tracks=track_mask(stream, sub),
             layers=spatial | ALL_LAYERS << 8, addr=sub.default,
         )  # fmt: skip
         for number, track in enumerate(stream.tracks):
             if track.id in sub.by_track:
-                self.command(stream.worker, "sub_addr", sub=sub.slot, track=number, addr=sub.by_track[track.id])
+                self.command(at.worker, "sub_addr", sub=sub.slot, track=number, addr=sub.by_track[track.id])
         sub.added = True
 
     def drop_sub(self, stream: Stream, sub: Sub) -> None:
         if sub.added:
-            self.command(stream.worker, "sub_drop", sub=sub.slot)
+            self.command(sub.worker, "sub_drop", sub=sub.slot)
         sub.added = False
+
+    # -- mirrors ----------------------------------------------------------------------------------------------------
+
+    def open_mirror(self, stream: Stream, mirror: Mirror) -> None:
+        """The stream at the mirror's worker, with its subscribers there; when that is done, the way to it."""
+        if mirror.opened or not stream.opened or not self.up[mirror.worker]:
+            return
+        mirror.opened = True
+        self._begin_feed(stream, mirror, "stream_open")
+        self._set_tracks(stream, mirror)
+        for sub in stream.subs.values():
+            if sub.worker == mirror.worker:
+                self.add_sub(stream, sub)
+
+    def close_mirror(self, stream: Stream, mirror: Mirror) -> None:
+        """Both workers forget it; its records stay and can be opened again."""
+        if mirror.asked and stream.opened:
+            self.command(stream.worker, "mirror_drop", stream=stream.slot, target=mirror.worker)
+        if mirror.opened:
+            self.command(mirror.worker, "stream_close", stream=mirror.slot)
+        mirror.opened = mirror.asked = mirror.fed = False
+        for sub in stream.subs.values():
+            if sub.worker == mirror.worker:
+                sub.added = False
+
+    def _begin_feed(self, stream: Stream, mirror: Mirror, op: str) -> None:
+        """`op` at the mirror's worker, then mirror_add at the stream's: unless either has begun anew meanwhile."""
+        self._feed = self._feed % 0xFFFFFFFF + 1
+        feed = mirror.feed = self._feed
+        mirror.fed = False
+
+        def fed(rc: int, value: int, now: int) -> None:
+            if rc >= 0 and mirror.feed == feed and mirror.asked:
+                mirror.fed = True
+                self._emit(StreamChanged(stream.id))
+
+        def ready(rc: int, value: int, now: int) -> None:
+            if rc >= 0 and mirror.feed == feed and mirror.opened:
+                mirror.asked = True
+                self.ask(
+                    stream.worker, "mirror_add", fed, stream=stream.slot, target=mirror.worker, slot=mirror.slot,
+                    feed=feed,
+                )  # fmt: skip
+
+        owner = stream.worker | stream.slot << 8
+        self.ask(
+            mirror.worker, op, ready, stream=mirror.slot, local=MIRROR, feed=feed, epoch=stream.epoch,
+            number=stream.number, **{"from": owner},
+        )  # fmt: skip
 
     def again_subs(self, stream: Stream) -> None:
         """Tracks are told to a worker by number: after they changed, subscribers that name theirs are added anew."""

@@ -87,6 +87,7 @@ def steps(full: bool) -> list[Step]:
         pytest("sim", "tests/sim", alone=False),
         pytest("prop", "tests/prop", "tests/wire", alone=False),
         *(ctest(variant) for variant in C_VARIANTS if variant != "plain"),
+        pytest("proof", "tests/proof"),
         pytest("py", "tests/py"),
         pytest("net", "tests/net"),
         pytest("soak", "tests/soak"),

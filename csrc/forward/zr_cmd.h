@@ -28,11 +28,12 @@ _Static_assert(sizeof(zr_cmd) == 64, "one cache line");
     X(session_add, session, index, peer_index, lanes, rate_mhz, mtu, agent,                                            \
       "a peer: our and its 26-bit index, its worker count, heartbeats per 1000 s, KCP mtu, its agent's address")       \
     X(session_drop, session, _, _, _, _, _, _, "forget the peer and close its conversations; their subs go too")       \
-    X(stream_open, stream, local, _, _, epoch, number, _, "local 1: numbers are given here, starting at number")       \
+    X(stream_open, stream, local, from, feed, epoch, number, _,                                                        \
+      "local 1: numbers are given here, starting at number; 2: a mirror, from = its owner's worker | slot << 8; feed") \
     X(stream_track, stream, track, format, clock_rate, ssrc, _, _,                                                     \
       "format = kind (0 audio, 1 video, 2 data) | codec << 8 | payload type << 16; ssrc 0: learned")                   \
-    X(stream_epoch, stream, local, _, _, epoch, number, _,                                                             \
-      "a higher epoch: tracks, window, cache, sources start anew; local subs stay, child subs are removed")            \
+    X(stream_epoch, stream, local, from, feed, epoch, number, _,                                                       \
+      "a higher epoch: all but local subs start anew, children and mirrors are removed; fields as in stream_open")     \
     X(stream_close, stream, _, _, _, _, _, _, "drop the stream, its subs, its conversations; unbind its ingress")      \
     X(ingress_bind, ingress, stream, learn, _, _, _, _, "RTP of this ingress socket belongs to the stream")            \
     X(ingress_source, ingress, _, _, _, _, _, source, "one more address that may send here")                           \
@@ -49,7 +50,11 @@ _Static_assert(sizeof(zr_cmd) == 64, "one cache line");
     X(keyframe, stream, track, _, _, _, _, _, "somebody below wants a key frame")                                      \
     X(reset, _, _, _, _, _, _, _, "forget everything: a new agent starts")                                             \
     X(stop, _, _, _, _, _, _, _, "leave the loop after this turn")                                                     \
-    X(session_rtt, session, rtt_us, _, _, _, _, _, "round trip to the peer as the agent measures it")
+    X(session_rtt, session, rtt_us, _, _, _, _, _, "round trip to the peer as the agent measures it")                  \
+    X(mirror_add, stream, target, slot, feed, _, _, _,                                                                 \
+      "its packets go to this stream slot of another worker, too, from the latest cached key frame on")                \
+    X(mirror_drop, stream, target, _, _, _, _, _, "and no more")                                                       \
+    X(peer_up, peer, _, _, _, _, _, _, "another worker of this relay is a new process: its ring is read again")
 
 /* Worker -> control plane. */
 #define ZR_EVT_LIST(X)                                                                                                 \

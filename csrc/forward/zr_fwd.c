@@ -8,7 +8,8 @@ static bool conf_ok(const zr_fwd_conf *conf)
            conf->cache_max <= conf->pkts_max / 2 && conf->cache_age_max > 0 && conf->lane.convs_max < ZR_FWD_CHILD &&
            conf->deadline_ms[ZR_DEADLINE_AUDIO] > 0 && conf->deadline_ms[ZR_DEADLINE_KEY] > 0 &&
            conf->deadline_ms[ZR_DEADLINE_DELTA] > 0 && conf->hold_pkts >= 4 && conf->hold_bytes >= 4 * ZR_RTP_MAX &&
-           conf->hold_pkts_all >= 4 && conf->hold_age > 0 && zr_lane_bytes(&conf->lane) > 0;
+           conf->hold_pkts_all >= 4 && conf->hold_age > 0 && conf->workers <= ZR_INBOX_WORKERS &&
+           (conf->workers < 2 || conf->lane.lane < conf->workers) && zr_lane_bytes(&conf->lane) > 0;
 }
 
 zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max)
@@ -50,6 +51,7 @@ enum part {
     PART_STREAMS,
     PART_INGRESSES,
     PART_CHILD_CUTS,
+    PART_MIRRORS,
     PARTS
 };
 
@@ -65,6 +67,7 @@ static size_t lay_out(const zr_fwd_conf *conf, size_t at[PARTS])
         [PART_STREAMS] = conf->streams_max * sizeof(zr_stream),
         [PART_INGRESSES] = conf->ingress_max * sizeof(zr_ingress),
         [PART_CHILD_CUTS] = (size_t)conf->lane.convs_max * ZR_TRACKS_MAX * sizeof(zr_shed_track),
+        [PART_MIRRORS] = zr_mirrors_bytes(conf->streams_max, conf->workers),
     };
     return zr_lay_out(sizeof(zr_fwd), bytes, PARTS, at);
 }
@@ -136,6 +139,7 @@ zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_c
     zr_stat_set(page, ZR_STAT_held_packets_cap, conf->hold_pkts_all);
     for (uint32_t i = 0; i < conf->ingress_max; i++)
         zr_ingress_init(&fwd->ingresses[i], i);
+    zr_mirrors_init(&fwd->mirrors, base + at[PART_MIRRORS], conf->lane.lane, conf->workers);
     zr_list_init(&fwd->turning);
     zr_list_init(&fwd->leaving);
     zr_list_init(&fwd->pli);
@@ -218,13 +222,15 @@ zr_ns_t zr_fwd_deadline_but(const zr_fwd *fwd, uint32_t waits)
     zr_ns_t lane = (waits & ZR_FWD_LINKS_BLOCKED) != 0 ? zr_lane_timers(fwd->lane) : zr_lane_deadline(fwd->lane);
 
     /* Work is left over from this turn: the next one is due at once. */
+    if (fwd->mirrors.left)
+        return 0;
     if ((waits & (ZR_FWD_EGRESS_BLOCKED | ZR_FWD_HELD)) == 0 &&
         (!zr_list_empty(&fwd->turning) || !zr_list_empty(&fwd->joining)))
         return 0;
     if ((waits & ZR_FWD_EGRESS_BLOCKED) == 0 && (!zr_list_empty(&fwd->leaving) || !zr_list_empty(&fwd->pli) ||
                                                  !zr_list_empty(&fwd->asking) || !zr_list_empty(&fwd->holding)))
         return 0;
-    return ZR_MIN(ZR_MIN(lane, fwd->release_at), zr_fwd_byes_deadline(fwd));
+    return ZR_MIN(ZR_MIN(lane, fwd->release_at), ZR_MIN(zr_fwd_byes_deadline(fwd), fwd->mirrors.catch_at));
 }
 
 bool zr_fwd_events_waiting(zr_fwd *fwd)
@@ -261,7 +267,8 @@ bool zr_fwd_check(const zr_fwd *fwd)
             asked += fwd->subs.all[i].asked.count;
     return open == fwd->stream_count && queued + asked == fwd->items.in_use && held == fwd->held &&
            held_bytes == fwd->held_bytes && asked == fwd->asked && zr_subs_check(&fwd->subs) &&
-           zr_cache_check(&fwd->cache) && zr_pool_check(&fwd->pool) && zr_lane_check(fwd->lane);
+           zr_cache_check(&fwd->cache) && zr_pool_check(&fwd->pool) && zr_lane_check(fwd->lane) &&
+           zr_fwd_mirrors_check(fwd);
 }
 
 void zr_fwd_event(zr_fwd *fwd, const zr_cmd *event)

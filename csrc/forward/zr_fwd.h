@@ -4,6 +4,7 @@
  *   zr_fwd_link_input     datagrams of other relays' lanes       zr_fwd_commands   what the control plane wants
  *   zr_fwd_ingress_input  publishers' RTP and RTCP               zr_fwd_on_deadline
  *   zr_fwd_egress_input   subscribers' RTCP                      zr_fwd_fan_out, then zr_fwd_output until 0
+ *   zr_fwd_mirror_input   what other workers give us            zr_fwd_wake_next: whom we gave something
  *
  * A turn: commands -> inputs -> on_deadline -> fan_out -> output* (worker/zr_worker.c, and tests/sim on a virtual
  * clock, drive exactly this). Packets accepted in a turn wait in their stream's turn queue; fan_out gives children
@@ -17,6 +18,7 @@
 
 #include "forward/zr_cmd.h"
 #include "forward/zr_lane.h"
+#include "forward/zr_mirror.h"
 #include "forward/zr_shed.h"
 #include "ring/zr_chan.h"
 #include "wire/zr_media.h"
@@ -37,6 +39,7 @@ typedef struct zr_fwd_conf {
     uint32_t hold_pkts, hold_bytes, hold_pkts_all;
     zr_ns_t hold_age;
     uint16_t overload_enter[ZR_SHED_LEVELS]; /* share of time that is work, permille; [0] unused */
+    uint8_t workers;                         /* of this relay; ours is number lane.lane. 0, 1: alone */
 } zr_fwd_conf;
 
 typedef struct zr_fwd zr_fwd;
@@ -64,6 +67,16 @@ bool zr_fwd_stopping(const zr_fwd *fwd);
 int zr_fwd_link_input(zr_fwd *fwd, zr_pkt *pkt, const zr_addr *from, zr_ns_t now);
 int zr_fwd_ingress_input(zr_fwd *fwd, uint32_t slot, zr_pkt *pkt, const zr_addr *from, zr_ns_t now);
 int zr_fwd_egress_input(zr_fwd *fwd, zr_pkt *pkt, const zr_addr *from, zr_ns_t now);
+
+/* Once per worker, before the first turn: its inbox, with our own among them. The region outlives us. ZR_OK, or
+ * ZR_E_inval: no such worker, or an inbox of other sizes. */
+int zr_fwd_meet(zr_fwd *fwd, uint32_t worker, const zr_inbox *inbox);
+/* Records from other workers, up to `budget` from each; how many. */
+int zr_fwd_mirror_input(zr_fwd *fwd, int budget, zr_ns_t now);
+/* After fan_out, until ZR_E_again: a worker that must be woken for what this turn wrote into its inbox. */
+int zr_fwd_wake_next(zr_fwd *fwd);
+/* For who sleeps on our inbox: zr_mirrors_waiting. */
+zr_mirrors *zr_fwd_mirrors(zr_fwd *fwd);
 
 void zr_fwd_on_deadline(zr_fwd *fwd, zr_ns_t now);
 zr_ns_t zr_fwd_deadline(const zr_fwd *fwd);

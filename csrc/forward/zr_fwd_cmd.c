@@ -53,16 +53,38 @@ static int cmd_session_rtt(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_n
     return zr_lane_session_set_rtt(fwd->lane, cmd->a, cmd->b);
 }
 
+/* stream_open and stream_epoch: whose stream is it? */
+enum { ROLE_PULLED, ROLE_LOCAL, ROLE_MIRROR };
+
+static bool role_ok(const zr_fwd *fwd, const zr_cmd *cmd)
+{
+    uint32_t worker = cmd->c & 0xFF;
+
+    if (cmd->y > UINT32_MAX)
+        return false;
+    return cmd->b < ROLE_MIRROR || (cmd->b == ROLE_MIRROR && zr_mirrors_known(&fwd->mirrors, worker));
+}
+
+static void set_feed(zr_stream *stream, const zr_cmd *cmd)
+{
+    if (cmd->b != ROLE_MIRROR)
+        return;
+    stream->from = cmd->c & 0xFF;
+    stream->from_slot = cmd->c >> 8;
+    stream->feed = cmd->d;
+}
+
 static int cmd_stream_open(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     (void)value, (void)now;
-    if (cmd->a >= fwd->conf.streams_max || cmd->b > 1 || cmd->y > UINT32_MAX)
+    if (cmd->a >= fwd->conf.streams_max || !role_ok(fwd, cmd))
         return ZR_E_inval;
     if (fwd->streams[cmd->a].open)
         return ZR_E_exists;
     if (fwd->streams[cmd->a].row == NULL) /* the first time: memory is touched only as far as streams are open */
         zr_stream_init(&fwd->streams[cmd->a], cmd->a, &fwd->page->streams[cmd->a]);
-    zr_stream_open(&fwd->streams[cmd->a], cmd->b != 0, cmd->x, (uint32_t)cmd->y);
+    zr_stream_open(&fwd->streams[cmd->a], cmd->b == ROLE_LOCAL, cmd->x, (uint32_t)cmd->y);
+    set_feed(&fwd->streams[cmd->a], cmd);
     fwd->stream_count++;
     zr_stat_set(fwd->page, ZR_STAT_streams, fwd->stream_count);
     return ZR_OK;
@@ -92,10 +114,11 @@ static int cmd_stream_epoch(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_
     (void)value, (void)now;
     if (stream == NULL)
         return ZR_E_missing;
-    if (cmd->b > 1 || cmd->y > UINT32_MAX || cmd->x <= stream->epoch)
+    if (!role_ok(fwd, cmd) || cmd->x <= stream->epoch)
         return ZR_E_inval;
     zr_fwd_stream_cleared(fwd, stream);
-    zr_stream_restart(stream, cmd->b != 0, cmd->x, (uint32_t)cmd->y);
+    zr_stream_restart(stream, cmd->b == ROLE_LOCAL, cmd->x, (uint32_t)cmd->y);
+    set_feed(stream, cmd);
     return ZR_OK;
 }
 
@@ -146,7 +169,7 @@ static int add_sub(zr_fwd *fwd, const zr_cmd *cmd, bool child, zr_sub **sub)
 
     if (stream == NULL)
         return ZR_E_missing;
-    if (cmd->a >= fwd->subs.max)
+    if (cmd->a >= fwd->subs.max || (child && stream->from != ZR_STREAM_OURS))
         return ZR_E_inval;
     *sub = zr_subs_add(&fwd->subs, cmd->a, stream, child);
     if (*sub == NULL)
@@ -267,7 +290,7 @@ static int cmd_pull_start(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns
     (void)value;
     if (stream == NULL || cmd->b >= fwd->conf.lane.sessions_max || !zr_lane_session_open(fwd->lane, cmd->b))
         return ZR_E_missing;
-    if (stream->local || cmd->c == 0 || (cmd->d > 61 && cmd->d != ZR_LANE_ANY))
+    if (stream->local || stream->from != ZR_STREAM_OURS || cmd->c == 0 || (cmd->d > 61 && cmd->d != ZR_LANE_ANY))
         return ZR_E_inval;
     if ((pull = zr_pulls_take(&fwd->pulls, stream)) == NULL)
         return ZR_E_nomem;
@@ -308,6 +331,38 @@ static int cmd_keyframe(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t
     return ZR_OK;
 }
 
+static int cmd_mirror_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    zr_stream *stream = zr_fwd_stream(fwd, cmd->a);
+
+    (void)value;
+    if (stream == NULL)
+        return ZR_E_missing;
+    return zr_fwd_mirror_add(fwd, stream, cmd->b, cmd->c, cmd->d, now);
+}
+
+static int cmd_mirror_drop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    zr_stream *stream = zr_fwd_stream(fwd, cmd->a);
+
+    (void)value, (void)now;
+    if (stream == NULL || cmd->b >= ZR_INBOX_WORKERS || (stream->mirrors & (uint64_t)1 << cmd->b) == 0)
+        return ZR_E_missing;
+    zr_fwd_mirrors_drop(fwd, stream, (uint64_t)1 << cmd->b);
+    return ZR_OK;
+}
+
+/* Its predecessor is dead, so nobody else writes there. */
+static int cmd_peer_up(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    (void)value, (void)now;
+    if (!zr_mirrors_known(&fwd->mirrors, cmd->a))
+        return ZR_E_inval;
+    if (fwd->mirrors.in[cmd->a].corrupt)
+        zr_inbox_mend(&fwd->mirrors.in[cmd->a]);
+    return ZR_OK;
+}
+
 static int cmd_reset(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     (void)cmd, (void)value, (void)now;
@@ -328,6 +383,16 @@ static int (*const handlers[ZR_CMD_COUNT])(zr_fwd *, const zr_cmd *, uint64_t *,
 #undef X
 };
 
+/* What broke stays out of use by itself (zr_spsc.h); who reads the counter has the worker or the agent replaced. */
+static void note_corrupt_rings(zr_fwd *fwd)
+{
+    bool corrupt = fwd->commands->consumer.broken || fwd->events->producer.broken;
+
+    if (corrupt && !fwd->ring_corrupt)
+        zr_stat_add(fwd->page, ZR_STAT_ring_corrupt, 1);
+    fwd->ring_corrupt = corrupt;
+}
+
 int zr_fwd_commands(zr_fwd *fwd, int budget, zr_ns_t now)
 {
     int count = 0;
@@ -345,5 +410,6 @@ int zr_fwd_commands(zr_fwd *fwd, int budget, zr_ns_t now)
         if (cmd.seq != 0)
             zr_fwd_event(fwd, &(zr_cmd){ .op = ZR_EVT_done, .seq = cmd.seq, .a = OUR_ERR(rc), .x = value });
     }
+    note_corrupt_rings(fwd);
     return count;
 }

@@ -32,6 +32,8 @@ static void forward(zr_fwd *fwd, zr_stream *stream, zr_item *item, zr_ns_t now)
     zr_itemq_push(&stream->turn, item);
     if (!zr_list_linked(&stream->turning))
         zr_list_append(&fwd->turning, &stream->turning);
+    if (stream->mirrors != 0) /* at once: while the packet is warm, and whatever the egress socket does */
+        zr_fwd_to_mirrors(fwd, stream, item);
 }
 
 static void accept(zr_fwd *fwd, zr_stream *stream, zr_item *item, zr_ns_t now)
@@ -262,6 +264,16 @@ static int judge(const zr_media *media, const zr_stream *stream, const uint8_t *
     return ZR_OK;
 }
 
+static void hear_pulled(zr_stream *stream, const zr_item *item, bool newest)
+{
+    zr_track *track = &stream->tracks[item->media.track];
+
+    /* Packets overtake each other: one of a source that has been replaced does not bring it back. */
+    if (newest || !track->heard)
+        track->ssrc = item->ssrc;
+    track->heard = true;
+}
+
 /* What arrived on a pull. */
 static void pulled(zr_fwd *fwd, zr_pull *pull, zr_lane_msg *msg, size_t len, zr_ns_t now)
 {
@@ -315,10 +327,7 @@ static void pulled(zr_fwd *fwd, zr_pull *pull, zr_lane_msg *msg, size_t len, zr_
     item->media = media;
     if (!zr_item_is_rtcp(item)) {
         set_rtp(item, &rtp);
-        /* Packets overtake each other: one of a source that has been replaced does not bring it back. */
-        if (newest || !stream->tracks[media.track].heard)
-            stream->tracks[media.track].ssrc = rtp.ssrc;
-        stream->tracks[media.track].heard = true;
+        hear_pulled(stream, item, newest);
         zr_stream_note_frame(stream, item);
         if (zr_fwd_gates(fwd, stream) && gated(fwd, stream, item, now))
             return;
@@ -331,6 +340,39 @@ static void pulled(zr_fwd *fwd, zr_pull *pull, zr_lane_msg *msg, size_t len, zr_
     } else {
         forward(fwd, stream, item, now);
     }
+}
+
+void zr_fwd_mirrored(zr_fwd *fwd, zr_stream *stream, const zr_media *media, zr_pkt *pkt, zr_ns_t arrival, zr_ns_t now)
+{
+    const zr_slice whole = { .pkt = pkt, .off = pkt->off, .len = pkt->len };
+    /* The neighbour's word: any number at all. */
+    uint64_t waited_us = arrival > 0 && arrival < now ? (uint64_t)(now - arrival) / 1000 : 0;
+    zr_rtp rtp = { .ssrc = 0 };
+    enum zr_drop_id drop;
+    bool newest;
+    zr_item *item;
+
+    if (judge(media, stream, zr_slice_data(&whole), whole.len, &rtp, &drop) != ZR_OK ||
+        zr_stream_look(stream, media->number, &drop) != ZR_OK) {
+        (void)zr_fwd_drop(fwd, stream, pkt, drop);
+        return;
+    }
+    item = take_item(fwd, &whole);
+    if (item == NULL) {
+        (void)zr_fwd_drop(fwd, stream, pkt, ZR_DROP_pool);
+        return;
+    }
+    newest = zr_stream_mark(stream, media->number);
+    item->media = *media;
+    item->media.age_us = (uint32_t)ZR_MIN(media->age_us + waited_us, (uint64_t)UINT32_MAX);
+    if (!zr_item_is_rtcp(item)) {
+        set_rtp(item, &rtp);
+        hear_pulled(stream, item, newest);
+        zr_stream_note_frame(stream, item);
+        if (zr_fwd_gates(fwd, stream) && gated(fwd, stream, item, now))
+            return;
+    }
+    accept(fwd, stream, item, now);
 }
 
 void zr_fwd_message(zr_fwd *fwd, zr_lane_msg *msg, zr_ns_t now)

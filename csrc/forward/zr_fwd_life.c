@@ -61,6 +61,7 @@ void zr_fwd_stream_cleared(zr_fwd *fwd, zr_stream *stream)
     }
     zr_fwd_out_lost(fwd, stream, ZR_DROP_gone);
     zr_fwd_forget_held(fwd, stream);
+    zr_fwd_mirrors_drop(fwd, stream, UINT64_MAX);
     stream->pli = 0;
     zr_fwd_forget_byes(fwd, stream);
     zr_itemq_clear(&stream->turn, &fwd->items);

@@ -76,6 +76,8 @@ int zr_fwd_fan_out(zr_fwd *fwd, zr_ns_t now)
     int packets = 0;
 
     fwd->replays_left = ZR_FWD_REPLAYS;
+    if (!zr_list_empty(&fwd->mirrors.catching))
+        zr_fwd_catch_up(fwd, now);
     for (zr_list *at = fwd->turning.next, *next; at != &fwd->turning; at = next) {
         zr_stream *stream = ZR_CONTAINER(at, zr_stream, turning);
         next = at->next;

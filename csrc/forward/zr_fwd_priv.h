@@ -6,6 +6,7 @@
  *   zr_fwd_out.c      fan-out, output                      zr_fwd_rtcp.c     subscribers' RTCP, key frame requests
  *   zr_fwd_hold.c     what waits while egress takes nothing
  *   zr_fwd_shed.c     what is left out on arrival and for a child; the worker's load
+ *   zr_fwd_mirror.c   to and from other workers
  */
 #ifndef ZR_FWD_PRIV_H
 #define ZR_FWD_PRIV_H
@@ -37,6 +38,7 @@ struct zr_fwd {
     zr_cache cache;
     zr_subs subs;
     zr_pulls pulls;
+    zr_mirrors mirrors;
     zr_list turning; /* streams with packets to fan out */
     zr_list leaving; /* streams with packets to output */
     zr_list pli;     /* streams with a PLI to send */
@@ -56,6 +58,7 @@ struct zr_fwd {
     uint32_t stream_count, closing_count;
     uint32_t closing_from; /* no ingress below it is closing */
     bool stopping, event_waiting;
+    bool ring_corrupt; /* a ring to or from the agent is broken: it is left alone, media goes on */
 };
 
 /* zr_fwd.c */
@@ -67,6 +70,8 @@ int zr_fwd_drop(zr_fwd *fwd, zr_stream *stream, zr_pkt *pkt, enum zr_drop_id dro
 
 /* zr_fwd_in.c: one message of a conversation; consumes its views. */
 void zr_fwd_message(zr_fwd *fwd, zr_lane_msg *msg, zr_ns_t now);
+/* A packet of a mirror's stream, out of its owner's hands at `arrival`. Consumes it. */
+void zr_fwd_mirrored(zr_fwd *fwd, zr_stream *stream, const zr_media *media, zr_pkt *pkt, zr_ns_t arrival, zr_ns_t now);
 /* Good-byes that have waited for a deadline are forwarded; those of a stream that goes are not. */
 zr_ns_t zr_fwd_byes_deadline(const zr_fwd *fwd);
 void zr_fwd_say_byes(zr_fwd *fwd, zr_ns_t now);
@@ -102,6 +107,17 @@ void zr_fwd_child_refused(zr_fwd *fwd, zr_sub *sub, const zr_item *item);
 
 /* zr_fwd_rtcp.c: a key frame of this track is wanted; merged, at most one request upstream per 500 ms. */
 void zr_fwd_want_key(zr_fwd *fwd, zr_stream *stream, uint32_t track, zr_ns_t now);
+
+/* zr_fwd_mirror.c */
+/* ZR_OK; ZR_E_inval: it is a mirror itself, or there is no such worker; ZR_E_exists. Begins at the latest key frame. */
+int zr_fwd_mirror_add(zr_fwd *fwd, zr_stream *stream, uint32_t worker, uint32_t slot, uint32_t feed, zr_ns_t now);
+void zr_fwd_mirrors_drop(zr_fwd *fwd, zr_stream *stream, uint64_t workers);
+/* An accepted packet, to every worker that mirrors its stream: counts due and the verdict of each. */
+void zr_fwd_to_mirrors(zr_fwd *fwd, zr_stream *stream, const zr_item *item);
+void zr_fwd_catch_up(zr_fwd *fwd, zr_ns_t now);
+/* False when the ring takes nothing. */
+bool zr_fwd_ask_owner(zr_fwd *fwd, const zr_stream *stream, uint32_t track);
+bool zr_fwd_mirrors_check(const zr_fwd *fwd);
 
 /* zr_fwd_life.c */
 void zr_fwd_sub_gone(zr_fwd *fwd, zr_sub *sub);

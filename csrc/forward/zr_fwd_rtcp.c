@@ -21,8 +21,12 @@ void zr_fwd_want_key(zr_fwd *fwd, zr_stream *stream, uint32_t index, zr_ns_t now
         return; /* merged with the one under way */
     if (stream->local && (!track->heard || stream->ingress == ZR_INGRESS_NONE))
         return; /* nobody to ask yet */
+    if (stream->from != ZR_STREAM_OURS && !zr_fwd_ask_owner(fwd, stream, index))
+        return; /* the ring is full: asked again by who wants it */
     track->asked_ns = now;
     zr_stat_add(fwd->page, ZR_STAT_keyframe_sent, 1);
+    if (stream->from != ZR_STREAM_OURS)
+        return;
     if (!stream->local) {
         zr_fwd_event(fwd, &(zr_cmd){ .op = ZR_EVT_keyframe, .a = stream->slot, .b = index });
         return;

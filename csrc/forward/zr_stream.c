@@ -19,6 +19,8 @@ void zr_stream_init(zr_stream *stream, uint32_t slot, zr_stream_row *row)
     zr_list_init(&stream->players);
     zr_list_init(&stream->children);
     zr_list_init(&stream->pulls);
+    zr_list_init(&stream->catchers);
+    stream->from = ZR_STREAM_OURS;
 }
 
 static void put_row(_Atomic uint64_t *word, uint64_t value)
@@ -43,6 +45,7 @@ void zr_stream_restart(zr_stream *stream, bool local, uint64_t epoch, uint32_t n
 {
     stream->local = local;
     stream->live = false;
+    stream->from = ZR_STREAM_OURS;
     stream->track_count = 0;
     stream->pli = stream->gated = stream->cut = 0;
     stream->epoch = epoch;

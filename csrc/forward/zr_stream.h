@@ -18,6 +18,7 @@
 #define ZR_STALL        ZR_MS(200)
 #define ZR_HOLE_WAIT    ZR_MS(500) /* once to twice this long, a missing number is asked for when the parent changes */
 #define ZR_INGRESS_NONE UINT32_MAX
+#define ZR_STREAM_OURS  UINT32_MAX /* `from`: no mirror of another worker's stream */
 
 struct zr_sub;
 
@@ -64,6 +65,9 @@ typedef struct zr_stream {
     zr_list holding;                  /* in zr_fwd's list: one of the two is not empty */
     zr_ns_t shed_at;                  /* what is held is not looked through before, for its age */
     uint16_t gated, cut;              /* bit per track: something of it is left out, on arrival, for the players */
+    uint32_t from, from_slot, feed;   /* a mirror: of which worker's stream, its slot there, the number of this life */
+    uint64_t mirrors, catching;       /* bit per worker: has a mirror of this stream; still gets what the cache holds */
+    zr_list catchers;                 /* in zr_mirrors.catching while there are such */
     struct zr_sub *serving;           /* the RTP subscriber whose turn it is in `out`; NULL: all served */
     zr_stream_row *row;
     zr_win window;

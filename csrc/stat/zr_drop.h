@@ -71,7 +71,9 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(shed, media, "shed", "too much for this worker: its level leaves out this class")                                \
     X(dependant, media, "dependant", "depends on a frame that was shed; until the track's next key frame")             \
     X(fan_shed, fan, "shed", "waited too long, or too much waits here: by class, whole frames")                        \
-    X(fan_dependant, fan, "dependant", "depends on a frame that was shed here; until the track's next key frame")
+    X(fan_dependant, fan, "dependant", "depends on a frame that was shed here; until the track's next key frame")      \
+    X(queue, fan, "queue", "the ring to the subscribers' worker was full")                                             \
+    X(record, media, "record", "record of another worker that cannot be true")
 
 enum zr_drop_id {
 #define X(id, ledger, word, help) ZR_DROP_##id,

@@ -105,7 +105,12 @@
     X(byes_early, c, "packets", "of these, sent on early: too many waited")                                            \
     X(events_queued, g, "records", "events the control plane has not read")                                            \
     X(child_queue_max, g, "bytes", "most that ever waited for one session's windows, in full segments")                \
-    X(children_stuck, c, "events", "children that acknowledged nothing for 30 s")
+    X(children_stuck, c, "events", "children that acknowledged nothing for 30 s")                                      \
+    X(mirrors, g, "mirrors", "(stream, other worker) pairs that are sent its packets")                                 \
+    X(mirror_sent, c, "records", "written into other workers' inboxes")                                                \
+    X(mirror_received, c, "records", "taken from this worker's inbox")                                                 \
+    X(inbox_fill_max, g, "records", "most records ever found waiting in one ring of the inbox")                        \
+    X(ring_corrupt, c, "rings", "rings whose counters could not be true: no longer used, or given up at the start")
 
 enum zr_stat_id {
 #define X(id, kind, unit, help) ZR_STAT_##id,

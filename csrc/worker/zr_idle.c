@@ -68,8 +68,13 @@ void zr_idle_rest(zr_idle *idle, zr_chan *chan, zr_stat_page *page, zr_ns_t now,
         wait_for(idle, page, 0);
         return;
     }
-    zr_chan_sleep(&chan->worker_asleep);
-    bool commands = zr_spsc_peek(zr_chan_commands(chan)) != NULL;
-    wait_for(idle, page, commands ? 0 : ZR_MIN(deadline - now, ZR_IDLE_BLOCK_MAX));
-    zr_chan_awake(&chan->worker_asleep);
+    zr_chan_sleep(chan->worker_asleep);
+    if (idle->mirrors != NULL)
+        zr_chan_sleep(&idle->mirrors->inbox.page->asleep);
+    bool waiting =
+        zr_spsc_peek(zr_chan_commands(chan)) != NULL || (idle->mirrors != NULL && zr_mirrors_waiting(idle->mirrors));
+    wait_for(idle, page, waiting ? 0 : ZR_MIN(deadline - now, ZR_IDLE_BLOCK_MAX));
+    zr_chan_awake(chan->worker_asleep);
+    if (idle->mirrors != NULL)
+        zr_chan_awake(&idle->mirrors->inbox.page->asleep);
 }

@@ -11,6 +11,7 @@
 
 #include <sys/epoll.h>
 
+#include "forward/zr_mirror.h"
 #include "ring/zr_chan.h"
 #include "stat/zr_stat.h"
 
@@ -22,6 +23,9 @@ typedef struct zr_idle {
     bool no_pwait2; /* kernel before 5.11 */
     zr_ns_t spin;   /* 0: block at once */
     zr_ns_t worked; /* when the last turn did something */
+
+    zr_mirrors *mirrors; /* whose rings are looked at before we sleep; NULL: a worker alone */
+
     int ready_count;
     struct epoll_event ready[ZR_IDLE_READY_MAX]; /* .data.u32 is the tag */
 } zr_idle;

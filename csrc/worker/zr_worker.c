@@ -131,6 +131,7 @@ static bool open_sockets(zr_worker *w, zr_ns_t now)
 
     if (zr_idle_open(&w->idle, w->conf.spin, now) != ZR_OK)
         return false;
+    w->idle.mirrors = zr_fwd_mirrors(w->fwd)->inbox.page != NULL ? zr_fwd_mirrors(w->fwd) : NULL;
     if (fds->link >= 0 && zr_udp_sock_of(&w->socks[ZR_SOCK_LINK], fds->link) != ZR_OK)
         return false;
     if (fds->egress >= 0 && zr_udp_sock_of(&w->socks[ZR_SOCK_EGRESS], fds->egress) != ZR_OK)
@@ -141,6 +142,18 @@ static bool open_sockets(zr_worker *w, zr_ns_t now)
         return false;
     return watch(w, fds->link, ZR_SOCK_LINK) && watch(w, fds->egress, ZR_SOCK_EGRESS) &&
            watch(w, fds->wake, TAG_WAKE) && watch(w, fds->fdpass, TAG_FDPASS) && watch(w, w->signal, TAG_SIGNAL);
+}
+
+/* Everybody's inbox, ours among them. */
+static bool meet_peers(zr_worker *w)
+{
+    for (uint32_t i = 0; w->fwd != NULL && w->conf.peers != NULL && i < w->conf.fwd.workers; i++) {
+        if (zr_fwd_meet(w->fwd, i, &w->conf.peers[i].inbox) != ZR_OK)
+            return false;
+        w->wakes[i] = w->conf.peers[i].wake;
+    }
+    w->conf.peers = NULL; /* the caller's, for the start only */
+    return true;
 }
 
 zr_worker *zr_worker_init(void *mem, const zr_worker_conf *conf, zr_stat_page *page, zr_chan *chan, zr_ns_t now)
@@ -156,12 +169,13 @@ zr_worker *zr_worker_init(void *mem, const zr_worker_conf *conf, zr_stat_page *p
     *w = (zr_worker){ .conf = *conf, .page = page, .chan = chan, .fdpass = conf->fds.fdpass, .signal = -1 };
     w->idle.epoll = -1;
     w->fwd = zr_fwd_init(base + at[PART_FWD], &conf->fwd, page, chan, now);
+    bool met = meet_peers(w);
     w->rx = zr_udp_rx_init(base + at[PART_RX], areas(conf), conf->area_bytes, conf->calls);
     w->socks = (void *)(base + at[PART_SOCKS]);
     w->sock_count = ZR_SOCK_INGRESS + conf->fwd.ingress_max;
     for (uint32_t i = 0; i < w->sock_count; i++)
         w->socks[i] = (zr_udp_sock){ .fd = -1 };
-    if (w->fwd == NULL || w->rx == NULL || !open_outlets(w, base, at) || !open_sockets(w, now)) {
+    if (w->fwd == NULL || !met || w->rx == NULL || !open_outlets(w, base, at) || !open_sockets(w, now)) {
         zr_worker_fini(w);
         return NULL;
     }
@@ -301,6 +315,19 @@ static int receive(zr_worker *w, zr_ns_t now)
     return work;
 }
 
+static int read_inbox(zr_worker *w, zr_ns_t now)
+{
+    return zr_fwd_mirror_input(w->fwd, ZR_WORKER_RECORDS_PER_TURN, now);
+}
+
+static void wake_others(zr_worker *w)
+{
+    for (int other; (other = zr_fwd_wake_next(w->fwd)) >= 0;) {
+        (void)eventfd_write(w->wakes[other], 1);
+        zr_stat_add(w->page, ZR_STAT_wakes, 1);
+    }
+}
+
 static int run_deadlines(zr_worker *w, zr_ns_t now)
 {
     zr_ns_t deadline = zr_worker_engines(w);
@@ -323,7 +350,7 @@ static void count(zr_worker *w, zr_ns_t now)
     zr_stat_set(w->page, ZR_STAT_pool_exhausted, pool->exhausted);
     atomic_store_explicit(&w->page->heartbeat_ns, (uint64_t)now, memory_order_relaxed);
     zr_worker_look(w, now);
-    if (zr_fwd_events_waiting(w->fwd) && w->conf.fds.agent_wake >= 0 && zr_chan_wake_needed(&w->chan->agent_asleep)) {
+    if (zr_fwd_events_waiting(w->fwd) && w->conf.fds.agent_wake >= 0 && zr_chan_wake_needed(w->chan->agent_asleep)) {
         (void)eventfd_write(w->conf.fds.agent_wake, 1);
         zr_stat_add(w->page, ZR_STAT_wakes, 1);
     }
@@ -336,9 +363,11 @@ int zr_worker_turn(zr_worker *w, zr_ns_t now)
     zr_stat_turn_begin(w->page);
     work += run_commands(w, now);            /* what the control plane wants, bounded */
     work += received = receive(w, now);      /* sockets -> packets -> lane, streams */
+    work += read_inbox(w, now);              /* other workers -> streams */
     work += run_deadlines(w, now);           /* wheels -> engines */
     if (!zr_worker_hold(w, received, now))   /* [egress] hold: longer runs, later */
         work += zr_fwd_fan_out(w->fwd, now); /* streams -> children, subscribers */
+    wake_others(w);                          /* those we gave something, once */
     work += zr_worker_transmit(w, now);      /* engines -> batches -> sockets */
     count(w, now);                           /* counters, heartbeat, events */
     zr_stat_turn_end(w->page);

@@ -19,6 +19,7 @@
 #define ZR_WORKER_PARTS             (8 + ZR_FWD_PARTS)
 #define ZR_WORKER_COMMANDS_PER_TURN 256
 #define ZR_WORKER_DGRAMS_PER_TURN   256 /* per socket, and what one more recvmmsg brings */
+#define ZR_WORKER_RECORDS_PER_TURN  256 /* of each other worker */
 #define ZR_WORKER_HOLD_MAX          ZR_MS(1)
 #define ZR_WORKER_AREAS_MAX         32 /* of 64 KiB each: GRO fills one with up to 54 full-size datagrams */
 
@@ -28,6 +29,11 @@ typedef struct zr_worker_fds { /* -1: there is none */
     int wake;                  /* eventfd: somebody writes it to end our sleep */
     int agent_wake;            /* eventfd: we write it to end the agent's */
 } zr_worker_fds;
+
+typedef struct zr_worker_peer { /* a worker of this relay, ourselves included */
+    zr_inbox inbox;
+    int wake; /* its eventfd: we write it to end its sleep */
+} zr_worker_peer;
 
 typedef struct zr_worker_conf {
     zr_fwd_conf fwd;
@@ -40,6 +46,8 @@ typedef struct zr_worker_conf {
     zr_ns_t hold;              /* 0..1 ms: the fan-out may wait so long that runs get longer */
     int stop_signal;           /* ends zr_worker_run; must be blocked in every thread. 0: none */
     const zr_udp_calls *calls; /* NULL: libc's */
+
+    const zr_worker_peer *peers; /* by number, fwd.workers of them; NULL: alone */
 } zr_worker_conf;
 
 typedef struct zr_worker zr_worker;

@@ -36,6 +36,7 @@ struct zr_worker {
     uint32_t look_next; /* ingress slot before */
     zr_ns_t wall;       /* wall clock minus monotonic */
     zr_idle idle;
+    int wakes[ZR_INBOX_WORKERS]; /* eventfds of the other workers */
     _Atomic bool stop;
     struct { /* since the last look at the load */
         zr_ns_t since, busy, longest, longest_before;

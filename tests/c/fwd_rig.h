@@ -7,6 +7,7 @@
 #define FWD_RIG_H
 
 #include "base/zr_bytes.h"
+#include "chan_mem.h"
 #include "forward/zr_fwd_priv.h"
 #include "wire/zr_rtp.h"
 #include "zr_test.h"
@@ -46,24 +47,29 @@ static inline void rig_open_conf(rig *r, zr_fwd_conf conf, uint32_t batch_cap)
 {
     *r = (rig){ .now = ZR_SEC(100) };
     r->memory[0] = zr_test_memory(zr_stat_bytes(4));
-    r->memory[1] = zr_test_memory(zr_chan_bytes(64, sizeof(zr_cmd)));
+    r->memory[1] = zr_test_chan(64, sizeof(zr_cmd));
     r->memory[2] = zr_test_memory(zr_fwd_bytes(&conf));
     r->memory[3] = zr_test_memory(zr_batch_bytes(batch_cap, 65536));
     r->page = r->memory[0];
     r->chan = r->memory[1];
     CHECK_EQ(zr_stat_init(r->page, 4), ZR_OK);
-    CHECK_EQ(zr_chan_init(r->chan, 64, sizeof(zr_cmd)), ZR_OK);
     CHECK_EQ(zr_batch_init(&r->batch, r->memory[3], batch_cap, 65536), ZR_OK);
     r->fwd = zr_fwd_init(r->memory[2], &conf, r->page, r->chan, r->now);
     CHECK(r->fwd != NULL);
 }
 
-static inline void rig_open_window(rig *r, uint8_t lane, uint32_t batch_cap, uint32_t window)
+static inline void rig_open_of(rig *r, uint8_t lane, uint8_t workers, uint32_t batch_cap, uint32_t window)
 {
     zr_fwd_conf conf = rig_conf(lane);
 
     conf.lane.window = window;
+    conf.workers = workers;
     rig_open_conf(r, conf, batch_cap);
+}
+
+static inline void rig_open_window(rig *r, uint8_t lane, uint32_t batch_cap, uint32_t window)
+{
+    rig_open_of(r, lane, 1, batch_cap, window);
 }
 
 static inline void rig_open(rig *r, uint8_t lane, uint32_t batch_cap)

@@ -4,9 +4,7 @@
 #include <semaphore.h>
 #include <time.h>
 
-#include "base/zr_err.h"
-#include "ring/zr_chan.h"
-#include "zr_test.h"
+#include "chan_mem.h"
 
 #define RECORDS 1000000u
 #define SLEEPS  20000u
@@ -34,11 +32,12 @@ static void *produce(void *arg)
 
 ZR_TEST(a_million_records_cross_a_ring_of_64_whole_and_in_order)
 {
-    zr_spsc *ring = zr_test_memory(zr_spsc_bytes(64, sizeof(record)));
+    zr_spsc_mem *mem = zr_test_memory(zr_spsc_bytes(64, sizeof(record)));
+    zr_spsc end, *ring = &end;
     pthread_t producer;
     uint32_t wrong = 0;
 
-    CHECK_EQ(zr_spsc_init(ring, 64, sizeof(record), UINT32_MAX - RECORDS / 2), ZR_OK);
+    CHECK_EQ(zr_spsc_init(ring, mem, 64, sizeof(record), UINT32_MAX - RECORDS / 2), ZR_OK);
     CHECK(pthread_create(&producer, NULL, produce, ring) == 0);
     for (uint32_t i = 0; i < RECORDS;) {
         const record *slot = zr_spsc_peek(ring);
@@ -53,7 +52,7 @@ ZR_TEST(a_million_records_cross_a_ring_of_64_whole_and_in_order)
     CHECK(pthread_join(producer, NULL) == 0);
     CHECK_EQ(wrong, 0);
     CHECK_EQ(zr_spsc_depth(ring), 0);
-    free(ring);
+    free(mem);
 }
 
 /* A channel whose eventfd is a semaphore. */
@@ -76,7 +75,7 @@ static void *command(void *arg)
         }
         *slot = i++;
         zr_spsc_commit(ring);
-        if (zr_chan_wake_needed(&p->chan->worker_asleep)) {
+        if (zr_chan_wake_needed(p->chan->worker_asleep)) {
             p->wakes++;
             sem_post(&p->wake);
         }
@@ -90,24 +89,23 @@ static bool wait_for_command(pair *p, zr_spsc *ring)
     struct timespec until;
     bool woken = true;
 
-    zr_chan_sleep(&p->chan->worker_asleep);
+    zr_chan_sleep(p->chan->worker_asleep);
     if (zr_spsc_peek(ring) == NULL) {
         clock_gettime(CLOCK_REALTIME, &until);
         until.tv_sec += 10;
         woken = sem_timedwait(&p->wake, &until) == 0;
     }
-    zr_chan_awake(&p->chan->worker_asleep);
+    zr_chan_awake(p->chan->worker_asleep);
     return woken;
 }
 
 ZR_TEST(no_wake_is_lost_between_a_sleeper_and_a_waker)
 {
-    pair p = { .chan = zr_test_memory(zr_chan_bytes(2, sizeof(uint32_t))) };
+    pair p = { .chan = zr_test_chan(2, sizeof(uint32_t)) };
     pthread_t agent;
     uint32_t wrong = 0, next = 0;
     bool woken = true;
 
-    CHECK_EQ(zr_chan_init(p.chan, 2, sizeof(uint32_t)), ZR_OK);
     CHECK(sem_init(&p.wake, 0, 0) == 0);
     zr_spsc *ring = zr_chan_commands(p.chan);
     CHECK(pthread_create(&agent, NULL, command, &p) == 0);

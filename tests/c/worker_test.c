@@ -1,4 +1,4 @@
-#include "zr_test.h"
+#include "chan_mem.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -59,9 +59,8 @@ static rig rig_open_with(const zr_udp_calls *calls, zr_ns_t hold)
     r.supervisor = pair[1];
     r.client = zr_udp_open(&loopback, 0, 0, 0);
     r.page = zr_test_memory(zr_stat_bytes(STREAMS));
-    r.chan = zr_test_memory(zr_chan_bytes(SLOTS, sizeof(zr_cmd)));
+    r.chan = zr_test_chan(SLOTS, sizeof(zr_cmd));
     CHECK_EQ(zr_stat_init(r.page, STREAMS), ZR_OK);
-    CHECK_EQ(zr_chan_init(r.chan, SLOTS, sizeof(zr_cmd)), ZR_OK);
     r.mem = zr_test_memory(zr_worker_bytes(&r.conf));
     r.worker = zr_worker_init(r.mem, &r.conf, r.page, r.chan, zr_clock_now());
     CHECK(r.worker != NULL);
@@ -255,7 +254,7 @@ ZR_TEST(events_wake_an_agent_that_sleeps_and_only_such_a_one)
     post(&r, (zr_cmd){ .op = ZR_CMD_nop, .seq = 1 });
     turns(&r);
     CHECK(eventfd_read(r.conf.fds.agent_wake, &count) < 0);
-    zr_chan_sleep(&r.chan->agent_asleep);
+    zr_chan_sleep(r.chan->agent_asleep);
     post(&r, (zr_cmd){ .op = ZR_CMD_nop, .seq = 2 });
     turns(&r);
     CHECK_EQ(eventfd_read(r.conf.fds.agent_wake, &count), 0);
@@ -285,7 +284,7 @@ ZR_TEST(a_running_worker_ends_by_request_by_command_and_wakes_for_it_at_once)
             zr_worker_ask_stop(r.worker);
         } else {
             post(&r, (zr_cmd){ .op = ZR_CMD_stop });
-            if (zr_chan_wake_needed(&r.chan->worker_asleep))
+            if (zr_chan_wake_needed(r.chan->worker_asleep))
                 CHECK_EQ(eventfd_write(r.conf.fds.wake, 1), 0);
         }
         pthread_join(thread, &ended);

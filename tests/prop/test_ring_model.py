@@ -18,10 +18,12 @@ class RingAgainstDeque(RuleBasedStateMachine):
     @initialize(slots=st.sampled_from([2, 4, 8]), start=starts)
     def open(self, slots: int, start: int) -> None:
         self.memory = memory(lib.zr_spsc_bytes(slots, SLOT_BYTES))
-        self.ring: Any = ffi.cast("zr_spsc *", self.memory)
+        self.ring: Any = ffi.new("zr_spsc *")
         self.slots = slots
         self.model: deque[bytes] = deque()
-        assert lib.zr_spsc_init(self.ring, slots, SLOT_BYTES, start) == lib.ZR_OK
+        assert (
+            lib.zr_spsc_init(self.ring, ffi.cast("zr_spsc_mem *", self.memory), slots, SLOT_BYTES, start) == lib.ZR_OK
+        )
 
     @rule(record=records)
     def push(self, record: bytes) -> None:

@@ -40,6 +40,8 @@ class FakeWorker:
     pulls: dict[tuple[int, int], int] = field(default_factory=dict)
     bound: dict[int, int] = field(default_factory=dict)
     sockets: set[int] = field(default_factory=set)
+    mirrors: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)  # stream, worker -> slot, feed
+    peers_up: list[int] = field(default_factory=list)
     log: list[tuple[str, dict[str, int]]] = field(default_factory=list)
 
     def command(self, record: bytes) -> bytes | None:
@@ -72,12 +74,17 @@ class FakeWorker:
         assert f["epoch"] > self.streams[f["stream"]]["epoch"]
         self.streams[f["stream"]].update(f)
         self._drop_subs(f["stream"], children_only=True)
+        self._drop_mirrors(f["stream"])
 
     def stream_close(self, f: dict[str, int]) -> None:
         del self.streams[f["stream"]]
         self._drop_subs(f["stream"], children_only=False)
+        self._drop_mirrors(f["stream"])
         self.pulls = {key: stream for key, stream in self.pulls.items() if stream != f["stream"]}
         self.bound = {slot: stream for slot, stream in self.bound.items() if stream != f["stream"]}
+
+    def _drop_mirrors(self, stream: int) -> None:
+        self.mirrors = {key: value for key, value in self.mirrors.items() if key[0] != stream}
 
     def _drop_subs(self, stream: int, *, children_only: bool) -> None:
         for sub, (of, child, _) in list(self.subs.items()):
@@ -123,6 +130,17 @@ class FakeWorker:
 
     def pull_stop(self, f: dict[str, int]) -> None:
         self.pulls.pop((f["session"], f["conv"]), None)  # it may have gone with its session
+
+    def mirror_add(self, f: dict[str, int]) -> None:
+        assert self.streams[f["stream"]]["local"] != 2
+        assert (f["stream"], f["target"]) not in self.mirrors
+        self.mirrors[f["stream"], f["target"]] = (f["slot"], f["feed"])
+
+    def mirror_drop(self, f: dict[str, int]) -> None:
+        del self.mirrors[f["stream"], f["target"]]
+
+    def peer_up(self, f: dict[str, int]) -> None:
+        self.peers_up.append(f["peer"])
 
     def keyframe(self, f: dict[str, int]) -> None:
         assert f["stream"] in self.streams

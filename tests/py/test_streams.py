@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.placement import Slots, choose_worker
+from relay.placement import Placement, Slots
 from relay.streams import Pull, Stream, Streams
 
 
@@ -31,7 +31,7 @@ def test_a_slot_given_back_is_the_last_to_be_taken_again() -> None:
     [([0, 0], [True, True], 0), ([2, 1], [True, True], 1), ([0, 9], [False, True], 1), ([3, 1], [False, False], 1)],
 )
 def test_the_least_loaded_worker_that_is_up_is_chosen(loads: list[int], up: list[bool], chosen: int) -> None:
-    assert choose_worker(loads, up) == chosen
+    assert Placement(len(up)).for_stream(loads, up) == chosen
 
 
 def test_a_pull_refuses_an_edge_that_its_drawing_does_not_have() -> None:

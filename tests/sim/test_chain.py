@@ -37,6 +37,7 @@ class Joiner:
 
 @dataclass
 class Run:
+    seed: int
     world: World
     far: Sink  # at c
     near: Sink  # at b, gone with its restart
@@ -78,6 +79,8 @@ def run_chain(seed: int) -> Run:
     def join(relay: str, beside: Sink) -> None:
         world.relays[relay].pump()  # what is there already goes out first
         before = len(beside.order)
+        if seed % 4 == 3:
+            world.overload(relay, STREAM)  # the joiner lands on the other worker
         joiners.append(Joiner(world.subscribe(relay, STREAM, f"late {world.now}"), beside, before, world.now))
 
     for track, every in ((VIDEO, VIDEO_EVERY_NS), (AUDIO, AUDIO_EVERY_NS)):
@@ -87,7 +90,7 @@ def run_chain(seed: int) -> Run:
     for relay, at in JOINS:
         world.at(started + at, lambda relay=relay: join(relay, far if relay == "c" else near))
     world.run(started + END)
-    return Run(world, far, near, sent, started, joiners)
+    return Run(seed, world, far, near, sent, started, joiners)
 
 
 def check_joiner(run: Run, joiner: Joiner) -> None:
@@ -125,6 +128,10 @@ def check_run(run: Run) -> None:
         near_missing = [n for n, at in sent if n not in set(run.near.numbers[ssrc]) and at < restart - LATE_NS]
         assert not near_missing, f"{ssrc}: {near_missing[:10]} never came to b"
     assert len(run.joiners) == len(JOINS)
+    if run.seed % 4 == 3:
+        assert sum(f.stats()["mirror_received"] for f in run.world.relays["c"].forwarders) > 100, (
+            "no joiner on the other"
+        )
     for joiner in run.joiners:
         check_joiner(run, joiner)
 

@@ -13,9 +13,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = "5"
 
-PLANTED = [  # file, right, wrong, what the simulation says
-    ("zr_stream.c", "zr_win_mark(&stream->window, n)", "zr_win_mark(&stream->window, n + 1)", "delivered twice"),
-    ("zr_fwd_out.c", "replay_at = item->ordinal + 1", "replay_at = item->ordinal", "a joiner got"),
+CHAIN = "tests/sim/test_chain.py"
+MIRROR = "tests/sim/test_mirror.py"
+PLANTED = [  # file, right, wrong, what the simulation says, and where
+    ("zr_stream.c", "zr_win_mark(&stream->window, n)", "zr_win_mark(&stream->window, n + 1)", "delivered twice", CHAIN),
+    ("zr_fwd_out.c", "replay_at = item->ordinal + 1", "replay_at = item->ordinal", "a joiner got", CHAIN),
+    ("zr_mirror.c", "mirrors->written |= (uint64_t)1 << worker", "mirrors->written |= 0 * worker", "wake-up", MIRROR),
+    ("zr_fwd_mirror.c", "mirror->replay_at = item->ordinal + 1", "mirror->replay_at = item->ordinal + 2", "", MIRROR),
 ]
 
 
@@ -34,8 +38,10 @@ def run_in(tree: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("file", "good", "bad", "said"), PLANTED, ids=[planted[0] for planted in PLANTED])
-def test_a_planted_off_by_one_turns_the_simulation_red(tree: Path, file: str, good: str, bad: str, said: str) -> None:
+@pytest.mark.parametrize(("file", "good", "bad", "said", "where"), PLANTED, ids=[planted[0] for planted in PLANTED])
+def test_a_planted_off_by_one_turns_the_simulation_red(
+    tree: Path, file: str, good: str, bad: str, said: str, where: str
+) -> None:
     source = tree / "csrc" / "forward" / file
     text = source.read_text()
     assert text.count(good) == 1, "the line to change is not there any more"
@@ -43,8 +49,7 @@ def test_a_planted_off_by_one_turns_the_simulation_red(tree: Path, file: str, go
     try:
         built = run_in(tree, "setup.py", "-q", "build_ext", "--inplace")
         assert built.returncode == 0, built.stderr
-        chain = "tests/sim/test_chain.py"
-        ran = run_in(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", chain, "-k", "at_most_once")
+        ran = run_in(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", where, "-k", "at_most_once or instant")
     finally:
         source.write_text(text)
     assert ran.returncode == 1, ran.stdout + ran.stderr

@@ -55,6 +55,7 @@ class Sink:
 
     numbers: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     order: list[tuple[int, int]] = field(default_factory=list)  # (ssrc, number)
+    times: list[int] = field(default_factory=list)  # of arrival
 
 
 class SimRelay:
@@ -71,7 +72,11 @@ class SimRelay:
             upstreams=[Upstream(peer=peer, prefix="") for peer in upstreams],
             linger_ns=2 * SECOND,
         )
-        self.forwarders = [_core.Forwarder(worker, now, batch_entries=BATCH_ENTRIES) for worker in range(workers)]
+        inboxes = [_core.Inbox(workers) for _ in range(workers)] if workers > 1 else None
+        self.forwarders = [
+            _core.Forwarder(worker, now, batch_entries=BATCH_ENTRIES, inboxes=inboxes) for worker in range(workers)
+        ]
+        self.awake = set(range(workers))  # who has a reason to turn; the others sleep
         self.lane = _core.ControlLane(now)
         self.outbox = Outbox(self.lane)
         self.control = Control(conf, random.Random(world.random.getrandbits(64)), progress=self._progress)
@@ -94,6 +99,7 @@ class SimRelay:
         now = self.world.now
         if port != DATA_PORT:
             self.forwarders[port - DATA_PORT - 1].link_input(data, source, now)
+            self.awake.add(port - DATA_PORT - 1)
             return
         for hello, addr in self.lane.input(data, source, now):
             peer = Address.unpack(addr)
@@ -117,18 +123,27 @@ class SimRelay:
             self.world.send(self, LANE_AGENT, SOCK_LINK, to, data)
 
     def _turns(self) -> Iterator[tuple[int, bytes]]:
-        """A turn of each worker: (worker, event) for the agent."""
-        for worker, forwarder in enumerate(self.forwarders):
-            for sock, to, data in forwarder.turn(self.world.now):
+        """Turns of the workers that have a reason to; the others sleep: (worker, event) for the agent."""
+        now = self.world.now
+        self.awake.update(worker for worker, forwarder in enumerate(self.forwarders) if forwarder.deadline() <= now)
+        while self.awake:
+            worker = min(self.awake)
+            self.awake.remove(worker)
+            forwarder = self.forwarders[worker]
+            for sock, to, data in forwarder.turn(now):
                 self.world.send(self, worker, sock, to, data)
+            self.awake.update(forwarder.wakes())
             for record in forwarder.events():
                 yield worker, record
+            if len(self.forwarders) > 1 and not forwarder.sleep(worker):
+                self.awake.add(worker)
 
     def _perform(self, action: act.Action) -> None:
         now = self.world.now
         match action:
             case act.Command(worker, record):
                 self.forwarders[worker].command(record)
+                self.awake.add(worker)
             case act.SendControl(slot, payload):
                 assert self.outbox.send(slot, payload, now)
             case act.SendDatagram(address, data):
@@ -228,6 +243,13 @@ class World:
         self.relays[relay].pump()
         return sink
 
+    def overload(self, relay: str, stream: str) -> None:
+        """The stream's worker is busy from now on: further subscribers land on others."""
+        control = self.relays[relay].control
+        worker = control.worker_of(stream)
+        control.on_load(worker, 0, 0, self.now - SECOND)
+        control.on_load(worker, SECOND, 0, self.now)
+
     def rtp(
         self, relay: str, worker: int, slot: int, track: Track, number: int, size: int, *, key_every: int = KEY_EVERY
     ) -> None:
@@ -238,6 +260,7 @@ class World:
         data = head + nal + struct.pack(">I", number) + bytes(max(0, size - 18))
         source = Address("127.0.8.8", 4000 + track.payload_type).pack()
         self.relays[relay].forwarders[worker].ingress_input(slot, data, source, self.now)
+        self.relays[relay].awake.add(worker)
         self.relays[relay].pump()
 
     # -- running ----------------------------------------------------------------------------------------------------
@@ -250,6 +273,7 @@ class World:
                 (ssrc,), (number,) = struct.unpack_from(">I", data, 8), struct.unpack_from(">I", data, 14)
                 sink.numbers[ssrc].append(number)
                 sink.order.append((ssrc, number))
+                sink.times.append(self.now)
                 self._trace(b"rtp", to, data)
             return
         if sock != SOCK_LINK:
