@@ -1,5 +1,8 @@
 #include "ring/zr_inbox.h"
 
+#include <pthread.h>
+#include <sched.h>
+
 #include "base/zr_err.h"
 #include "zr_test.h"
 
@@ -193,5 +196,48 @@ ZR_TEST(a_region_that_is_no_inbox_of_this_size_is_refused)
     CHECK_EQ(zr_inbox_bytes(0, SLOTS, BYTES), 0);
     CHECK_EQ(zr_inbox_bytes(65, SLOTS, BYTES), 0);
     CHECK_EQ(zr_inbox_bytes(2, 3, BYTES), 0);
+    free(b.page);
+}
+
+#define RECORDS 200000u
+
+static void *give(void *arg)
+{
+    zr_inbox_end *writer = arg;
+
+    for (uint32_t i = 0; i < RECORDS;) {
+        uint32_t *record = zr_inbox_claim(writer);
+        if (record == NULL) {
+            sched_yield();
+            continue;
+        }
+        record[0] = i;
+        record[1] = ~i;
+        zr_inbox_commit(writer);
+        i++;
+    }
+    return NULL;
+}
+
+ZR_TEST(records_cross_between_two_threads_whole_and_in_order)
+{
+    box b = open_box();
+    pthread_t thread;
+    uint32_t wrong = 0;
+
+    CHECK_EQ(pthread_create(&thread, NULL, give, &b.writer), 0);
+    for (uint32_t i = 0; i < RECORDS;) {
+        const uint32_t *record = zr_inbox_peek(&b.reader);
+        if (record == NULL) {
+            sched_yield();
+            continue;
+        }
+        wrong += record[0] != i || record[1] != ~i;
+        zr_inbox_release(&b.reader);
+        i++;
+    }
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_EQ(wrong, 0);
+    CHECK(!b.reader.corrupt);
     free(b.page);
 }
