@@ -88,9 +88,8 @@ int main(int argc, char **argv)
     conf.cache_max = 1024;
     conf.subs_max = SUBS;
     relay.page = zr_test_memory(zr_stat_bytes(4));
-    relay.chan = zr_test_memory(zr_chan_bytes(64, sizeof(zr_cmd)));
+    relay.chan = zr_test_chan(64, sizeof(zr_cmd));
     CHECK_EQ(zr_stat_init(relay.page, 4), ZR_OK);
-    CHECK_EQ(zr_chan_init(relay.chan, 64, sizeof(zr_cmd)), ZR_OK);
     CHECK_EQ(zr_batch_init(&relay.batch, zr_test_memory(zr_batch_bytes(ENTRIES, 65536)), ENTRIES, 65536), ZR_OK);
     if (shared)
         zr_batch_add_fans(&relay.batch, zr_test_memory(zr_batch_fan_bytes(ENTRIES)), ENTRIES);

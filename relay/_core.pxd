@@ -194,10 +194,10 @@ cdef extern from "forward/zr_fwd.h" nogil:
         uint32_t rtcp_ssrc
         uint16_t deadline_ms[3]
         uint16_t overload_enter[5]
+        uint8_t workers
     ctypedef struct zr_load:
         uint32_t busy, ring, pool
         zr_ns_t lag
-        uint8_t workers
     ctypedef struct zr_fwd:
         pass
     zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max)

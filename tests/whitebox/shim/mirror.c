@@ -9,7 +9,7 @@
 typedef struct wb_worker {
     void *memory[4];
     zr_stat_page *page;
-    zr_chan *chan;
+    zr_chan chan_view, *chan;
     zr_fwd *fwd;
     zr_batch batch;
 } wb_worker;
@@ -64,11 +64,12 @@ static wb_mirror *wb_mirror_new(uint32_t slots, uint32_t number)
         conf.cache_max = 256;
         conf.workers = 2;
         at->page = at->memory[0] = wb_mirror_memory(zr_stat_bytes(2));
-        at->chan = at->memory[1] = wb_mirror_memory(zr_chan_bytes(64, sizeof(zr_cmd)));
+        at->memory[1] = wb_mirror_memory(zr_chan_bytes(64, sizeof(zr_cmd)));
         at->memory[2] = wb_mirror_memory(zr_fwd_bytes(&conf));
         at->memory[3] = wb_mirror_memory(zr_batch_bytes(256, 4096));
         zr_stat_init(at->page, 2);
-        zr_chan_init(at->chan, 64, sizeof(zr_cmd));
+        at->chan = &at->chan_view;
+        zr_chan_init(at->chan, at->memory[1], 64, sizeof(zr_cmd));
         zr_batch_init(&at->batch, at->memory[3], 256, 4096);
         at->fwd = zr_fwd_init(at->memory[2], &conf, at->page, at->chan, w->now);
     }

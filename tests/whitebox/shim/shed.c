@@ -8,7 +8,7 @@
 typedef struct wb_shed {
     void *memory[4];
     zr_stat_page *page;
-    zr_chan *chan;
+    zr_chan chan_view, *chan;
     zr_fwd *fwd;
     zr_batch batch;
     zr_ns_t now;
@@ -41,10 +41,10 @@ static wb_shed *wb_shed_new(uint32_t hold_pkts, uint32_t hold_all)
         memset(w->memory[i], 0, bytes[i]);
     }
     w->page = w->memory[0];
-    w->chan = w->memory[1];
+    w->chan = &w->chan_view;
     w->now = ZR_SEC(10);
     zr_stat_init(w->page, 1);
-    zr_chan_init(w->chan, 64, sizeof(zr_cmd));
+    zr_chan_init(w->chan, w->memory[1], 64, sizeof(zr_cmd));
     zr_batch_init(&w->batch, w->memory[3], 1, 4096);
     w->fwd = zr_fwd_init(w->memory[2], &conf, w->page, w->chan, w->now);
     wb_shed_do(w, (zr_cmd){ .op = ZR_CMD_stream_open, .b = 1, .x = 1 });
