@@ -325,6 +325,12 @@ static int (*const handlers[ZR_CMD_COUNT])(zr_fwd *, const zr_cmd *, uint64_t *,
 #undef X
 };
 
+static int execute(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    return cmd->op < ZR_CMD_COUNT ? handlers[cmd->op](fwd, cmd, value, now) : ZR_E_inval;
+}
+
+/* Killed in between, a command is still in the ring, or in the journal, or both: a successor executes it once more. */
 int zr_fwd_commands(zr_fwd *fwd, int budget, zr_ns_t now)
 {
     int count = 0;
@@ -332,15 +338,49 @@ int zr_fwd_commands(zr_fwd *fwd, int budget, zr_ns_t now)
     for (const zr_cmd *record; count < budget && (record = zr_spsc_peek(fwd->commands)) != NULL; count++) {
         zr_cmd cmd = *record; /* the other side may write to its slots whenever it likes */
         uint64_t value = 0;
-        int rc;
+        int rc = execute(fwd, &cmd, &value, now);
 
+        if (rc >= 0)
+            zr_journal_note(fwd->journal, &cmd);
         zr_spsc_release(fwd->commands);
-        rc = cmd.op < ZR_CMD_COUNT ? handlers[cmd.op](fwd, &cmd, &value, now) : ZR_E_inval;
         zr_stat_add(fwd->page, ZR_STAT_commands, 1);
         if (rc < 0)
             zr_stat_add(fwd->page, ZR_STAT_commands_failed, 1);
         if (cmd.seq != 0)
             zr_fwd_event(fwd, &(zr_cmd){ .op = ZR_EVT_done, .seq = cmd.seq, .a = OUR_ERR(rc), .x = value });
+    }
+    return count;
+}
+
+void zr_fwd_become(zr_fwd *fwd, uint8_t lane, uint16_t epoch, zr_journal *journal, zr_ns_t now)
+{
+    fwd->conf.lane.lane = lane;
+    fwd->conf.lane.epoch = epoch;
+    fwd->conf.rtcp_ssrc = zr_fwd_conf_default(lane, 1).rtcp_ssrc;
+    fwd->journal = journal;
+    zr_lane_become(fwd->lane, lane, epoch, now);
+    zr_stat_set(fwd->page, ZR_STAT_streams, 0); /* the page may still show a predecessor's */
+    zr_stat_set(fwd->page, ZR_STAT_subs, 0);
+    zr_stat_set(fwd->page, ZR_STAT_cache_entries, 0);
+}
+
+int zr_fwd_replay(zr_fwd *fwd, zr_ns_t now)
+{
+    zr_journal_cursor cursor = { 0 };
+    int count = 0;
+
+    for (zr_cmd cmd; fwd->journal != NULL && zr_journal_next(fwd->journal, &cursor, &cmd) == ZR_OK; count++) {
+        uint64_t value = 0;
+
+        if (cmd.op == ZR_CMD_stream_open && cmd.a < fwd->conf.streams_max) {
+            const zr_stream_row *row = &fwd->page->streams[cmd.a];
+            uint64_t next = atomic_load_explicit(&row->next_number, memory_order_relaxed);
+            /* No number is given twice, none is let in twice; the row is the last word of the one before. */
+            if (atomic_load_explicit(&row->epoch, memory_order_relaxed) == cmd.x)
+                cmd.y = (next + (cmd.b != 0 ? ZR_NUMBER_JUMP : 0)) & UINT32_MAX;
+        }
+        (void)execute(fwd, &cmd, &value, now);
+        zr_stat_add(fwd->page, ZR_STAT_replayed, 1);
     }
     return count;
 }
