@@ -4,6 +4,7 @@
 #include "coll/zr_seq.h"
 #include "wire/zr_rtp.h"
 
+#define FROM_NOW    ((uint64_t)1 << 33)
 #define OUR_ERR(rc) ((rc) < 0 ? (uint32_t) - (rc) : 0u)
 
 /* Canonical, so that addresses may be compared as bytes. */
@@ -206,6 +207,10 @@ static uint32_t replay_child(zr_fwd *fwd, zr_sub *sub, uint64_t from, zr_ns_t no
     zr_stream *stream = sub->stream;
     uint32_t first = (uint32_t)stream->next, start = (uint32_t)from;
 
+    if (from == FROM_NOW || (from != 0 && zr_seq_before(first, start))) {
+        zr_stat_add(fwd->page, ZR_STAT_resume_ahead, 1);
+        return first;
+    }
     if (from == 0 && !zr_cache_key(&fwd->cache, stream->slot, &start, now))
         return first;
     for (const zr_item *item = zr_cache_first(&fwd->cache, stream->slot, now); item != NULL; item = item->next) {
@@ -224,7 +229,8 @@ static int cmd_child_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_
     zr_sub *sub;
     int rc;
 
-    if (want > 1 || (lane > 61 && lane != ZR_LANE_ANY) || cmd->y > (uint64_t)UINT32_MAX + 1 || cmd->d == 0)
+    if (want > 1 || (lane > 61 && lane != ZR_LANE_ANY) || (cmd->y > (uint64_t)UINT32_MAX + 1 && cmd->y != FROM_NOW) ||
+        cmd->d == 0)
         return ZR_E_inval;
     if (cmd->c >= fwd->conf.lane.sessions_max || !zr_lane_session_open(fwd->lane, cmd->c))
         return ZR_E_missing;

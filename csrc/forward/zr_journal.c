@@ -7,8 +7,8 @@
 
 #define MAGIC   0x006E72756F6A727Au /* "zrjourn\0", read as a little-endian word */
 #define VERSION 1u
-#define TRACKS  (size_t)ZR_TRACKS_MAX
-#define SOURCES (size_t)ZR_JOURNAL_SOURCES
+#define TRACKS  (size_t) ZR_TRACKS_MAX
+#define SOURCES (size_t) ZR_JOURNAL_SOURCES
 
 enum part { PART_OPEN, PART_TRACK, PART_BIND, PART_SOURCE, PART_ADD, PART_ADDR, PARTS };
 

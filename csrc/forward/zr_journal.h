@@ -2,7 +2,8 @@
  * zr_journal.h - what a worker has been told and still holds, in shared memory that outlives it: its successor replays
  * this before it looks at a socket, and forwards the packets that have waited there without asking anybody.
  *
- *   | header, redo | open[streams] | tracks[streams][16] | bind[ingress] | sources[ingress][16] | add[subs] | addr[subs][16] |
+ *   | header, redo | open[streams] | tracks[streams][16] | bind[ingress] | sources[ingress][16] | add[subs] |
+ * addr[subs][16] |
  *
  * Kept: streams, tracks, ingress bindings and sources, RTP subscribers. Not kept, told anew by the agent: sessions and
  * whatever hangs on them (children, pulls), because the conversations died with their control blocks.
