@@ -223,6 +223,7 @@ cdef extern from "worker/zr_spare.h" nogil:
         uint8_t lane
         char name[16]
     int zr_spare_stand_by(zr_worker *worker, int sock, zr_role *roles, uint32_t count)
+    void zr_spare_memory(void *mem, size_t size)
     int zr_spare_pin(zr_worker *worker)
 
 cdef extern from "worker/zr_agentlane.h" nogil:

@@ -515,6 +515,7 @@ cdef class Worker(Counters):
             self.chan_mem = private(Channel.bytes_for(chan_slots))
             check(zr_chan_init(<zr_chan *>self.chan_mem.at, chan_slots, ZR_RECORD_BYTES))
         self.mem = private(zr_worker_bytes(&conf))
+        zr_spare_memory(self.mem.at, self.mem.size)
         self.worker = zr_worker_init(self.mem.at, &conf, self.page, <zr_chan *>self.chan_mem.at, zr_clock_now())
         if self.worker is NULL:
             raise error_for(ZR_E_inval, "Worker: sizes or descriptors")

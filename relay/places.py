@@ -1,7 +1,8 @@
 """A worker's place: what worker `index` has for all its lives, and how a prepared process takes it.
 
     death ─▶ spare takes the place (lane epoch + 1, journal, ingress sockets) ─▶ up ─▶ the agent is told "moved"
-             5 deaths in 10 s: told "lost"; back-off 10 ms to 1 s; the next one begins fresh and is told everything
+             5 deaths in 10 s, each within 100 ms of its start: told "lost"; back-off 10 ms to 1 s; the next one begins
+             fresh and is told everything. Who lives longer does not die of what it took over, and is replaced at once
 
 Ingress sockets are kept here in duplicate until the agent closes them, so that packets wait in them for the successor.
 """
@@ -22,6 +23,7 @@ FDPASS = struct.Struct("<IHH")
 ORDER = struct.Struct("<IHHHHHH")
 MAGIC, OP_INGRESS = _core.FDPASS
 CRASHES, CRASHES_WITHIN_S = 5, 10.0
+SHORT_LIFE_S = 0.1
 
 
 @dataclass
@@ -40,9 +42,10 @@ class Place(Child):
     _sending: deque[tuple[bytes, int]] = field(default_factory=deque)  # message, descriptor or -1
 
     def looping(self, now: float) -> bool:
-        """Counts a death. True: it dies again and again, perhaps of what it remembers."""
-        self.deaths.append(now)
-        while now - self.deaths[0] > CRASHES_WITHIN_S:
+        """Looks at a death. True: it dies again and again, perhaps of what it remembers."""
+        if now - self.started_s < SHORT_LIFE_S:
+            self.deaths.append(now)
+        while self.deaths and now - self.deaths[0] > CRASHES_WITHIN_S:
             self.deaths.popleft()
         return len(self.deaths) >= CRASHES
 

@@ -33,8 +33,9 @@ typedef struct zr_fwd_conf {
     uint16_t deadline_ms[ZR_DEADLINES];
 } zr_fwd_conf;
 
-#define ZR_NUMBER_JUMP 65536u /* a successor numbers its local streams on from here: what was under way is behind it   \
-                               */
+#define ZR_NUMBER_JUMP                                                                                                 \
+    65536u /* a successor numbers its local streams on from here: what was under way is behind it                      \
+            */
 
 typedef struct zr_fwd zr_fwd;
 

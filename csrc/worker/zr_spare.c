@@ -108,6 +108,15 @@ int zr_spare_stand_by(zr_worker *w, int sock, zr_role *roles, uint32_t count)
     return rc;
 }
 
+void zr_spare_memory(void *mem, size_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+    (void)madvise(mem, bytes, MADV_HUGEPAGE);
+#else
+    (void)mem, (void)bytes;
+#endif
+}
+
 static void touch(void *at, size_t bytes)
 {
     volatile uint8_t *byte = at;
