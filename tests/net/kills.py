@@ -15,7 +15,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from relay.client import Client
@@ -100,48 +100,57 @@ class Flow:
 
 
 @dataclass(frozen=True)
+class Kill:
+    """When a worker was killed, and when its successor began, in ns."""
+
+    at_ns: int
+    successor_ns: int
+
+
+@dataclass(frozen=True)
 class Death:
-    """`first_ms`: from the signal to the end of the silence that it made."""
+    """What it cost: packets, and the time from the signal to the successor's first one."""
 
     lost: int
     first_ms: float
 
 
-def deaths(flow: Flow, killed_ns: list[int], settle_s: float = SETTLE_S) -> list[Death]:
+def deaths(flow: Flow, kills: list[Kill], settle_s: float = SETTLE_S) -> list[Death]:
     """What each kill cost this flow."""
     found = []
-    for at in killed_ns:
-        until = at + int(settle_s * 0.9e9)
-        times = [when for _, when in flow.arrivals if at - 20_000_000 <= when <= until]
-        gaps = [(after - before, after) for before, after in zip(times, times[1:], strict=False) if after > at]
-        _, ended = max(gaps)
-        found.append(Death(len(flow.missing(at - 50_000_000, until)), (ended - at) / 1e6))
+    for kill in kills:
+        first = min((when for _, when in flow.arrivals if when >= kill.successor_ns), default=1 << 62)
+        lost = flow.missing(kill.at_ns - 50_000_000, kill.at_ns + int(settle_s * 0.9e9))
+        found.append(Death(len(lost), (first - kill.at_ns) / 1e6))
     return found
 
 
-async def pid_of(client: Client, worker: int) -> int:
-    status = await client.get("/v1/status")
-    pid: int = status["workers"][worker]["pid"]
-    return pid
+async def who(client: Client, worker: int) -> tuple[int, int]:
+    """Its process, and when that became the worker, in ns."""
+    row = (await client.get("/v1/status"))["workers"][worker]
+    return row["pid"], row["started_ns"]
 
 
 async def kill_again_and_again(
-    relay: DevRelay, worker: int, times: int, *, settle_s: float = SETTLE_S, number: int = signal.SIGKILL
-) -> list[int]:
-    """Each time the worker that is there then, at a random moment. When, in ns."""
-    killed = []
+    relay: DevRelay, worker: int, numbers: Sequence[signal.Signals], *, settle_s: float = SETTLE_S
+) -> list[Kill]:
+    """By these signals, one after the other, the worker that is there then, at a random moment."""
+    kills = []
     async with Client(relay.api_url, timeout_s=5) as client:
-        before = 0
-        for _ in range(times):
-            async with asyncio.timeout(5):
-                while (pid := await pid_of(client, worker)) == before or pid == 0:
-                    await asyncio.sleep(0.01)
+        pid, _ = await who(client, worker)
+        for number in numbers:
             await asyncio.sleep(random.uniform(0, 0.02))
-            killed.append(time.monotonic_ns())
+            at, dead = time.monotonic_ns(), pid
             os.kill(pid, number)
-            before = pid
             await asyncio.sleep(settle_s)
-    return killed
+            async with asyncio.timeout(5):
+                while True:
+                    pid, since = await who(client, worker)
+                    if pid != dead:
+                        break
+                    await asyncio.sleep(0.01)
+            kills.append(Kill(at, since))
+    return kills
 
 
 @contextlib.asynccontextmanager
