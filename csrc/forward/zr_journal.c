@@ -53,7 +53,7 @@ static uint32_t cmd_sum(const zr_cmd *cmd)
     return (uint32_t)sum(MAGIC, cmd, offsetof(zr_cmd, tail));
 }
 
-static uint64_t redo_sum(const zr_journal *j)
+uint64_t zr_journal_redo_sum(const zr_journal *j)
 {
     return sum(j->redo_at, &j->redo, sizeof j->redo);
 }
@@ -86,7 +86,7 @@ int zr_journal_attach(zr_journal *j, size_t bytes)
         zr_journal_bytes(j->streams_max, j->ingress_max, j->subs_max) != bytes || j->streams_used > j->streams_max ||
         j->ingress_used > j->ingress_max || j->subs_used > j->subs_max)
         return ZR_E_version;
-    if (j->redo_sum != 0 && j->redo_sum == redo_sum(j) &&
+    if (j->redo_sum != 0 && j->redo_sum == zr_journal_redo_sum(j) &&
         j->redo_at < (bytes - sizeof *j) / sizeof(zr_cmd)) /* begun, perhaps half done: do it again */
         j->places[j->redo_at] = j->redo;
     in_order();
@@ -103,7 +103,7 @@ static void put(zr_journal *j, zr_cmd *at, const zr_cmd *cmd)
     j->redo.pad = 0;
     j->redo.tail = cmd_sum(&j->redo);
     in_order();
-    j->redo_sum = redo_sum(j);
+    j->redo_sum = zr_journal_redo_sum(j);
     in_order();
     *at = j->redo;
     in_order();
@@ -271,10 +271,12 @@ static bool in_force(zr_journal *j, enum part part, uint32_t slot, uint32_t sub,
     case PART_SOURCE:
         on = place(j, PART_BIND, slot);
         open = open_of(j, on->b);
-        return on->op == ZR_CMD_ingress_bind && at->seq == (uint32_t)on->y && open != NULL && at->y == open->x;
+        return on->op == ZR_CMD_ingress_bind && at->seq == (uint32_t)on->y && open != NULL && on->seq == open->seq &&
+               at->y == open->x;
     case PART_ADDR:
         on = place(j, PART_ADD, slot);
-        return on->op == ZR_CMD_sub_add && at->seq == (uint32_t)on->y;
+        open = open_of(j, on->b);
+        return on->op == ZR_CMD_sub_add && at->seq == (uint32_t)on->y && open != NULL && on->seq == open->seq;
     case PARTS:
         break;
     }

@@ -53,5 +53,7 @@ void zr_journal_clear(zr_journal *journal);
 /* The next command in force, in an order in which they can be executed; begin with a zeroed cursor. ZR_E_missing: that
  * was the last. A place that is torn or was overwritten is passed over and counted. */
 int zr_journal_next(zr_journal *journal, zr_journal_cursor *cursor, zr_cmd *cmd);
+/* What redo_sum is while the redo record is in force. */
+uint64_t zr_journal_redo_sum(const zr_journal *journal);
 
 #endif
