@@ -4,6 +4,7 @@ import pytest
 
 from relay.commands import Event
 from relay.errors import Problem
+from relay.messages import From, Pull, encode_message
 from relay.requests import Ingress, PublishRequest, SubscribeRequest
 from relay.units import Address
 from tests.py.fake_mesh import AUDIO, MS, VIDEO, FakeWorker, Mesh, S, body, chain, to
@@ -135,7 +136,7 @@ def test_a_pull_that_resumes_in_a_future_epoch_is_served_from_now():
     mesh["a"].publish("s", body(3), mesh.now)
     mesh.run(S)
     (session,) = mesh.relays["a"].sessions
-    pull = Pull(r=1, stream="s", conv=99, lane=0, route=["b"], want="all", from_=From(9, 5, None))
+    pull = Pull(r=1, stream="s", conv=99, lane=0, route=["b"], want="all", from_=From(9, 5))
     mesh["a"].on_message(session, encode_message(pull), mesh.now)
     mesh.relays["a"].pump()
     added = [fields for op, fields in mesh.relays["a"].workers[0].log if op == "child_add"]
