@@ -156,6 +156,7 @@ class Workers(Section, frozen=True, kw_only=True):
     gro: bool = True
     spin_ns: Annotated[int, Parsed(_spin_ns)] = field(default=0, name="idle")
     oversubscribe: bool = False
+    spare: Annotated[int, Meta(ge=0, le=1)] = 1
 
 
 class Sockets(Section, frozen=True, kw_only=True):

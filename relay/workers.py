@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from relay.actions import Action, Command, OpenIngress
+from relay.actions import Action, CloseIngress, Command, OpenIngress
 from relay.commands import encode
 from relay.placement import Slots
 from relay.streams import Child, Stream, Sub
@@ -17,6 +17,7 @@ from relay.units import Address
 KINDS = {"audio": 0, "video": 1, "data": 2}
 CODEC_CODES = {word: code for code, word in enumerate(CODECS, 1)}
 ALL_LAYERS = 255
+FROM_NOW = 1 << 33  # child_add: no replay, and counted
 Done = Callable[[int, int, int], None]  # rc, value, now
 
 
@@ -54,6 +55,10 @@ class Workers:
 
     def lost(self, worker: int) -> None:
         self.up[worker] = False
+        self.forget_answers(worker)
+
+    def forget_answers(self, worker: int) -> None:
+        """To what was asked so far: who would have answered is dead."""
         for key in [key for key in self._pending if key[0] == worker]:
             del self._pending[key]
 
@@ -94,6 +99,10 @@ class Workers:
         publication = stream.publication
         if publication is not None and stream.opened:
             self._emit(OpenIngress(stream.worker, publication.ingress, self._ingress_ip, publication.port))
+
+    def close_ingress(self, worker: int, slot: int) -> None:
+        self.command(worker, "ingress_close", ingress=slot)
+        self._emit(CloseIngress(worker, slot))
 
     def bind_ingress(self, stream: Stream) -> None:
         publication = stream.publication
@@ -146,6 +155,8 @@ class Workers:
         resume = child.resume
         same = resume is not None and (resume.epoch, resume.boot) == (stream.epoch, stream.boot)
         start = resume.number + 1 if resume is not None and same else 0
+        if resume is not None and resume.epoch > stream.epoch:
+            start = FROM_NOW
         self.ask(
             stream.worker, "child_add", done, sub=child.slot, stream=stream.slot, session=child.session,
             conv=child.conv, lane_want=child.lane | child.want << 8, **{"from": start},

@@ -65,7 +65,11 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(tx_oversize, egress, "oversize", "longer than the path takes (EMSGSIZE)")                                        \
     X(tx_error, egress, "error", "any other send error")                                                               \
     X(gone, fan, "gone", "the subscriber or its stream went away before its packets left")                             \
-    X(deadline, media, "deadline", "took longer over its last hop than its class may")
+    X(deadline, media, "deadline", "took longer over its last hop than its class may")                                 \
+    X(link_died, link, "died", "in a worker when it died")                                                             \
+    X(media_died, media, "died", "in a worker when it died")                                                           \
+    X(fan_died, fan, "died", "in a worker when it died")                                                               \
+    X(tx_died, egress, "died", "in a worker when it died")
 
 enum zr_drop_id {
 #define X(id, ledger, word, help) ZR_DROP_##id,

@@ -78,6 +78,10 @@
     X(kcp_late, c, "segments", "PUSH segments received after they had been passed over")                               \
     X(kcp_conflict, c, "segments", "PUSH segments received again with other bytes; the first ones stand")              \
     X(kcp_ack_ts, c, "segments", "ACK segments with a time at which their segment was not sent")                       \
+    X(fdpass_refused, c, "messages",                                                                                   \
+      "no message of the supervisor's, or not with one UDP socket: nothing more is taken")                             \
+    X(replayed, c, "records", "commands taken over from the one before (zr_journal.h)")                                \
+    X(resume_ahead, c, "requests", "pulls that wanted to resume after a number or epoch still to come")                \
     X(ring_corrupt, c, "events", "a ring to or from the agent had a counter that cannot be true; no longer used")
 
 enum zr_stat_id {

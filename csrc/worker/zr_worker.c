@@ -68,20 +68,31 @@ static bool watch(zr_worker *w, int fd, uint32_t tag)
     return fd < 0 || zr_idle_watch(&w->idle, fd, tag) == ZR_OK;
 }
 
-static bool open_sockets(zr_worker *w, zr_ns_t now)
+bool zr_worker_open_sockets(zr_worker *w)
 {
     const zr_worker_fds *fds = &w->conf.fds;
 
-    if (zr_idle_open(&w->idle, w->conf.spin, now) != ZR_OK)
-        return false;
     if (fds->link >= 0 && zr_udp_sock_of(&w->socks[ZR_SOCK_LINK], fds->link) != ZR_OK)
         return false;
     if (fds->egress >= 0 && zr_udp_sock_of(&w->socks[ZR_SOCK_EGRESS], fds->egress) != ZR_OK)
         return false;
-    if (w->conf.stop_signal != 0 && !open_signal(w))
-        return false;
     return watch(w, fds->link, ZR_SOCK_LINK) && watch(w, fds->egress, ZR_SOCK_EGRESS) &&
-           watch(w, fds->wake, TAG_WAKE) && watch(w, fds->fdpass, TAG_FDPASS) && watch(w, w->signal, TAG_SIGNAL);
+           watch(w, fds->wake, TAG_WAKE) && watch(w, fds->fdpass, TAG_FDPASS);
+}
+
+/* What every worker has, also one that is a spare yet. */
+static bool open_own(zr_worker *w, zr_ns_t now)
+{
+    return zr_idle_open(&w->idle, w->conf.spin, now) == ZR_OK &&
+           (w->conf.stop_signal == 0 || (open_signal(w) && watch(w, w->signal, TAG_SIGNAL)));
+}
+
+void zr_worker_announce(zr_worker *w, zr_ns_t now)
+{
+    atomic_store_explicit(&w->page->started_ns, (uint64_t)now, memory_order_relaxed);
+    atomic_store_explicit(&w->page->heartbeat_ns, (uint64_t)now, memory_order_relaxed);
+    /* Last: who sees our pid there may take us for a working one. */
+    atomic_store_explicit(&w->page->pid, (uint64_t)getpid(), memory_order_release);
 }
 
 zr_worker *zr_worker_init(void *mem, const zr_worker_conf *conf, zr_stat_page *page, zr_chan *chan, zr_ns_t now)
@@ -105,14 +116,11 @@ zr_worker *zr_worker_init(void *mem, const zr_worker_conf *conf, zr_stat_page *p
         w->socks[i] = (zr_udp_sock){ .fd = -1 };
     if (w->fwd == NULL || w->rx == NULL || w->tx == NULL ||
         zr_batch_init(&w->batch, base + at[PART_BATCH], batch_entries(conf), batch_entries(conf) * ENTRY_BYTES) < 0 ||
-        !open_sockets(w, now)) {
+        !open_own(w, now) || !zr_worker_open_sockets(w)) {
         zr_worker_fini(w);
         return NULL;
     }
-    atomic_store_explicit(&page->started_ns, (uint64_t)now, memory_order_relaxed);
-    atomic_store_explicit(&page->heartbeat_ns, (uint64_t)now, memory_order_relaxed);
-    /* Last: who sees our pid there may take us for a working one. */
-    atomic_store_explicit(&page->pid, (uint64_t)getpid(), memory_order_release);
+    zr_worker_announce(w, now);
     return w;
 }
 
@@ -154,7 +162,7 @@ static int run_commands(zr_worker *w, zr_ns_t now)
  * One socket from the supervisor; ours from now on. One message a turn, and none while commands wait: a slot's old
  * socket is closed by a command posted before its new one was asked for, and must be closed before the new one comes.
  */
-static int adopt_ingress(zr_worker *w)
+int zr_worker_adopt_ingress(zr_worker *w)
 {
     zr_fdpass message;
     zr_udp_sock sock;
@@ -180,6 +188,8 @@ static int adopt_ingress(zr_worker *w)
     /* Nothing more is taken from who sends nonsense; forwarding goes on. Also the way when the supervisor died. */
     if (fd >= 0)
         close(fd);
+    if (fd != ZR_E_closed)
+        zr_stat_add(w->page, ZR_STAT_fdpass_refused, 1);
     zr_idle_unwatch(&w->idle, w->fdpass);
     shutdown(w->fdpass, SHUT_RDWR);
     w->fdpass = -1;
@@ -213,7 +223,7 @@ static int receive(zr_worker *w, zr_ns_t now)
         } else if (tag == TAG_SIGNAL) {
             zr_worker_ask_stop(w);
         } else if (tag == TAG_FDPASS) {
-            work += w->fdpass >= 0 ? adopt_ingress(w) : 0;
+            work += w->fdpass >= 0 ? zr_worker_adopt_ingress(w) : 0;
         } else if (w->socks[tag].fd >= 0) { /* else: closed by a command of this turn */
             work += receive_from(w, tag, now);
         }

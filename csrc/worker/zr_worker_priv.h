@@ -25,4 +25,10 @@ struct zr_worker {
     _Atomic bool stop;
 };
 
+/* zr_worker.c, for the spare (zr_spare.c): sockets by conf.fds; ready, and says so in its page; one socket of fdpass.
+ */
+bool zr_worker_open_sockets(zr_worker *worker);
+void zr_worker_announce(zr_worker *worker, zr_ns_t now);
+int zr_worker_adopt_ingress(zr_worker *worker);
+
 #endif

@@ -21,6 +21,7 @@ STEPPER = [
     *orders.CORE,
     "csrc/stat/zr_stat.c",
     "csrc/mem/zr_shm.c",
+    "csrc/forward/zr_journal.c",
     "tests/proof/stepper.c",
 ]
 MUTATORS = (
@@ -31,6 +32,7 @@ MUTATORS = (
     "chan_attach",
     "stat_turn",
     "shm_map",
+    "journal_note",
 )
 PLANTED = ("planted_publish_before_write", "planted_release_twice", "planted_turn_without_sequence")
 NO_PTRACE = 77
