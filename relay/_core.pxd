@@ -12,7 +12,7 @@ cdef extern from "base/zr_base.h" nogil:
 
 cdef extern from "base/zr_err.h" nogil:
     enum:
-        ZR_OK, ZR_E_full, ZR_E_again, ZR_E_inval, ZR_E_os
+        ZR_OK, ZR_E_full, ZR_E_again, ZR_E_inval, ZR_E_os, ZR_E_closed
 
 cdef extern from "base/zr_addr.h" nogil:
     ctypedef struct zr_addr:
@@ -145,7 +145,7 @@ cdef extern from "net/zr_udp.h" nogil:
 
 cdef extern from "net/zr_fdpass.h" nogil:
     enum:
-        ZR_FDPASS_MAGIC, ZR_FDPASS_INGRESS
+        ZR_FDPASS_MAGIC, ZR_FDPASS_INGRESS, ZR_FDPASS_BECOME, ZR_FDPASS_UP
 
 cdef extern from "kcp/zr_kcp.h" nogil:
     ctypedef struct zr_kcp_estimates:
@@ -177,6 +177,12 @@ cdef extern from "forward/zr_mirror.h" nogil:
     ctypedef struct zr_mirrors:
         pass
     cbool zr_mirrors_waiting(zr_mirrors *mirrors)
+cdef extern from "forward/zr_journal.h" nogil:
+    ctypedef struct zr_journal:
+        uint32_t refused
+    size_t zr_journal_bytes(uint32_t streams_max, uint32_t ingress_max, uint32_t subs_max)
+    int zr_journal_init(zr_journal *journal, uint32_t streams_max, uint32_t ingress_max, uint32_t subs_max)
+    int zr_journal_attach(zr_journal *journal, size_t size)
 
 cdef extern from "forward/zr_fwd.h" nogil:
     enum:
@@ -238,6 +244,7 @@ cdef extern from "worker/zr_worker.h" nogil:
         zr_ns_t hold
         int stop_signal
         const zr_worker_peer *peers
+        cbool spare
     ctypedef struct zr_worker:
         pass
     zr_worker_conf zr_worker_conf_default(uint8_t lane, uint32_t streams_max)
@@ -249,6 +256,18 @@ cdef extern from "worker/zr_worker.h" nogil:
     void zr_worker_fini(zr_worker *worker)
     int zr_worker_run(zr_worker *worker)
     void zr_worker_ask_stop(zr_worker *worker)
+
+cdef extern from "worker/zr_spare.h" nogil:
+    ctypedef struct zr_role:
+        zr_stat_page *page
+        zr_chan_mem *chan
+        zr_journal *journal
+        zr_worker_fds fds
+        uint8_t lane
+        char name[16]
+    int zr_spare_stand_by(zr_worker *worker, int sock, zr_role *roles, uint32_t count)
+    void zr_spare_memory(void *mem, size_t size)
+    int zr_spare_pin(zr_worker *worker)
 
 cdef extern from "worker/zr_agentlane.h" nogil:
     enum:

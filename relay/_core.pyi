@@ -15,8 +15,13 @@ COMMANDS: tuple[tuple[str, tuple[str, ...], str], ...]  # op, names of a b c d x
 EVENTS: tuple[tuple[str, tuple[str, ...], str], ...]
 CODECS: tuple[tuple[str, str], ...]  # word, rtpmap name; the position is the code
 FDPASS: tuple[int, int]  # magic and op of the message that carries an ingress socket
+FDPASS_BECOME: int
+FDPASS_UP: int
 
 def clock_now() -> int: ...
+def journal_open(name: str, streams_max: int) -> int:
+    """A new, empty journal for a worker of this size: its descriptor."""
+
 def shm_open(name: str, size: int) -> int:
     """A sealed memfd of `size` zero bytes: its descriptor, the caller's to close."""
 
@@ -234,9 +239,9 @@ class Worker(Counters):
     def __new__(
         cls,
         *,
-        lane: int,
-        chan_fd: int,
-        page_fd: int,
+        lane: int = 0,
+        chan_fd: int = -1,
+        page_fd: int = -1,
         link_fd: int = -1,
         egress_fd: int = -1,
         fdpass_fd: int = -1,
@@ -257,6 +262,17 @@ class Worker(Counters):
         overload_enter: tuple[float, float, float, float] = ...,
         peers: list[tuple[int, int]] | None = None,
     ) -> Worker: ...
+    def pin(self) -> bool:
+        """Touches what the first packets need and locks memory as it is touched; False: not permitted."""
+
+    def stand_by(self, sock: int, places: list[tuple[int, str, dict[str, int]]]) -> int:
+        """For one made without page and channel: waits without the GIL for the order to be a worker, and is it.
+
+        `places`: (lane, process name, descriptors page, chan, link, egress, wake, agent_wake and perhaps journal) by
+        worker. The index of the place taken; -1: told to stop instead, or the other end of `sock` is gone. CoreError
+        "malformed", "version"; OSError.
+        """
+
     def run(self) -> None:
         """Forwards without the GIL until the stop command, the stop signal or `ask_stop`."""
 

@@ -55,6 +55,13 @@ class OpenIngress(msgspec.Struct, frozen=True):
     port: int
 
 
+class CloseIngress(msgspec.Struct, frozen=True):
+    """Whoever opened the socket of `slot` keeps it no longer; the worker is told by Command."""
+
+    worker: int
+    slot: int
+
+
 class StreamChanged(msgspec.Struct, frozen=True):
     """What the API says about this stream may be different now."""
 
@@ -74,5 +81,14 @@ class Log(msgspec.Struct, frozen=True):
 
 
 Action: TypeAlias = (
-    SendDatagram | SessionAdd | SessionDrop | SendControl | Command | OpenIngress | StreamChanged | Refuse | Log
+    SendDatagram
+    | SessionAdd
+    | SessionDrop
+    | SendControl
+    | Command
+    | OpenIngress
+    | CloseIngress
+    | StreamChanged
+    | Refuse
+    | Log
 )

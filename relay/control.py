@@ -212,6 +212,20 @@ class Control:
         """A worker's counters, about once a second: time in turns that did work, (packet, subscriber) pairs sent."""
         self._desk.placement.measured(worker, busy_ns, pairs, now)
 
+    def on_worker_moved(self, worker: int, now: int) -> None:
+        """Another process is this worker; it holds streams, tracks, ingress and players, and no conversation."""
+        if not self._workers.up[worker]:
+            self.on_worker_up(worker, now)
+            return
+        self._workers.forget_answers(worker)
+        for add in self._sessions.adds():
+            self._session_add(worker, add)
+        for stream in self._streams:
+            if stream.worker == worker:
+                self._children.gone_all(stream, "moved")
+                self._pulls.on_worker_moved(stream, now)
+        self._mirrors.on_worker_moved(worker)
+
     def on_worker_lost(self, worker: int, now: int) -> None:
         """Its streams are wanted as before; children pull again, from the worker that comes next."""
         for stream in self._streams:

@@ -1,7 +1,9 @@
 """The agent's conversation with the supervisor, over a socket pair of msgpack maps.
 
-    agent ─▶ ready · open_ingress {r, worker, slot, address, port, ports}
-    agent ◀─ worker_up {worker} · worker_lost {worker} · ingress {r, address, port | error} · stop
+    agent ─▶ ready · open_ingress {r, worker, slot, address, port, ports} · close_ingress {worker, slot}
+             close_all_ingress {worker}
+    agent ◀─ worker_up {worker} · worker_moved {worker} · worker_lost {worker} · ingress {r, address, port | error}
+             stop
 
 Whatever does not fit into the socket waits and leaves when it can be written: an ingress asked for is never forgotten.
 """
@@ -47,6 +49,14 @@ class Ctl:
             "t": "open_ingress", "r": request, "worker": worker, "slot": slot, "address": address, "port": port,
             "ports": ports,
         })  # fmt: skip
+
+    def close_ingress(self, worker: int, slot: int) -> None:
+        """The supervisor keeps this socket no longer."""
+        self._say({"t": "close_ingress", "worker": worker, "slot": slot})
+
+    def close_all_ingress(self, worker: int) -> None:
+        """None of this worker's: it is told everything anew."""
+        self._say({"t": "close_all_ingress", "worker": worker})
 
     def answered(self, message: dict[str, Any]) -> tuple[int, int, Address | None, str | None]:
         """Of an "ingress" message: (worker, slot, address, error)."""

@@ -36,6 +36,10 @@ class WorkerHandle:
         self.behind = False
         self.post(encode("reset"))
 
+    def moved(self) -> None:
+        """Another process goes on with the same rings: what waits follows."""
+        self.restarts += 1
+
     def lost(self) -> None:
         self.up = False
         self.restarts += 1

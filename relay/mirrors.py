@@ -63,12 +63,27 @@ class Mirrors:
     def on_worker_up(self, worker: int) -> None:
         """A new process: the others may trust its rings again, and its mirrors of theirs are opened."""
         workers = self._desk.workers
-        for other in range(len(workers.up)):
-            if other != worker:
-                workers.command(other, "peer_up", peer=worker)
+        self._trust_again(worker)
         for stream in self._desk.streams:
             if worker in stream.mirrors:
                 workers.open_mirror(stream, stream.mirrors[worker])
+
+    def on_worker_moved(self, worker: int) -> None:
+        """Another process holds the worker's streams and its mirrors of others', but feeds nobody, and owes answers."""
+        workers = self._desk.workers
+        self._trust_again(worker)
+        for stream in self._desk.streams:
+            for mirror in stream.mirrors.values():
+                if stream.worker == worker and mirror.asked:
+                    workers.feed_mirror(stream, mirror)
+                elif mirror.worker == worker and mirror.opened and not mirror.asked:
+                    workers.close_mirror(stream, mirror)
+                    workers.open_mirror(stream, mirror)
+
+    def _trust_again(self, worker: int) -> None:
+        for other in range(len(self._desk.workers.up)):
+            if other != worker:
+                self._desk.workers.command(other, "peer_up", peer=worker)
 
     def on_worker_lost(self, worker: int) -> None:
         """Its mirrors of others' streams; those of its own streams go with them."""

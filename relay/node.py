@@ -169,7 +169,14 @@ class Node:
                 handle = self.workers[message["worker"]]
                 handle.up = True
                 handle.begin()
+                self._ctl.close_all_ingress(handle.index)
                 self.control.on_worker_up(handle.index, now)
+            case "worker_moved":
+                handle = self.workers[message["worker"]]
+                handle.moved()
+                self._remember(f"worker {handle.index} died and was replaced")
+                log.warning("worker replaced", worker=handle.index, code="ZR1007")
+                self.control.on_worker_moved(handle.index, now)
             case "worker_lost":
                 handle = self.workers[message["worker"]]
                 handle.lost()
@@ -243,6 +250,7 @@ class Node:
         for action in self.control.drain():  # commands to this worker are not taken: it is still behind
             self._perform(action, now)
         worker.begin()
+        self._ctl.close_all_ingress(worker.index)
         self.control.on_worker_up(worker.index, now)
 
     def _perform(self, action: act.Action, now: int) -> None:
@@ -266,6 +274,8 @@ class Node:
                 self.lane.session_drop(slot)
             case act.OpenIngress():
                 self._ingress_due.append(action)
+            case act.CloseIngress(worker, slot):
+                self._ctl.close_ingress(worker, slot)
             case act.StreamChanged():
                 self._changed.set()
                 self._changed = asyncio.Event()

@@ -99,7 +99,7 @@ class Publications:
         publication = stream.publication if stream is not None else None
         if stream is None or publication is None or not stream.opened:
             if address is not None:  # unpublished meanwhile
-                self._desk.workers.command(worker, "ingress_close", ingress=slot)
+                self._desk.workers.close_ingress(worker, slot)
             return
         if address is not None and publication.lost:
             return  # the supervisor opened it, the worker could not take it: the retry is set
@@ -198,7 +198,7 @@ class Publications:
         workers = self._desk.workers
         workers.raise_epoch(stream)
         if moved:
-            workers.command(stream.worker, "ingress_close", ingress=publication.ingress)
+            workers.close_ingress(stream.worker, publication.ingress)
             publication.address = None
             workers.open_ingress(stream)
         self._desk.changed(stream)
@@ -210,7 +210,7 @@ class Publications:
         self._desk.remember_number(stream)
         self._desk.remember_ended(stream)
         self._children.gone_all(stream, "ended", forgotten=True)
-        self._desk.workers.command(stream.worker, "ingress_close", ingress=publication.ingress)
+        self._desk.workers.close_ingress(stream.worker, publication.ingress)
         self._desk.workers.close_stream(stream)
         del self._by_ingress[stream.worker, publication.ingress]
         self._desk.workers.ingress[stream.worker].give(publication.ingress)

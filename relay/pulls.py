@@ -223,6 +223,13 @@ class Pulls:
             if pull.state != "wanted":
                 pull.set_state("wanted")
 
+    def on_worker_moved(self, stream: Stream, now: int) -> None:
+        """As above, but the stream is still open there: asked again at once, from where it stopped."""
+        pull = stream.pull
+        if pull is not None and pull.state not in ("wanted", "failed"):
+            self._forget(stream, tell=True)
+            self._retry(stream, now)
+
     def on_timer(self, now: int) -> None:
         for stream, pull in self._agenda.due(now):
             if pull.linger_until is not None and now >= pull.linger_until:

@@ -73,6 +73,7 @@ def _worker_row(handle: WorkerHandle, stats: dict[str, int], now: int) -> dict[s
     return {
         "worker": handle.index, "up": handle.up, "pid": page.pid, "generation": page.generation,
         "restarts": handle.restarts, "streams": stats["streams"], "subscribers": stats["subs"],
+        "started_ns": page.started_ns,
         "busy_pct": round(stats["busy_ns"] / max(1, now - page.started_ns) * 100, 2), "stats": stats,
     }  # fmt: skip
 

@@ -171,6 +171,7 @@ class Workers(Section, frozen=True, kw_only=True):
     spin_ns: Annotated[int, Parsed(_spin_ns)] = field(default=0, name="idle")
     oversubscribe: bool = False
     busy: Annotated[float, Meta(gt=0, le=1)] = 0.7  # from this share of its core on, subscribers go to other workers
+    spare: Annotated[int, Meta(ge=0, le=1)] = 1
 
 
 class Sockets(Section, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@
     egress i ─────────┘                                  └─ "open_ingress" ◀─ agent (a socket pair, msgpack maps)
 
 It speaks no HTTP and parses no packet; one poll loop, no threads. What it opened it keeps: a successor gets the same
-sockets and pages. Only ingress sockets belong to the worker alone, and are opened again on the agent's request.
+sockets, pages and journal, and ingress sockets until the agent closes them (relay/places.py).
 """
 
 from __future__ import annotations
@@ -17,20 +17,23 @@ import resource
 import select
 import signal
 import socket
-import struct
-import subprocess
 import sys
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import msgpack
 
 from relay import __version__, _core, hostinfo
 from relay.config import Config
+from relay.places import Place
+from relay.processes import Child, die_with_parent, how, say
 from relay.sockets import EXIT_OS, EXIT_PERMISSION, Sockets, StartError, lock_runtime_dir
+from relay.spares import Spares
 from relay.units import Address
+from relay.watchdog import Watchdog, snapshot
 
 __all__ = ["StartError", "Supervisor", "SupervisorConf"]
 
@@ -39,14 +42,8 @@ FATAL_CODES = (EXIT_INTERNAL, EXIT_OS, EXIT_PERMISSION, EXIT_CONFIG)
 CHAN_SLOTS = 4096
 STREAMS_PER_WORKER_MAX = 16384
 FILES_SPARE = 1024  # beside a socket for each stream: connections to the API, pages, rings
-BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 5.0
-STEADY_S = 10.0  # who lived this long starts without back-off
-STARTING_POLL_S = 0.005
 AGENT_STOP_S = 2.0
 WORKER_STOP_S = 2.0
-FDPASS_TIMEOUT_S = 0.2
-_FDPASS = struct.Struct("<IHH")
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -56,6 +53,7 @@ class SupervisorConf:
     runtime_dir: str
     data: Address
     workers: int = 1
+    spare: int = 1  # processes that wait to replace a worker
     cpus: tuple[int, ...] = ()
     batch: int = 64
     gso: bool = True
@@ -83,6 +81,7 @@ class SupervisorConf:
             runtime_dir=config.node.runtime_dir,
             data=config.listen.data,
             workers=workers.count,
+            spare=workers.spare,
             cpus=workers.cpus,
             batch=workers.batch,
             gso=workers.gso,
@@ -103,52 +102,13 @@ class SupervisorConf:
         )
 
 
-@dataclass
-class Child:
-    """A process slot: who runs there now, or when the next one may start."""
-
-    name: str
-    process: subprocess.Popen[bytes] | None = None
-    pidfd: int = -1
-    up: bool = False  # it has attached (worker) or said that it is ready (agent)
-    ever_up: bool = False
-    started_s: float = 0.0
-    backoff_s: float = 0.0
-    start_at_s: float = 0.0
-    ours: socket.socket | None = None  # our end of its socket pair
-
-    def died(self, now: float) -> int:
-        """Reaps it, sets the back-off; its exit status as subprocess gives it (minus the signal)."""
-        assert self.process is not None
-        code = self.process.wait()
-        os.close(self.pidfd)
-        if self.ours is not None:
-            self.ours.close()
-        self.process, self.pidfd, self.ours, self.up = None, -1, None, False
-        if now - self.started_s >= STEADY_S:
-            self.backoff_s = 0.0
-        self.start_at_s = now + self.backoff_s
-        self.backoff_s = min(BACKOFF_MAX_S, max(BACKOFF_FIRST_S, self.backoff_s * 2))
-        return code
-
-
-@dataclass
-class WorkerSlot(Child):
-    """What worker `index` has for all its lives."""
-
-    index: int = 0
-    cpu: int | None = None
-    fds: dict[str, int] = field(default_factory=dict)
-    page: _core.StatPage | None = None
-
-
 class Supervisor:
     """Owns a relay's processes. `run` returns the exit code; StartError when it cannot start."""
 
     def __init__(self, conf: SupervisorConf) -> None:
         self.conf = conf
         self.agent = Child("zr-agent")
-        self.workers: list[WorkerSlot] = []
+        self.workers: list[Place] = []
         self._fds: dict[str, int] = {}
         self._outbox: deque[bytes] = deque()
         self._stop_signals = 0
@@ -156,13 +116,15 @@ class Supervisor:
         self._exit_code = 0
         self._sockets = Sockets(conf.receive_buffer, conf.send_buffer, conf.gro)
         self._poll = select.poll()
+        self._spares = Spares(conf.spare, self._poll, self._worker_boot)
+        self._watchdog = Watchdog()
 
     # -- start ----------------------------------------------------------------------------------------------------
 
     def run(self) -> int:
         """Starts everything, watches until a signal says stop, ends everything."""
         if self.conf.die_with_parent:
-            _die_with_parent()
+            die_with_parent()
         with contextlib.ExitStack() as stack:
             stack.enter_context(lock_runtime_dir(self.conf.runtime_dir))
             try:
@@ -170,7 +132,7 @@ class Supervisor:
                 self._warn_plaintext()
                 self._watch_signals(stack)
                 for worker in self.workers:
-                    self._start_worker(worker)
+                    self._replace(worker, fresh=True)
                 self._start_agent()
                 while not self._stopping:
                     self._step()
@@ -200,18 +162,20 @@ class Supervisor:
                 "page": own(_core.shm_open(f"zr-stat-{i}", _core.StatPage.bytes_for(conf.streams_max))),
                 "inbox": own(_core.shm_open(f"zr-inbox-{i}", _core.Inbox.bytes_for(conf.workers))),
                 "wake": own(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)),
+                "journal": own(_core.journal_open(f"zr-journal-{i}", conf.streams_max)),
             }
             _core.Channel(fds["chan"], slots=CHAN_SLOTS, create=True)
             _core.Inbox(conf.workers, fd=fds["inbox"], create=True)
             page = _core.StatPage(fds["page"], streams_max=conf.streams_max, create=True)
             cpu = conf.cpus[i % len(conf.cpus)] if conf.cpus else None
-            self.workers.append(WorkerSlot(f"zr-worker-{i}", index=i, cpu=cpu, fds=fds, page=page))
+            self.workers.append(Place(f"zr-worker-{i}", index=i, cpu=cpu, fds=fds, page=page))
+            stack.callback(self.workers[i].close_all_ingress)
         self._warn_small_buffers()
         self._raise_file_limit()
 
     def _raise_file_limit(self) -> None:
-        """Every stream published here is a socket in its worker; children inherit the limit."""
-        wanted = self.conf.streams_max + FILES_SPARE
+        """Every stream published here is a socket in its worker and here; children inherit the limit."""
+        wanted = self.conf.streams_max * self.conf.workers + FILES_SPARE
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft == resource.RLIM_INFINITY or soft >= wanted:
             return
@@ -253,39 +217,31 @@ class Supervisor:
 
     # -- children -------------------------------------------------------------------------------------------------
 
-    def _spawn(self, child: Child, command: tuple[str, ...], boot: dict[str, Any], fds: list[int]) -> None:
-        boot_fd = os.memfd_create("zr-boot", os.MFD_CLOEXEC)
-        try:
-            os.write(boot_fd, msgpack.packb(boot))
-            child.process = subprocess.Popen(
-                [*command, "--boot", str(boot_fd)], pass_fds=[boot_fd, *fds], stdin=subprocess.DEVNULL
-            )
-        finally:
-            os.close(boot_fd)
-        child.pidfd = os.pidfd_open(child.process.pid)
-        child.started_s = time.monotonic()
-        self._poll.register(child.pidfd, select.POLLIN)
-
-    def _start_worker(self, worker: WorkerSlot) -> None:
+    def _worker_boot(self, ctl: int) -> tuple[dict[str, Any], Iterable[int]]:
+        """What a process needs to be any of the workers, and the descriptors it inherits for that."""
         conf = self.conf
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            fds = {**worker.fds, "fdpass": theirs.fileno(), "agent_wake": self._fds["wake"]}
-            boot = {
-                "version": __version__, "name": worker.name, "lane": worker.index, "cpu": worker.cpu, "fds": fds,
-                "streams_max": conf.streams_max, "batch": conf.batch, "gso": conf.gso, "spin_ns": conf.spin_ns,
-                "hold_ns": conf.hold_ns, "window": conf.window, "deadlines_ms": conf.deadlines_ms,
-                "residual": conf.residual, "max_overhead": conf.max_overhead, "overload_enter": conf.overload_enter,
-                "peers": self._peers(),
-            }  # fmt: skip
-            others = [fd for peer in self._peers() for fd in peer if fd not in fds.values()]
-            self._spawn(worker, (sys.executable, "-m", "relay.worker"), boot, [*fds.values(), *others])
-        ours.settimeout(FDPASS_TIMEOUT_S)
-        worker.ours = ours
+        places = [
+            {"name": place.name, "lane": place.index, "fds": {**place.fds, "agent_wake": self._fds["wake"]}}
+            for place in self.workers
+        ]
+        boot = {
+            "version": __version__, "ctl": ctl, "places": places,
+            "streams_max": conf.streams_max, "batch": conf.batch, "gso": conf.gso, "spin_ns": conf.spin_ns,
+            "hold_ns": conf.hold_ns, "window": conf.window, "deadlines_ms": conf.deadlines_ms,
+            "residual": conf.residual, "max_overhead": conf.max_overhead, "overload_enter": conf.overload_enter,
+            "peers": [(place.fds["inbox"], place.fds["wake"]) for place in self.workers],
+        }  # fmt: skip
+        return boot, [self._fds["wake"], *(fd for place in self.workers for fd in place.fds.values())]
 
-    def _peers(self) -> list[tuple[int, int]]:
-        """Every worker's inbox and eventfd: each writes into the others' and wakes them."""
-        return [(worker.fds["inbox"], worker.fds["wake"]) for worker in self.workers]
+    def _replace(self, worker: Place, *, fresh: bool) -> None:
+        """A process takes the place."""
+        self._spares.give(worker, fresh=fresh)
+        self._watch_room(worker)
+        if worker.cpu is not None:
+            try:
+                os.sched_setaffinity(worker.pid, {worker.cpu})
+            except OSError as error:
+                say(f"WARN {worker.name} is not pinned to CPU {worker.cpu}: {error.strerror}")
 
     def _start_agent(self) -> None:
         """A new agent is a new boot id: its peers begin new sessions with it."""
@@ -299,41 +255,59 @@ class Supervisor:
                 "boot_id": random.SystemRandom().getrandbits(64),
             }  # fmt: skip
             fds = [*self._fds.values(), theirs.fileno(), *(fd for worker in shared for fd in worker.values())]
-            self._spawn(self.agent, self.conf.agent_command, boot, fds)
+            self.agent.spawn(self.conf.agent_command, boot, fds)
+        self._poll.register(self.agent.pidfd, select.POLLIN)
         ours.setblocking(False)
         self.agent.ours = ours
         self._outbox.clear()
         self._poll.register(ours, select.POLLIN)
         for worker in self.workers:
+            worker.told = False
             if worker.up:
                 self._tell_worker_up(worker)
 
     def _bury(self, child: Child) -> None:
         """A child ended: note it, decide what follows."""
-        assert child.process is not None
-        pid = child.process.pid
+        now, pid, spare = time.monotonic(), child.pid, child is self._spares.spare
         self._poll.unregister(child.pidfd)
-        if child is self.agent and child.ours is not None:
-            self._forget_agent_socket()
-        was_up = child.up
-        code = child.died(time.monotonic())
+        self._forget_socket(child)
+        code = child.died(now)
         if self._stopping:
             return
-        how = f"signal {-code}" if code < 0 else f"exit status {code}"
-        if isinstance(child, WorkerSlot) and was_up:
-            self._tell_agent({"t": "worker_lost", "worker": child.index})
-        if not child.ever_up and (code in FATAL_CODES or (child is self.agent and code >= 0)):
+        if not child.ever_up and not spare and (code in FATAL_CODES or (child is self.agent and code >= 0)):
             # Another try would end the same way: a busy API port, another version of the code.
-            say(f"{child.name} (pid {pid}) could not start: {how}")
+            say(f"{child.name} (pid {pid}) could not start: {how(code)}")
             self._exit_code = code if code in FATAL_CODES else EXIT_INTERNAL
             self._stopping = True
             return
-        say(f"WARN {child.name} (pid {pid}) ended: {how}; starting another")
+        if isinstance(child, Place):
+            self._succeed(child, now)
+        say(f"WARN {child.name} (pid {pid}) ended: {how(code)}; starting another")
 
-    def _forget_agent_socket(self) -> None:
-        assert self.agent.ours is not None
-        with contextlib.suppress(KeyError):
-            self._poll.unregister(self.agent.ours)
+    def _succeed(self, worker: Place, now: float) -> None:
+        """Its successor goes on where it stopped; unless that may be what kills it, or nobody was to wait for this."""
+        self._watchdog.forget(worker.index)
+        looping = worker.looping(now)
+        if self.conf.spare > 0 and not looping and worker.ever_up:
+            self._replace(worker, fresh=False)
+            return
+        if not looping:
+            worker.start_at_s = now
+        worker.close_all_ingress()
+        if worker.told:
+            worker.told = False
+            self._tell_agent({"t": "worker_lost", "worker": worker.index})
+
+    def _forget_socket(self, child: Child) -> None:
+        if child.ours is not None:
+            with contextlib.suppress(KeyError):
+                self._poll.unregister(child.ours)
+
+    def _watch_room(self, worker: Place) -> None:
+        """What did not fit into its socket follows when there is room."""
+        if worker.ours is not None:
+            with contextlib.suppress(FileNotFoundError):
+                self._poll.modify(worker.ours, select.POLLIN | (select.POLLOUT if worker.flush() else 0))
 
     # -- the loop -------------------------------------------------------------------------------------------------
 
@@ -346,47 +320,72 @@ class Supervisor:
             elif self.agent.ours is not None and fd == self.agent.ours.fileno():
                 self._on_agent_socket(event)
             else:
-                for child in (self.agent, *self.workers):
-                    if child.pidfd == fd:
-                        self._bury(child)
+                self._on_child(fd, event)
         if self._stop_signals > 0:
             self._stopping = True
         if not self._stopping:
-            self._see_who_is_up()
+            self._end_the_hanging()
             self._start_due()
 
-    def _wait_s(self) -> float:
-        now = time.monotonic()
-        waits = [60.0]
-        for child in (self.agent, *self.workers):
-            if child.process is None:
-                waits.append(max(0.0, child.start_at_s - now))
-            elif isinstance(child, WorkerSlot) and not child.up:
-                waits.append(STARTING_POLL_S)
-        return 60.0 if self._stopping else min(waits)
+    def _on_child(self, fd: int, event: int) -> None:
+        for child in (self.agent, *self.workers, self._spares.spare):
+            if child.pidfd == fd:
+                self._bury(child)
+                return
+            if child.ours is not None and child.ours.fileno() == fd:
+                if isinstance(child, Place):
+                    self._on_worker_socket(child, event)
+                else:
+                    self._forget_socket(child)  # a spare has nothing to say: it is dying
+                return
 
-    def _see_who_is_up(self) -> None:
-        """A worker writes its pid into its page when it has all it needs."""
+    def _on_worker_socket(self, worker: Place, event: int) -> None:
+        if event & select.POLLOUT:
+            self._watch_room(worker)
+        if event & ~select.POLLOUT:
+            if not worker.heard_up():
+                self._forget_socket(worker)
+            elif not worker.up:
+                worker.up = worker.ever_up = True
+                self._tell_worker_up(worker)
+
+    def _wait_s(self) -> float:
+        if self._stopping:
+            return 60.0
+        now = time.monotonic()
+        waits = [self._spares.wait_s(now), self._watchdog.wait_s(_core.clock_now())]
+        waits += [max(0.0, child.start_at_s - now) for child in (self.agent, *self.workers) if child.process is None]
+        return min(waits)
+
+    def _end_the_hanging(self) -> None:
+        now_ns = _core.clock_now()
+        if not self._watchdog.look(now_ns):
+            return
         for worker in self.workers:
-            if worker.process is not None and not worker.up:
-                assert worker.page is not None
-                if worker.page.pid == worker.process.pid:
-                    worker.up = worker.ever_up = True
-                    self._tell_worker_up(worker)
+            if worker.up and worker.page is not None:
+                heartbeat_ns = worker.page.heartbeat_ns
+                if self._watchdog.hangs(worker.index, worker.pid, heartbeat_ns, now_ns):
+                    silent_ms = (now_ns - heartbeat_ns) // 1_000_000
+                    say(f"WARN {worker.name} (pid {worker.pid}) hangs for {silent_ms} ms: {snapshot(worker.pid)}")
+                    worker.send_signal(signal.SIGKILL)
 
     def _start_due(self) -> None:
         now = time.monotonic()
         for worker in self.workers:
             if worker.process is None and worker.start_at_s <= now:
-                self._start_worker(worker)
+                self._replace(worker, fresh=True)
         if self.agent.process is None and self.agent.start_at_s <= now:
             self._start_agent()
+        self._spares.start_due(now)
 
     # -- talking to the agent -------------------------------------------------------------------------------------
 
-    def _tell_worker_up(self, worker: WorkerSlot) -> None:
+    def _tell_worker_up(self, worker: Place) -> None:
+        """Up from nothing, or moved: another process, with all that does not hang on a conversation."""
         assert worker.page is not None
-        self._tell_agent({"t": "worker_up", "worker": worker.index, "generation": worker.page.generation})
+        kind = "worker_moved" if worker.told else "worker_up"
+        worker.told = True
+        self._tell_agent({"t": kind, "worker": worker.index, "generation": worker.page.generation})
 
     def _tell_agent(self, message: dict[str, Any]) -> None:
         if self.agent.ours is not None:
@@ -421,7 +420,7 @@ class Supervisor:
         except OSError:
             data = b""
         if not data:
-            self._forget_agent_socket()
+            self._forget_socket(self.agent)
             return
         try:
             message = msgpack.unpackb(data)
@@ -430,14 +429,19 @@ class Supervisor:
                 self.agent.up = self.agent.ever_up = True
             elif kind == "open_ingress":
                 self._tell_agent({"t": "ingress", "r": message["r"], **self._open_ingress(message)})
-        except (KeyError, TypeError, ValueError) as error:
+            elif kind == "close_ingress":
+                self.workers[message["worker"]].close_ingress(message["slot"])
+            elif kind == "close_all_ingress":
+                self.workers[message["worker"]].close_all_ingress()
+        except (IndexError, KeyError, TypeError, ValueError) as error:
             say(f"WARN the agent sent nonsense: {error!r}")
 
     def _open_ingress(self, asked: dict[str, Any]) -> dict[str, Any]:
         """One more socket for a worker; the answer's fields: address and port, or error."""
         worker = self.workers[asked["worker"]] if asked["worker"] < len(self.workers) else None
-        if worker is None or worker.ours is None or not worker.up:
+        if worker is None or worker.ours is None or not worker.told:
             return {"error": f"worker {asked['worker']} is down"}
+        worker.close_ingress(asked["slot"])
         low, high = asked["ports"]
         ip, port = asked["address"], asked["port"]
         try:
@@ -445,13 +449,9 @@ class Supervisor:
         except OSError as error:
             wanted = Address(ip, port) if port else f"{ip}, ports {low}-{high}"
             return {"error": f"{wanted}: {error.strerror}"}
-        try:
-            words = _FDPASS.pack(*_core.FDPASS, asked["slot"])
-            socket.send_fds(worker.ours, [words], [fd])
-        except OSError:
+        if not worker.give_ingress(asked["slot"], fd):
             return {"error": f"worker {worker.index} takes no sockets"}
-        finally:
-            os.close(fd)
+        self._watch_room(worker)
         return {"address": ip, "port": port}
 
     # -- the end --------------------------------------------------------------------------------------------------
@@ -461,8 +461,8 @@ class Supervisor:
         first = self._stop_signals
         self._tell_agent({"t": "stop"})
         self._wait_for([self.agent], AGENT_STOP_S, first)
-        self._signal([self.agent, *self.workers], signal.SIGTERM)
-        self._wait_for([self.agent, *self.workers], WORKER_STOP_S, first)
+        self._signal(self._children(), signal.SIGTERM)
+        self._wait_for(self._children(), WORKER_STOP_S, first)
         return self._exit_code
 
     def _wait_for(self, children: list[Child], seconds: float, signals: int) -> None:
@@ -473,30 +473,17 @@ class Supervisor:
                 return
             self._step(left)
 
+    def _children(self) -> list[Child]:
+        return [self.agent, *self.workers, self._spares.spare]
+
     def _signal(self, children: list[Child], number: signal.Signals) -> None:
         for child in children:
-            if child.process is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(child.pidfd, number)
+            child.send_signal(number)
 
     def _kill_all(self) -> None:
         """Whoever is still there, also after an exception of ours."""
-        children: list[Child] = [self.agent, *self.workers]
         self._stopping = True
-        self._signal(children, signal.SIGKILL)
-        for child in children:
+        self._signal(self._children(), signal.SIGKILL)
+        for child in self._children():
             if child.process is not None:
                 self._bury(child)
-
-
-def say(text: str) -> None:
-    """One line for the operator."""
-    with contextlib.suppress(OSError):
-        print(f"zrelay: {text}", file=sys.stderr, flush=True)
-
-
-def _die_with_parent() -> None:
-    """SIGTERM when our parent goes: for relays that a tool started."""
-    import ctypes
-
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))

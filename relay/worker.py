@@ -1,6 +1,7 @@
 """A worker's main: ``python -m relay.worker --boot FD``, started by the supervisor, never by hand.
 
-Reads its boot map, pins itself if asked, enters the C core and stays there. Imports little: a successor must be fast.
+Begins as a spare: reads its boot map, makes all its memory, and waits in the C core for the order to be one of the
+workers. From there to its first packet no Python runs that matters.
 """
 
 from __future__ import annotations
@@ -19,17 +20,8 @@ EXIT_INTERNAL = 70
 
 
 def boot_worker(boot: dict[str, Any]) -> _core.Worker:
-    """The worker that the boot map describes. CoreError when a page or a descriptor is not what it should be."""
-    fds = boot["fds"]
+    """The worker that the boot map describes, without a place yet. CoreError when a size is out of range."""
     return _core.Worker(
-        lane=boot["lane"],
-        chan_fd=fds["chan"],
-        page_fd=fds["page"],
-        link_fd=fds["link"],
-        egress_fd=fds["egress"],
-        fdpass_fd=fds["fdpass"],
-        wake_fd=fds["wake"],
-        agent_wake_fd=fds["agent_wake"],
         streams_max=boot["streams_max"],
         window=boot["window"],
         batch=boot["batch"],
@@ -45,6 +37,20 @@ def boot_worker(boot: dict[str, Any]) -> _core.Worker:
     )
 
 
+def take_place(worker: _core.Worker, boot: dict[str, Any]) -> bool:
+    """Waits until it is somebody; what belongs to others is closed. False: nobody needs it any more."""
+    places = [(place["lane"], place["name"], place["fds"]) for place in boot["places"]]
+    taken = worker.stand_by(boot["ctl"], places)
+    if taken < 0:
+        return False
+    kept = {*places[taken][2].values(), *(wake for _, wake in boot["peers"])}
+    for _, _, fds in places:
+        for fd in set(fds.values()) - kept:
+            os.close(fd)
+            kept.add(fd)
+    return True
+
+
 def main() -> int:
     if len(sys.argv) != 3 or sys.argv[1] != "--boot":
         print("relay.worker: started by the supervisor, never by hand", file=sys.stderr)
@@ -52,9 +58,8 @@ def main() -> int:
     with os.fdopen(int(sys.argv[2]), "rb") as file:
         file.seek(0)
         boot = msgpack.unpackb(file.read())
-    name = boot["name"]
     if boot["version"] != __version__:
-        print(f"{name}: version {__version__}, supervisor {boot['version']}: restart the relay", file=sys.stderr)
+        print(f"zr-worker: version {__version__}, supervisor {boot['version']}: restart the relay", file=sys.stderr)
         return EXIT_INTERNAL
 
     # The supervisor decides when we go: Ctrl-C reaches the whole terminal, a SIGHUP is about configuration.
@@ -62,18 +67,15 @@ def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # the core takes it from a signalfd
     with open("/proc/self/comm", "w") as comm:
-        comm.write(name)
-    if boot["cpu"] is not None:
-        try:
-            os.sched_setaffinity(0, {boot["cpu"]})
-        except OSError as error:
-            print(f"WARN {name} is not pinned to CPU {boot['cpu']}: {error.strerror}", file=sys.stderr)
+        comm.write("zr-spare")
     try:
         worker = boot_worker(boot)
+        worker.pin()
+        if take_place(worker, boot):
+            worker.run()
     except (CoreError, OSError) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"zr-worker: {error}", file=sys.stderr)
         return EXIT_INTERNAL
-    worker.run()
     return 0
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from relay.actions import Action, Command, OpenIngress, StreamChanged
+from relay.actions import Action, CloseIngress, Command, OpenIngress, StreamChanged
 from relay.commands import encode
 from relay.placement import Slots
 from relay.streams import Child, Mirror, Stream, Sub
@@ -19,6 +19,7 @@ CODEC_CODES = {word: code for code, word in enumerate(CODECS, 1)}
 ALL_LAYERS = 255
 CLOSED_LEVEL = 2  # of overload: nobody new from here on
 MIRROR = 2  # stream_open, stream_epoch: neither pulled (0) nor local (1)
+FROM_NOW = 1 << 33  # child_add: no replay, and counted
 Done = Callable[[int, int, int], None]  # rc, value, now
 
 
@@ -63,6 +64,10 @@ class Workers:
     def lost(self, worker: int) -> None:
         self.up[worker] = False
         self.level[worker] = 0
+        self.forget_answers(worker)
+
+    def forget_answers(self, worker: int) -> None:
+        """To what was asked so far: who would have answered is dead."""
         for key in [key for key in self._pending if key[0] == worker]:
             del self._pending[key]
 
@@ -115,6 +120,10 @@ class Workers:
         publication = stream.publication
         if publication is not None and stream.opened:
             self._emit(OpenIngress(stream.worker, publication.ingress, self._ingress_ip, publication.port))
+
+    def close_ingress(self, worker: int, slot: int) -> None:
+        self.command(worker, "ingress_close", ingress=slot)
+        self._emit(CloseIngress(worker, slot))
 
     def bind_ingress(self, stream: Stream) -> None:
         publication = stream.publication
@@ -188,23 +197,27 @@ class Workers:
         feed = mirror.feed = self._feed
         mirror.fed = False
 
-        def fed(rc: int, value: int, now: int) -> None:
-            if rc >= 0 and mirror.feed == feed and mirror.asked:
-                mirror.fed = True
-                self._emit(StreamChanged(stream.id))
-
         def ready(rc: int, value: int, now: int) -> None:
             if rc >= 0 and mirror.feed == feed and mirror.opened:
-                mirror.asked = True
-                self.ask(
-                    stream.worker, "mirror_add", fed, stream=stream.slot, target=mirror.worker, slot=mirror.slot,
-                    feed=feed,
-                )  # fmt: skip
+                self.feed_mirror(stream, mirror)
 
         owner = stream.worker | stream.slot << 8
         self.ask(
             mirror.worker, op, ready, stream=mirror.slot, local=MIRROR, feed=feed, epoch=stream.epoch,
             number=stream.number, **{"from": owner},
+        )  # fmt: skip
+
+    def feed_mirror(self, stream: Stream, mirror: Mirror) -> None:
+        """The stream's own worker sends it every packet from now on; `fed` when it does."""
+        feed, mirror.asked, mirror.fed = mirror.feed, True, False
+
+        def fed(rc: int, value: int, now: int) -> None:
+            if rc >= 0 and mirror.feed == feed and mirror.asked:
+                mirror.fed = True
+                self._emit(StreamChanged(stream.id))
+
+        self.ask(
+            stream.worker, "mirror_add", fed, stream=stream.slot, target=mirror.worker, slot=mirror.slot, feed=feed,
         )  # fmt: skip
 
     def again_subs(self, stream: Stream) -> None:
@@ -219,6 +232,8 @@ class Workers:
         resume = child.resume
         same = resume is not None and (resume.epoch, resume.boot) == (stream.epoch, stream.boot)
         start = resume.number + 1 if resume is not None and same else 0
+        if resume is not None and resume.epoch > stream.epoch:
+            start = FROM_NOW
         self.ask(
             stream.worker, "child_add", done, sub=child.slot, stream=stream.slot, session=child.session,
             conv=child.conv, lane_want=child.lane | child.want << 8, **{"from": start},

@@ -34,15 +34,15 @@ PY_FLOORS = [
     ["_core", "_bench", "_load", "_ring", "config", "settings", "tracks", "requests"],
     "commands hostinfo sockets messages actions agentlog agenda ctl handles outbox".split(),
     (
-        "supervisor worker sessions streams pulls children publications control desk placement mirrors workers "
-        "validation"
+        "supervisor processes places spares watchdog worker sessions streams pulls children publications control desk "
+        "placement mirrors workers validation"
     ).split(),
     "api openapi media_types metrics sdp client status report".split(),
     ["node"],
     ["cli", "__main__", "dev", "demo", "ffmpeg", "impair", "passage", "bench", "doctor", "flame", "plan"],
 ]
 # The mains: whoever starts a loop may read a clock and hands `now` to everyone else.
-PY_CLOCK_MODULES = {"node", "supervisor", "worker", *PY_FLOORS[6]}
+PY_CLOCK_MODULES = {"node", "supervisor", "processes", "spares", "worker", *PY_FLOORS[6]}
 PY_OUTSIDE = {"tools", "tests", "benchmarks", "setup"}
 
 C_FLOOR_OF = {name: floor for floor, names in enumerate(C_FLOORS) for name in names}

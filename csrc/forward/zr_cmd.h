@@ -43,7 +43,8 @@ _Static_assert(sizeof(zr_cmd) == 64, "one cache line");
     X(sub_addr, sub, track, _, _, _, _, to, "address of one track")                                                    \
     X(sub_drop, sub, _, _, _, _, _, _, "RTP subscriber or child: gone; a child's conversation is closed")              \
     X(child_add, sub, stream, session, conv, lane_want, from, _,                                                       \
-      "child relay: lane | want << 8 (0 all, 1 warm); from = number + 1 to resume after, 0: cache; done.x = next")     \
+      "child relay: lane | want << 8 (0 all, 1 warm); from = number + 1 to resume after, 0: cache, 2^33: now; "        \
+      "done.x = next")                                                                                                 \
     X(child_want, sub, want, _, _, _, _, _, "0 all, 1 warm (audio and key frames)")                                    \
     X(pull_start, stream, session, conv, lane, _, _, _, "open the conversation a parent will send on; lane or 255")    \
     X(pull_stop, session, conv, _, _, _, _, _, "close it")                                                             \

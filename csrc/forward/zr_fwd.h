@@ -17,6 +17,7 @@
 #define ZR_FWD_H
 
 #include "forward/zr_cmd.h"
+#include "forward/zr_journal.h"
 #include "forward/zr_lane.h"
 #include "forward/zr_mirror.h"
 #include "forward/zr_shed.h"
@@ -42,6 +43,10 @@ typedef struct zr_fwd_conf {
     uint8_t workers;                         /* of this relay; ours is number lane.lane. 0, 1: alone */
 } zr_fwd_conf;
 
+#define ZR_NUMBER_JUMP                                                                                                 \
+    65536u /* a successor numbers its local streams on from here: what was under way is behind it                      \
+            */
+
 typedef struct zr_fwd zr_fwd;
 
 /* Sensible sizes for a relay of `streams_max` streams; the lane number is set by the caller. */
@@ -55,6 +60,11 @@ zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_c
 void zr_fwd_fini(zr_fwd *fwd);
 
 zr_pool *zr_fwd_pool(zr_fwd *fwd);
+/* A prepared one, that has heard nothing yet, is `lane` from now on, in its life `epoch`; what it executes is noted in
+ * `journal` (attached; NULL: nowhere). */
+void zr_fwd_become(zr_fwd *fwd, uint8_t lane, uint16_t epoch, zr_journal *journal, zr_ns_t now);
+/* Executes what is in force in the journal, numbers by the rows of the page; returns how many commands. */
+int zr_fwd_replay(zr_fwd *fwd, zr_ns_t now);
 /* Executes up to `budget` commands; returns how many. */
 int zr_fwd_commands(zr_fwd *fwd, int budget, zr_ns_t now);
 /* Ingress sockets to close since the last call: a slot, or ZR_E_again (the worker owns the descriptors). */

@@ -4,6 +4,7 @@
 #include "coll/zr_seq.h"
 #include "wire/zr_rtp.h"
 
+#define FROM_NOW    ((uint64_t)1 << 33)
 #define OUR_ERR(rc) ((rc) < 0 ? (uint32_t) - (rc) : 0u)
 
 /* Canonical, so that addresses may be compared as bytes. */
@@ -231,6 +232,10 @@ static uint32_t replay_child(zr_fwd *fwd, zr_sub *sub, uint64_t from, zr_ns_t no
     zr_stream *stream = sub->stream;
     uint32_t first = (uint32_t)stream->next, start = (uint32_t)from;
 
+    if (from == FROM_NOW || (from != 0 && zr_seq_before(first, start))) {
+        zr_stat_add(fwd->page, ZR_STAT_resume_ahead, 1);
+        return first;
+    }
     if (from == 0 && !zr_cache_key(&fwd->cache, stream->slot, &start, now))
         return first;
     for (const zr_item *item = zr_cache_first(&fwd->cache, stream->slot, now); item != NULL; item = item->next) {
@@ -249,7 +254,8 @@ static int cmd_child_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_
     zr_sub *sub;
     int rc;
 
-    if (want > 1 || (lane > 61 && lane != ZR_LANE_ANY) || cmd->y > (uint64_t)UINT32_MAX + 1 || cmd->d == 0)
+    if (want > 1 || (lane > 61 && lane != ZR_LANE_ANY) || (cmd->y > (uint64_t)UINT32_MAX + 1 && cmd->y != FROM_NOW) ||
+        cmd->d == 0)
         return ZR_E_inval;
     if (cmd->c >= fwd->conf.lane.sessions_max || !zr_lane_session_open(fwd->lane, cmd->c))
         return ZR_E_missing;
@@ -393,6 +399,12 @@ static void note_corrupt_rings(zr_fwd *fwd)
     fwd->ring_corrupt = corrupt;
 }
 
+static int execute(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    return cmd->op < ZR_CMD_COUNT ? handlers[cmd->op](fwd, cmd, value, now) : ZR_E_inval;
+}
+
+/* Killed in between, a command is still in the ring, or in the journal, or both: a successor executes it once more. */
 int zr_fwd_commands(zr_fwd *fwd, int budget, zr_ns_t now)
 {
     int count = 0;
@@ -400,10 +412,11 @@ int zr_fwd_commands(zr_fwd *fwd, int budget, zr_ns_t now)
     for (const zr_cmd *record; count < budget && (record = zr_spsc_peek(fwd->commands)) != NULL; count++) {
         zr_cmd cmd = *record; /* the other side may write to its slots whenever it likes */
         uint64_t value = 0;
-        int rc;
+        int rc = execute(fwd, &cmd, &value, now);
 
+        if (rc >= 0)
+            zr_journal_note(fwd->journal, &cmd);
         zr_spsc_release(fwd->commands);
-        rc = cmd.op < ZR_CMD_COUNT ? handlers[cmd.op](fwd, &cmd, &value, now) : ZR_E_inval;
         zr_stat_add(fwd->page, ZR_STAT_commands, 1);
         if (rc < 0)
             zr_stat_add(fwd->page, ZR_STAT_commands_failed, 1);
@@ -411,5 +424,39 @@ int zr_fwd_commands(zr_fwd *fwd, int budget, zr_ns_t now)
             zr_fwd_event(fwd, &(zr_cmd){ .op = ZR_EVT_done, .seq = cmd.seq, .a = OUR_ERR(rc), .x = value });
     }
     note_corrupt_rings(fwd);
+    return count;
+}
+
+void zr_fwd_become(zr_fwd *fwd, uint8_t lane, uint16_t epoch, zr_journal *journal, zr_ns_t now)
+{
+    fwd->conf.lane.lane = lane;
+    fwd->conf.lane.epoch = epoch;
+    fwd->mirrors.self = lane;
+    fwd->conf.rtcp_ssrc = zr_fwd_conf_default(lane, 1).rtcp_ssrc;
+    fwd->journal = journal;
+    zr_lane_become(fwd->lane, lane, epoch, now);
+    zr_stat_set(fwd->page, ZR_STAT_streams, 0); /* the page may still show a predecessor's */
+    zr_stat_set(fwd->page, ZR_STAT_subs, 0);
+    zr_stat_set(fwd->page, ZR_STAT_cache_entries, 0);
+}
+
+int zr_fwd_replay(zr_fwd *fwd, zr_ns_t now)
+{
+    zr_journal_cursor cursor = { 0 };
+    int count = 0;
+
+    for (zr_cmd cmd; fwd->journal != NULL && zr_journal_next(fwd->journal, &cursor, &cmd) == ZR_OK; count++) {
+        uint64_t value = 0;
+
+        if (cmd.op == ZR_CMD_stream_open && cmd.a < fwd->conf.streams_max) {
+            const zr_stream_row *row = &fwd->page->streams[cmd.a];
+            uint64_t next = atomic_load_explicit(&row->next_number, memory_order_relaxed);
+            /* No number is given twice, none is let in twice; the row is the last word of the one before. */
+            if (atomic_load_explicit(&row->epoch, memory_order_relaxed) == cmd.x)
+                cmd.y = (next + (cmd.b == ROLE_LOCAL ? ZR_NUMBER_JUMP : 0)) & UINT32_MAX;
+        }
+        (void)execute(fwd, &cmd, &value, now);
+        zr_stat_add(fwd->page, ZR_STAT_replayed, 1);
+    }
     return count;
 }

@@ -30,6 +30,7 @@ struct zr_fwd {
     zr_fwd_conf conf;
     zr_stat_page *page;
     zr_spsc *commands, *events;
+    zr_journal *journal; /* NULL: nobody comes after us */
     zr_pool pool;
     zr_lane *lane;
     zr_stream *streams;

@@ -95,6 +95,15 @@ zr_lane *zr_lane_init(void *mem, const zr_lane_conf *conf, zr_pool *pool, zr_sta
     return lane;
 }
 
+void zr_lane_become(zr_lane *lane, uint8_t number, uint16_t epoch, zr_ns_t now)
+{
+    lane->conf.lane = number;
+    lane->conf.epoch = epoch;
+    lane->unknown.rest = now;
+    zr_wheel_advance(&lane->wheel, now);
+    zr_lane_gauge(lane); /* the page may still show a predecessor's */
+}
+
 void zr_lane_fini(zr_lane *lane)
 {
     for (uint32_t slot = 0; slot < lane->conf.sessions_max; slot++)

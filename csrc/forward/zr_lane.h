@@ -71,6 +71,8 @@ size_t zr_lane_bytes(const zr_lane_conf *conf);
 int zr_lane_parts(const zr_lane_conf *conf, zr_part *parts);
 /* Builds a lane in `mem`, aligned to ZR_CACHELINE; pool and page outlive it. NULL when conf is out of range. */
 zr_lane *zr_lane_init(void *mem, const zr_lane_conf *conf, zr_pool *pool, zr_stat_page *page, zr_ns_t now);
+/* Before its first session: another number and epoch than it was made with. */
+void zr_lane_become(zr_lane *lane, uint8_t number, uint16_t epoch, zr_ns_t now);
 void zr_lane_fini(zr_lane *lane);
 
 /* ZR_OK; ZR_E_exists, ZR_E_inval. */

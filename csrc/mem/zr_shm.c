@@ -47,6 +47,11 @@ int zr_shm_map(int fd, size_t bytes, void **at)
     return ZR_OK;
 }
 
+int zr_shm_move(void *from, void *to, size_t bytes)
+{
+    return mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED ? ZR_E_os : ZR_OK;
+}
+
 void zr_shm_unmap(void *at, size_t bytes)
 {
     if (at != NULL)

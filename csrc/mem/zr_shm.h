@@ -14,6 +14,8 @@
 int zr_shm_open(const char *name, size_t bytes);
 /* Maps the whole region, shared and writable, at *at. ZR_E_version: unsealed or not of `bytes`; ZR_E_os. */
 int zr_shm_map(int fd, size_t bytes, void **at);
+/* The mapping at `from` is at `to` from now on, with the pages it has; what was mapped there goes. ZR_E_os. */
+int zr_shm_move(void *from, void *to, size_t bytes);
 /* `at` may be NULL. */
 void zr_shm_unmap(void *at, size_t bytes);
 

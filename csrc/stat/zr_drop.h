@@ -73,7 +73,11 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(fan_shed, fan, "shed", "waited too long, or too much waits here: by class, whole frames")                        \
     X(fan_dependant, fan, "dependant", "depends on a frame that was shed here; until the track's next key frame")      \
     X(queue, fan, "queue", "the ring to the subscribers' worker was full")                                             \
-    X(record, media, "record", "record of another worker that cannot be true")
+    X(record, media, "record", "record of another worker that cannot be true")                                         \
+    X(link_died, link, "died", "in a worker when it died")                                                             \
+    X(media_died, media, "died", "in a worker when it died")                                                           \
+    X(fan_died, fan, "died", "in a worker when it died")                                                               \
+    X(tx_died, egress, "died", "in a worker when it died")
 
 enum zr_drop_id {
 #define X(id, ledger, word, help) ZR_DROP_##id,

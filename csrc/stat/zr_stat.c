@@ -69,6 +69,25 @@ int zr_stat_init(zr_stat_page *page, uint32_t streams_max)
     return ZR_OK;
 }
 
+/* What the one before had taken and not yet settled died with it. */
+static void close_ledgers(zr_stat_page *page)
+{
+    static const enum zr_drop_id died[ZR_LEDGER_COUNT] = {
+        [ZR_LEDGER_link] = ZR_DROP_link_died,
+        [ZR_LEDGER_media] = ZR_DROP_media_died,
+        [ZR_LEDGER_fan] = ZR_DROP_fan_died,
+        [ZR_LEDGER_egress] = ZR_DROP_tx_died,
+    };
+
+    for (int i = 0; i < ZR_LEDGER_COUNT; i++) {
+        int64_t off = zr_ledger_off(page, (enum zr_ledger)i);
+        if (off > 0)
+            zr_stat_bump(&page->drop[died[i]], (uint64_t)off);
+        else /* settled before it was counted as taken */
+            zr_stat_bump(&page->stat[ledgers[i].in], (uint64_t)-off);
+    }
+}
+
 int zr_stat_attach(zr_stat_page *page, size_t bytes)
 {
     int rc = zr_stat_look(page, bytes);
@@ -76,6 +95,7 @@ int zr_stat_attach(zr_stat_page *page, size_t bytes)
     if (rc != ZR_OK)
         return rc;
     page->generation++;
+    close_ledgers(page);
     if (word(&page->turn) % 2 == 1) /* the one before died within a turn */
         zr_stat_bump(&page->turn, 1);
     zr_stat_bump(&page->drop[ZR_DROP_tx_again], word(&page->stat[ZR_STAT_tx_waiting])); /* went with it */

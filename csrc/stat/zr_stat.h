@@ -110,7 +110,11 @@
     X(mirror_sent, c, "records", "written into other workers' inboxes")                                                \
     X(mirror_received, c, "records", "taken from this worker's inbox")                                                 \
     X(inbox_fill_max, g, "records", "most records ever found waiting in one ring of the inbox")                        \
-    X(ring_corrupt, c, "rings", "rings whose counters could not be true: no longer used, or given up at the start")
+    X(ring_corrupt, c, "rings", "rings whose counters could not be true: no longer used, or given up at the start")    \
+    X(fdpass_refused, c, "messages",                                                                                   \
+      "no message of the supervisor's, or not with one UDP socket: nothing more is taken")                             \
+    X(replayed, c, "records", "commands taken over from the one before (zr_journal.h)")                                \
+    X(resume_ahead, c, "requests", "pulls that wanted to resume after a number or epoch still to come")
 
 enum zr_stat_id {
 #define X(id, kind, unit, help) ZR_STAT_##id,

@@ -125,35 +125,45 @@ static bool open_outlets(zr_worker *w, uint8_t *base, const size_t at[PARTS])
     return true;
 }
 
-static bool open_sockets(zr_worker *w, zr_ns_t now)
+/* Everybody's inbox, ours among them. */
+static bool meet_peers(zr_worker *w)
+{
+    for (uint32_t i = 0; w->conf.peers != NULL && i < w->conf.fwd.workers; i++)
+        if (zr_fwd_meet(w->fwd, i, &w->peers[i].inbox) != ZR_OK)
+            return false;
+    w->idle.mirrors = w->conf.peers != NULL ? zr_fwd_mirrors(w->fwd) : NULL;
+    return true;
+}
+
+bool zr_worker_open_sockets(zr_worker *w)
 {
     const zr_worker_fds *fds = &w->conf.fds;
 
-    if (zr_idle_open(&w->idle, w->conf.spin, now) != ZR_OK)
+    if (!meet_peers(w))
         return false;
-    w->idle.mirrors = zr_fwd_mirrors(w->fwd)->inbox.page != NULL ? zr_fwd_mirrors(w->fwd) : NULL;
     if (fds->link >= 0 && zr_udp_sock_of(&w->socks[ZR_SOCK_LINK], fds->link) != ZR_OK)
         return false;
     if (fds->egress >= 0 && zr_udp_sock_of(&w->socks[ZR_SOCK_EGRESS], fds->egress) != ZR_OK)
         return false;
     if (w->conf.stamps && fds->link >= 0)
         (void)zr_udp_stamp(fds->link);
-    if (w->conf.stop_signal != 0 && !open_signal(w))
-        return false;
     return watch(w, fds->link, ZR_SOCK_LINK) && watch(w, fds->egress, ZR_SOCK_EGRESS) &&
-           watch(w, fds->wake, TAG_WAKE) && watch(w, fds->fdpass, TAG_FDPASS) && watch(w, w->signal, TAG_SIGNAL);
+           watch(w, fds->wake, TAG_WAKE) && watch(w, fds->fdpass, TAG_FDPASS);
 }
 
-/* Everybody's inbox, ours among them. */
-static bool meet_peers(zr_worker *w)
+/* What every worker has, also one that is a spare yet. */
+static bool open_own(zr_worker *w, zr_ns_t now)
 {
-    for (uint32_t i = 0; w->fwd != NULL && w->conf.peers != NULL && i < w->conf.fwd.workers; i++) {
-        if (zr_fwd_meet(w->fwd, i, &w->conf.peers[i].inbox) != ZR_OK)
-            return false;
-        w->wakes[i] = w->conf.peers[i].wake;
-    }
-    w->conf.peers = NULL; /* the caller's, for the start only */
-    return true;
+    return zr_idle_open(&w->idle, w->conf.spin, now) == ZR_OK &&
+           (w->conf.stop_signal == 0 || (open_signal(w) && watch(w, w->signal, TAG_SIGNAL)));
+}
+
+void zr_worker_announce(zr_worker *w, zr_ns_t now)
+{
+    atomic_store_explicit(&w->page->started_ns, (uint64_t)now, memory_order_relaxed);
+    atomic_store_explicit(&w->page->heartbeat_ns, (uint64_t)now, memory_order_relaxed);
+    /* Last: who sees our pid there may take us for a working one. */
+    atomic_store_explicit(&w->page->pid, (uint64_t)getpid(), memory_order_release);
 }
 
 zr_worker *zr_worker_init(void *mem, const zr_worker_conf *conf, zr_stat_page *page, zr_chan *chan, zr_ns_t now)
@@ -169,20 +179,20 @@ zr_worker *zr_worker_init(void *mem, const zr_worker_conf *conf, zr_stat_page *p
     *w = (zr_worker){ .conf = *conf, .page = page, .chan = chan, .fdpass = conf->fds.fdpass, .signal = -1 };
     w->idle.epoll = -1;
     w->fwd = zr_fwd_init(base + at[PART_FWD], &conf->fwd, page, chan, now);
-    bool met = meet_peers(w);
+    if (conf->peers != NULL)
+        memcpy(w->peers, conf->peers, conf->fwd.workers * sizeof *conf->peers);
+    w->conf.peers = conf->peers != NULL ? w->peers : NULL;
     w->rx = zr_udp_rx_init(base + at[PART_RX], areas(conf), conf->area_bytes, conf->calls);
     w->socks = (void *)(base + at[PART_SOCKS]);
     w->sock_count = ZR_SOCK_INGRESS + conf->fwd.ingress_max;
     for (uint32_t i = 0; i < w->sock_count; i++)
         w->socks[i] = (zr_udp_sock){ .fd = -1 };
-    if (w->fwd == NULL || !met || w->rx == NULL || !open_outlets(w, base, at) || !open_sockets(w, now)) {
+    if (w->fwd == NULL || w->rx == NULL || !open_outlets(w, base, at) || !open_own(w, now) ||
+        (!conf->spare && !zr_worker_open_sockets(w))) {
         zr_worker_fini(w);
         return NULL;
     }
-    atomic_store_explicit(&page->started_ns, (uint64_t)now, memory_order_relaxed);
-    atomic_store_explicit(&page->heartbeat_ns, (uint64_t)now, memory_order_relaxed);
-    /* Last: who sees our pid there may take us for a working one. */
-    atomic_store_explicit(&page->pid, (uint64_t)getpid(), memory_order_release);
+    zr_worker_announce(w, now);
     return w;
 }
 
@@ -233,7 +243,7 @@ static int run_commands(zr_worker *w, zr_ns_t now)
  * One socket from the supervisor; ours from now on. One message a turn, and none while commands wait: a slot's old
  * socket is closed by a command posted before its new one was asked for, and must be closed before the new one comes.
  */
-static int adopt_ingress(zr_worker *w)
+int zr_worker_adopt_ingress(zr_worker *w)
 {
     zr_fdpass message;
     zr_udp_sock sock;
@@ -261,6 +271,8 @@ static int adopt_ingress(zr_worker *w)
     /* Nothing more is taken from who sends nonsense; forwarding goes on. Also the way when the supervisor died. */
     if (fd >= 0)
         close(fd);
+    if (fd != ZR_E_closed)
+        zr_stat_add(w->page, ZR_STAT_fdpass_refused, 1);
     zr_idle_unwatch(&w->idle, w->fdpass);
     shutdown(w->fdpass, SHUT_RDWR);
     w->fdpass = -1;
@@ -302,7 +314,7 @@ static int receive(zr_worker *w, zr_ns_t now)
         } else if (tag == TAG_SIGNAL) {
             zr_worker_ask_stop(w);
         } else if (tag == TAG_FDPASS) {
-            work += w->fdpass >= 0 ? adopt_ingress(w) : 0;
+            work += w->fdpass >= 0 ? zr_worker_adopt_ingress(w) : 0;
         } else if (w->socks[tag].fd >= 0) { /* else: closed by a command of this turn */
             uint32_t events = w->idle.ready[i].events;
             if ((events & EPOLLOUT) != 0)
@@ -323,7 +335,7 @@ static int read_inbox(zr_worker *w, zr_ns_t now)
 static void wake_others(zr_worker *w)
 {
     for (int other; (other = zr_fwd_wake_next(w->fwd)) >= 0;) {
-        (void)eventfd_write(w->wakes[other], 1);
+        (void)eventfd_write(w->peers[other].wake, 1);
         zr_stat_add(w->page, ZR_STAT_wakes, 1);
     }
 }

@@ -47,7 +47,8 @@ typedef struct zr_worker_conf {
     int stop_signal;           /* ends zr_worker_run; must be blocked in every thread. 0: none */
     const zr_udp_calls *calls; /* NULL: libc's */
 
-    const zr_worker_peer *peers; /* by number, fwd.workers of them; NULL: alone */
+    const zr_worker_peer *peers; /* by number, fwd.workers of them, copied; NULL: alone */
+    bool spare;                  /* has no place yet: its sockets and peers come with one (zr_spare.h) */
 } zr_worker_conf;
 
 typedef struct zr_worker zr_worker;

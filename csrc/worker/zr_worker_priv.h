@@ -36,7 +36,7 @@ struct zr_worker {
     uint32_t look_next; /* ingress slot before */
     zr_ns_t wall;       /* wall clock minus monotonic */
     zr_idle idle;
-    int wakes[ZR_INBOX_WORKERS]; /* eventfds of the other workers */
+    zr_worker_peer peers[ZR_INBOX_WORKERS];
     _Atomic bool stop;
     struct { /* since the last look at the load */
         zr_ns_t since, busy, longest, longest_before;
@@ -55,5 +55,10 @@ bool zr_worker_hold(zr_worker *worker, int received, zr_ns_t now);
 /* zr_worker_look.c */
 void zr_worker_look(zr_worker *worker, zr_ns_t now);
 void zr_worker_look_at(zr_worker *worker, uint32_t number);
+/* zr_worker.c, for the spare (zr_spare.c): sockets by conf.fds; ready, and says so in its page; one socket of fdpass.
+ */
+bool zr_worker_open_sockets(zr_worker *worker);
+void zr_worker_announce(zr_worker *worker, zr_ns_t now);
+int zr_worker_adopt_ingress(zr_worker *worker);
 
 #endif

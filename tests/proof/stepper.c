@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/zr_err.h"
+#include "forward/zr_journal.h"
 #include "mem/zr_shm.h"
 #include "ring/zr_chan.h"
 #include "ring/zr_inbox.h"
@@ -345,6 +346,49 @@ static bool after_box_mend(bool returned)
 {
     return after_box_taken(2, returned);
 }
+/* Journal: each command in force is the old one or the new one, whole; a life is closed with all that hangs on it. */
+static zr_journal *journal;
+static zr_cmd sub_at(uint16_t port)
+{
+    return (zr_cmd){
+        .op = ZR_CMD_sub_add, .a = 1, .b = 0, .c = 3, .addr = { .ip = { 127, 0, 0, 1 }, .port = port, .family = 4 }
+    };
+}
+static void open_journal(void)
+{
+    zr_cmd open = { .op = ZR_CMD_stream_open, .a = 0, .b = 1, .x = 7 }, sub = sub_at(1000);
+
+    memset(shared, 0, shared_bytes);
+    journal = (void *)shared;
+    (void)zr_journal_init(journal, 2, 2, 2);
+    zr_journal_note(journal, &open);
+    zr_journal_note(journal, &sub);
+}
+static void act_journal(void)
+{
+    zr_cmd drop = { .op = ZR_CMD_sub_drop, .a = 1 }, sub = sub_at(2000);
+
+    zr_journal_note(journal, &drop);
+    zr_journal_note(journal, &sub);
+}
+static bool after_journal(bool returned)
+{
+    zr_journal_cursor cursor = { 0 };
+    int opens = 0, subs = 0;
+
+    if (zr_journal_attach(journal, zr_journal_bytes(2, 2, 2)) != ZR_OK)
+        return false;
+    for (zr_cmd cmd; zr_journal_next(journal, &cursor, &cmd) == ZR_OK;) {
+        opens += cmd.op == ZR_CMD_stream_open && cmd.a == 0 && cmd.x == 7;
+        if (cmd.op != ZR_CMD_sub_add)
+            continue;
+        subs++;
+        if (cmd.a != 1 || cmd.c != 3 || (cmd.addr.port != 1000 && cmd.addr.port != 2000) ||
+            (returned && cmd.addr.port != 2000))
+            return false;
+    }
+    return opens == 1 && subs <= 1 && (!returned || subs == 1) && journal->refused == 0;
+}
 
 /* A region: mapped, attached to, let go. Nothing stays behind in it. */
 static void open_region(void)
@@ -383,6 +427,7 @@ static const struct row {
     { "inbox_claim_fill_commit", open_box, act_box_push, after_box_push },
     { "inbox_peek_release", open_box, act_box_pop, after_box_pop },
     { "inbox_mend", open_box, act_box_mend, after_box_mend },
+    { "journal_note", open_journal, act_journal, after_journal },
     { "planted_publish_before_write", before_push, act_push_early, after_push },
     { "planted_release_twice", before_pop, act_pop_twice, after_pop },
     { "planted_turn_without_sequence", open_page, act_turn_open, after_turn },
@@ -439,6 +484,7 @@ int main(void)
     int points_all = 0;
     size_t wanted = zr_stat_bytes(STREAMS), other = zr_chan_bytes(SLOTS, sizeof(record));
 
+    other = ZR_MAX(other, zr_journal_bytes(2, 2, 2));
     shared_bytes = zr_round_up(wanted > other ? wanted : other, 4096);
     shared = mmap(NULL, shared_bytes + 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)

@@ -21,6 +21,7 @@ STEPPER = [
     *orders.CORE,
     "csrc/stat/zr_stat.c",
     "csrc/mem/zr_shm.c",
+    "csrc/forward/zr_journal.c",
     "tests/proof/stepper.c",
 ]
 MUTATORS = (
@@ -34,6 +35,7 @@ MUTATORS = (
     "inbox_claim_fill_commit",
     "inbox_peek_release",
     "inbox_mend",
+    "journal_note",
 )
 PLANTED = ("planted_publish_before_write", "planted_release_twice", "planted_turn_without_sequence")
 NO_PTRACE = 77

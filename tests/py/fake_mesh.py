@@ -42,6 +42,7 @@ class FakeWorker:
     sockets: set[int] = field(default_factory=set)
     mirrors: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)  # stream, worker -> slot, feed
     peers_up: list[int] = field(default_factory=list)
+    successor: bool = False  # of one whose children died with it
     log: list[tuple[str, dict[str, int]]] = field(default_factory=list)
 
     def command(self, record: bytes) -> bytes | None:
@@ -111,7 +112,8 @@ class FakeWorker:
         assert f["sub"] in self.subs
 
     def sub_drop(self, f: dict[str, int]) -> None:
-        del self.subs[f["sub"]]
+        assert f["sub"] in self.subs or self.successor
+        self.subs.pop(f["sub"], None)
 
     def child_add(self, f: dict[str, int]) -> int:
         assert f["sub"] not in self.subs
@@ -191,12 +193,22 @@ class FakeRelay:
                 self.sessions[action.slot] = action
             case act.SessionDrop(slot):
                 del self.sessions[slot]
+            case act.CloseIngress(worker, slot):
+                assert slot not in self.workers[worker].sockets, "the worker hears of it first"
             case act.OpenIngress(worker, slot, ip, port):
                 if self.no_sockets:
                     self.control.on_ingress_open(worker, slot, None, "too many open files", now)
                 else:
                     self.workers[worker].sockets.add(slot)
                     self.control.on_ingress_open(worker, slot, Address(ip, port or 30000 + slot), None, now)
+
+    def move_worker(self, worker: int) -> None:
+        """Another process with the same streams, players and ingress; no conversation lived on."""
+        dead = self.workers[worker]
+        players = {slot: sub for slot, sub in dead.subs.items() if not sub[1]}
+        self.workers[worker] = FakeWorker(dead.streams, players, bound=dead.bound, sockets=dead.sockets, successor=True)
+        self.control.on_worker_moved(worker, self.mesh.now)
+        self.pump()
 
     def lose_worker(self, worker: int) -> None:
         self.control.on_worker_lost(worker, self.mesh.now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import socket
 import struct
 import subprocess
 import sys
@@ -187,18 +188,21 @@ def test_s10_a_worker_refuses_memory_that_could_shrink(which: str) -> None:
 
 
 def _worker(chan: int, page: int) -> subprocess.CompletedProcess[str]:
-    """A worker's whole life with these two regions."""
-    fds = {"chan": chan, "page": page, "link": -1, "egress": -1, "fdpass": -1, "wake": -1, "agent_wake": -1}
+    """A worker's whole life with these two regions: a spare that is told to take the place at once."""
+    supervisor, worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    fds = {"chan": chan, "page": page, "link": -1, "egress": -1, "wake": -1, "agent_wake": -1}
     boot = {
-        "name": "zr-test", "version": __version__, "lane": 0, "cpu": None, "fds": fds, "streams_max": 1, "window": 64,
-        "batch": 8, "gso": False, "spin_ns": 0, "deadlines_ms": [400, 400, 400], "residual": 0.0, "max_overhead": 0.0,
+        "version": __version__, "ctl": worker.fileno(), "places": [{"name": "zr-test", "lane": 0, "fds": fds}],
+        "streams_max": 1, "window": 64, "batch": 8, "gso": False, "spin_ns": 0, "deadlines_ms": [400, 400, 400],
+        "residual": 0.0, "max_overhead": 0.0,
     }  # fmt: skip
+    supervisor.send(struct.pack("<IHHHHHH", _core.FDPASS[0], _core.FDPASS_BECOME, 0, 1, 0, 1, 0))
     file = os.memfd_create("boot")
     os.write(file, msgpack.packb(boot))
     try:
         return subprocess.run(
             [sys.executable, "-m", "relay.worker", "--boot", str(file)],
-            pass_fds=[file, chan, page],
+            pass_fds=[file, chan, page, worker.fileno()],
             capture_output=True,
             text=True,
             timeout=60,
@@ -206,3 +210,5 @@ def _worker(chan: int, page: int) -> subprocess.CompletedProcess[str]:
         )
     finally:
         os.close(file)
+        supervisor.close()
+        worker.close()

@@ -4,6 +4,7 @@ import pytest
 
 from relay.commands import Event
 from relay.errors import Problem
+from relay.messages import From, Pull, encode_message
 from relay.requests import Ingress, PublishRequest, SubscribeRequest
 from relay.units import Address
 from tests.py.fake_mesh import AUDIO, MS, VIDEO, FakeWorker, Mesh, S, body, chain, to
@@ -93,6 +94,53 @@ def test_a_lost_worker_gets_everything_again_and_its_children_pull_again():
         assert all(mesh["c"].subscribe_answer(f"s{n}", "one").confirmed for n in range(4))
         assert mesh["a"].publish_answer("s0").ingress.address == before
     assert {len(worker.subs) for worker in mesh.relays["c"].workers} == {2}
+
+
+def test_a_worker_that_moved_keeps_its_streams_and_its_children_pull_again():
+    """Nothing is opened, added or bound a second time: only sessions, children and pulls are told anew."""
+    mesh = chain(3, workers=2)
+    mesh.run(S)
+    for n in range(4):
+        mesh["a"].publish(f"s{n}", body(), mesh.now)
+        mesh["c"].subscribe(f"s{n}", "one", to(5000 + n), mesh.now)
+    mesh.run(S)
+    slots = {name: mesh[name].slots_in_use() for name in "abc"}
+    for name in "abc":
+        mesh.relays[name].move_worker(0)
+        mesh.run(S)
+        told = {op for op, _ in mesh.relays[name].workers[0].log}
+        assert told <= {"session_add", "session_rtt", "sub_drop", "child_add", "pull_start", "pull_stop", "keyframe"}
+        assert all(mesh["c"].subscribe_answer(f"s{n}", "one").confirmed for n in range(4))
+        assert mesh["c"].describe("s0").route == ["a", "b", "c"]
+    assert {name: mesh[name].slots_in_use() for name in "abc"} == slots
+    assert {len(worker.subs) for worker in mesh.relays["a"].workers} == {2}
+
+
+def test_a_worker_that_moved_while_a_child_was_being_added_forgets_that_answer():
+    mesh = chain(2)
+    mesh.run(S)
+    mesh["a"].publish("s", body(), mesh.now)
+    mesh.run(S)
+    mesh["b"].subscribe("s", "one", to(), mesh.now)
+    for _ in range(20):
+        mesh.relays["a"].move_worker(0)
+        mesh.run(50 * MS)
+    mesh.run(2 * S)
+    assert mesh["b"].subscribe_answer("s", "one").confirmed
+    assert mesh["a"].slots_in_use()["children"] == 1
+
+
+def test_a_pull_that_resumes_in_a_future_epoch_is_served_from_now():
+    mesh = chain(2)
+    mesh.run(S)
+    mesh["a"].publish("s", body(3), mesh.now)
+    mesh.run(S)
+    (session,) = mesh.relays["a"].sessions
+    pull = Pull(r=1, stream="s", conv=99, lane=0, route=["b"], want="all", from_=From(9, 5))
+    mesh["a"].on_message(session, encode_message(pull), mesh.now)
+    mesh.relays["a"].pump()
+    added = [fields for op, fields in mesh.relays["a"].workers[0].log if op == "child_add"]
+    assert [fields["from"] for fields in added] == [1 << 33]
 
 
 def test_a_higher_epoch_wins_everywhere_and_a_lower_one_is_fenced():

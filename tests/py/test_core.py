@@ -185,7 +185,7 @@ def test_the_link_model_gives_back_what_it_took_at_its_time() -> None:
         lambda: _core.Forwarder(300, NOW),
         lambda: _core.udp_open(bytes(20)),
         lambda: _core.shm_open("x", 0),
-        lambda: _core.Worker(lane=0, chan_fd=-1, page_fd=-1),
+        lambda: _core.Worker(lane=0, chan_fd=0, page_fd=0),
         lambda: _core.Counters().nonsense(),  # type: ignore[attr-defined]
     ],
 )

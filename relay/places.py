@@ -1,0 +1,105 @@
+"""A worker's place: what worker `index` has for all its lives, and how a prepared process takes it.
+
+    death ─▶ spare takes the place (lane epoch + 1, journal, ingress sockets) ─▶ up ─▶ the agent is told "moved"
+             5 deaths in 10 s, each within 100 ms of its start: told "lost"; back-off 10 ms to 1 s; the next one begins
+             fresh and is told everything. Who lives longer does not die of what it took over, and is replaced at once
+
+Ingress sockets are kept here in duplicate until the agent closes them, so that packets wait in them for the successor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+from collections import deque
+from dataclasses import dataclass, field
+
+from relay import _core
+from relay.processes import Backoff, Child
+
+FDPASS = struct.Struct("<IHH")
+ORDER = struct.Struct("<IHHHHHH")
+MAGIC, OP_INGRESS = _core.FDPASS
+CRASHES, CRASHES_WITHIN_S = 5, 10.0
+SHORT_LIFE_S = 0.1
+
+
+@dataclass
+class Place(Child):
+    """`told`: the agent takes it for up, perhaps since an earlier life."""
+
+    backoff: Backoff = field(default_factory=lambda: Backoff(0.01, 1.0))
+    index: int = 0
+    cpu: int | None = None
+    fds: dict[str, int] = field(default_factory=dict)
+    page: _core.StatPage | None = None
+    epoch: int = 0  # of its lane
+    told: bool = False
+    ingress: dict[int, int] = field(default_factory=dict)  # slot -> our duplicate
+    deaths: deque[float] = field(default_factory=deque)
+    _sending: deque[tuple[bytes, int]] = field(default_factory=deque)  # message, descriptor or -1
+
+    def looping(self, now: float) -> bool:
+        """Looks at a death. True: it dies again and again, perhaps of what it remembers."""
+        if now - self.started_s < SHORT_LIFE_S:
+            self.deaths.append(now)
+        while self.deaths and now - self.deaths[0] > CRASHES_WITHIN_S:
+            self.deaths.popleft()
+        return len(self.deaths) >= CRASHES
+
+    def order(self, spare: Child, *, fresh: bool) -> None:
+        """The spare's process becomes this worker: its order, then every ingress socket."""
+        self.take_over(spare)
+        self.epoch = self.epoch % 0xFFFF + 1
+        sockets = {} if fresh else self.ingress
+        self._sending.clear()
+        words = (MAGIC, _core.FDPASS_BECOME, self.index, self.epoch, len(sockets), int(fresh), 0)
+        self._sending.append((ORDER.pack(*words), -1))
+        self._sending.extend((FDPASS.pack(MAGIC, OP_INGRESS, slot), fd) for slot, fd in sockets.items())
+        self.flush()
+
+    def give_ingress(self, slot: int, fd: int) -> bool:
+        """A socket for the worker, and ours from now on too. False: it is not there to take it; `fd` is closed."""
+        self.close_ingress(slot)
+        if self.ours is None or not self.told:
+            os.close(fd)
+            return False
+        self.ingress[slot] = fd
+        self._sending.append((FDPASS.pack(MAGIC, OP_INGRESS, slot), fd))
+        self.flush()
+        return True
+
+    def close_ingress(self, slot: int) -> None:
+        """Our duplicate; the worker hears of it by a command."""
+        fd = self.ingress.pop(slot, -1)
+        if fd >= 0:
+            self._sending = deque(item for item in self._sending if item[1] != fd)
+            os.close(fd)
+
+    def close_all_ingress(self) -> None:
+        for slot in list(self.ingress):
+            self.close_ingress(slot)
+
+    def flush(self) -> bool:
+        """Sends what waits as far as there is room; True: something still waits."""
+        while self._sending and self.ours is not None:
+            message, fd = self._sending[0]
+            try:
+                socket.send_fds(self.ours, [message], [fd] if fd >= 0 else [])
+            except BlockingIOError:
+                return True
+            except OSError:  # it is dying; its pidfd will say so
+                self._sending.clear()
+                return False
+            self._sending.popleft()
+        return bool(self._sending)
+
+    def heard_up(self) -> bool:
+        """Reads what it says: True when it is the worker now. EOF and nonsense: no more is read."""
+        assert self.ours is not None
+        data = b""
+        with contextlib.suppress(OSError):
+            data = self.ours.recv(64)
+        return data == FDPASS.pack(MAGIC, _core.FDPASS_UP, self.index)

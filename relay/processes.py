@@ -1,0 +1,106 @@
+"""Processes of a relay as its supervisor holds them: started with a boot map, watched by pidfd, reaped once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+
+STEADY_S = 10.0  # who lived this long starts without back-off
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Backoff:
+    """0 after a steady life, then `first_s`, doubling up to `most_s`."""
+
+    first_s: float
+    most_s: float
+    now_s: float = 0.0
+
+    def after(self, lived_s: float) -> float:
+        """How long to wait before the next start."""
+        wait_s = 0.0 if lived_s >= STEADY_S else self.now_s
+        self.now_s = min(self.most_s, max(self.first_s, wait_s * 2))
+        return wait_s
+
+
+@dataclass
+class Child:
+    """A process slot: who runs there now, or when the next one may start."""
+
+    name: str
+    backoff: Backoff = field(default_factory=lambda: Backoff(0.1, 5.0))
+    process: subprocess.Popen[bytes] | None = None
+    pidfd: int = -1
+    up: bool = False  # it has attached (worker) or said that it is ready (agent)
+    ever_up: bool = False
+    started_s: float = 0.0
+    start_at_s: float = 0.0
+    ours: socket.socket | None = None  # our end of its socket pair
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid if self.process is not None else 0
+
+    def spawn(self, command: tuple[str, ...], boot: dict[str, Any], fds: Iterable[int]) -> None:
+        """Starts it; `fds` stay open in it under their numbers, besides that of the boot map."""
+        boot_fd = os.memfd_create("zr-boot", os.MFD_CLOEXEC)
+        try:
+            os.write(boot_fd, msgpack.packb(boot))
+            self.process = subprocess.Popen(
+                [*command, "--boot", str(boot_fd)], pass_fds=[boot_fd, *fds], stdin=subprocess.DEVNULL
+            )
+        finally:
+            os.close(boot_fd)
+        self.pidfd = os.pidfd_open(self.process.pid)
+        self.started_s = time.monotonic()
+
+    def take_over(self, other: Child) -> None:
+        """The other's process is ours from now on; its slot is empty."""
+        self.process, self.pidfd, self.ours, self.started_s = other.process, other.pidfd, other.ours, time.monotonic()
+        self.up = False
+        other.process, other.pidfd, other.ours, other.up = None, -1, None, False
+
+    def died(self, now: float) -> int:
+        """Reaps it, sets the back-off; its exit status as subprocess gives it (minus the signal)."""
+        assert self.process is not None
+        code = self.process.wait()
+        os.close(self.pidfd)
+        if self.ours is not None:
+            self.ours.close()
+        self.process, self.pidfd, self.ours, self.up = None, -1, None, False
+        self.start_at_s = now + self.backoff.after(now - self.started_s)
+        return code
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, number)
+
+
+def how(code: int) -> str:
+    """An exit status in words."""
+    return f"signal {-code}" if code < 0 else f"exit status {code}"
+
+
+def say(text: str) -> None:
+    """One line for the operator."""
+    with contextlib.suppress(OSError):
+        print(f"zrelay: {text}", file=sys.stderr, flush=True)
+
+
+def die_with_parent() -> None:
+    """SIGTERM when our parent goes: for relays that a tool started."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))

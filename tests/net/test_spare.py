@@ -1,0 +1,79 @@
+"""A worker is killed again and again under a flow of RTP: what its stream loses, and what nobody else does."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import statistics
+from pathlib import Path
+
+import pytest
+
+from relay.dev import DevMesh
+from relay.passage import confirmed
+from tests.net.kills import SETTLE_S, Flow, deaths, held, kill_again_and_again, sinks
+from tests.net.rtp import publish_body
+from tests.net.test_failures import flowing
+from tests.net.test_streams import no_ledger_is_off, port_of
+
+pytestmark = pytest.mark.net
+
+PPS = 2000
+LOST_MAX, LOST_MEAN_MAX = 64, 3
+OTHER_WAYS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGSTOP)
+
+
+async def test_workers_killed_again_and_again_lose_what_was_in_them_and_nobody_else_loses_anything() -> None:
+    mesh = DevMesh(1)
+    relay = mesh.relays[0]
+    relay.workers = 2
+    async with mesh, sinks(2) as socks:
+        flows = []
+        async with mesh.client(relay.name) as client:
+            for worker, sock in enumerate(socks):
+                answer = await client.put(f"/v1/streams/s{worker}", publish_body())
+                assert answer["worker"] == worker
+                address = {"kind": "rtp", "address": f"127.0.0.1:{sock.getsockname()[1]}"}
+                await confirmed(client, f"s{worker}", "me", address)
+                flows.append(Flow.start(port_of(answer), sock, PPS if worker == 0 else 200))
+            await asyncio.sleep(0.5)
+            assert relay.process is not None
+            agent = (await client.get("/v1/status"))["pid"]
+            before = held(relay.process.pid), held(agent)
+            numbers = [signal.SIGKILL] * 46 + list(OTHER_WAYS)
+            kills = await kill_again_and_again(relay, 0, numbers)
+            await asyncio.sleep(1.0)  # the next spare is there
+            after = held(relay.process.pid), held(agent)
+            status = await client.get("/v1/status")
+            processes = children(relay.process.pid)
+        for flow in flows:
+            flow.end()
+        assert after == before
+        assert (len(processes), "Z" in processes) == (4, False), "agent, two workers, one spare"
+        assert [row["restarts"] for row in status["workers"]] == [len(numbers), 0]
+        assert flows[1].missing() == [], "the other worker's stream"
+        costs = deaths(flows[0], kills)
+        lost = [death.lost for death in costs]
+        assert max(lost) <= LOST_MAX, lost
+        assert statistics.mean(lost) <= LOST_MEAN_MAX, lost
+        assert flows[0].twice() == 0
+        await no_ledger_is_off(mesh)
+
+
+def children(pid: int) -> list[str]:
+    """The states of a process's children."""
+    pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [Path(f"/proc/{child}/stat").read_text().rpartition(") ")[2][0] for child in pids]
+
+
+@pytest.mark.parametrize("name", ["bj-1", "sh-1", "gz-1"])
+async def test_a_player_behind_relays_misses_only_what_was_in_the_dead_worker(name: str) -> None:
+    """The stream resumes after the last number that got through, so nothing on a link is lost for good."""
+    async with DevMesh(3) as mesh, flowing(mesh) as flow:
+        await kill_again_and_again(mesh[name], 0, [signal.SIGKILL] * 2, settle_s=4 * SETTLE_S)
+        await flow.whole_again()
+        sent = flow.got[-1]
+        missing = sorted(set(range(flow.got[0], sent)) - set(flow.got))
+        assert len(missing) <= 2, missing
+        assert len(set(flow.got)) == len(flow.got), "a packet came twice"
+        await no_ledger_is_off(mesh)
