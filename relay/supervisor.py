@@ -107,6 +107,7 @@ class Supervisor:
         self.workers: list[Place] = []
         self._fds: dict[str, int] = {}
         self._outbox: deque[bytes] = deque()
+        self._booted = False  # a process for a worker was started before: what it WARNs of is known
         self._stop_signals = 0
         self._stopping = False
         self._exit_code = 0
@@ -219,11 +220,12 @@ class Supervisor:
             for place in self.workers
         ]
         boot = {
-            "version": __version__, "ctl": ctl, "places": places,
+            "version": __version__, "ctl": ctl, "places": places, "warn": not self._booted,
             "streams_max": conf.streams_max, "batch": conf.batch, "gso": conf.gso, "spin_ns": conf.spin_ns,
             "window": conf.window, "deadlines_ms": conf.deadlines_ms, "residual": conf.residual,
             "max_overhead": conf.max_overhead,
         }  # fmt: skip
+        self._booted = True
         return boot, [self._fds["wake"], *(fd for place in self.workers for fd in place.fds.values())]
 
     def _replace(self, worker: Place, *, fresh: bool) -> None:

@@ -34,7 +34,8 @@ PY_FLOORS = [
     ["_core", "_bench", "config", "settings", "tracks", "requests"],
     "commands hostinfo sockets messages actions agentlog agenda ctl handles outbox".split(),
     (
-        "supervisor processes places spares watchdog worker sessions streams pulls children publications control desk placement workers validation"
+        "supervisor processes places spares watchdog "
+        "worker sessions streams pulls children publications control desk placement workers validation"
     ).split(),
     "api openapi media_types metrics sdp client status report".split(),
     ["node"],
