@@ -266,6 +266,7 @@ class Supervisor:
         now, pid, spare = time.monotonic(), child.pid, child is self._spares.spare
         self._poll.unregister(child.pidfd)
         self._forget_socket(child)
+        lived_s = now - child.started_s if child.up else 0.0
         code = child.died(now)
         if self._stopping:
             return
@@ -276,13 +277,13 @@ class Supervisor:
             self._stopping = True
             return
         if isinstance(child, Place):
-            self._succeed(child, now)
+            self._succeed(child, lived_s, now)
         say(f"WARN {child.name} (pid {pid}) ended: {how(code)}; starting another")
 
-    def _succeed(self, worker: Place, now: float) -> None:
+    def _succeed(self, worker: Place, lived_s: float, now: float) -> None:
         """Its successor goes on where it stopped; unless that may be what kills it, or nobody was to wait for this."""
         self._watchdog.forget(worker.index)
-        looping = worker.looping(now)
+        looping = worker.looping(lived_s, now)
         if self.conf.spare > 0 and not looping and worker.ever_up:
             self._replace(worker, fresh=False)
             return
@@ -342,6 +343,7 @@ class Supervisor:
                 self._forget_socket(worker)
             elif not worker.up:
                 worker.up = worker.ever_up = True
+                worker.started_s = time.monotonic()
                 self._tell_worker_up(worker)
 
     def _wait_s(self) -> float:
