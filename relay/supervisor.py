@@ -315,25 +315,27 @@ class Supervisor:
                     self._signals.recv(64)
             elif self.agent.ours is not None and fd == self.agent.ours.fileno():
                 self._on_agent_socket(event)
-            else:
-                self._on_child(fd, event)
+            elif self._on_child(fd, event):
+                break  # its descriptors' numbers may be another's by now; what else happened is still there to be seen
         if self._stop_signals > 0:
             self._stopping = True
         if not self._stopping:
             self._end_the_hanging()
             self._start_due()
 
-    def _on_child(self, fd: int, event: int) -> None:
+    def _on_child(self, fd: int, event: int) -> bool:
+        """True: it was buried."""
         for child in (self.agent, *self.workers, self._spares.spare):
             if child.pidfd == fd:
                 self._bury(child)
-                return
+                return True
             if child.ours is not None and child.ours.fileno() == fd:
                 if isinstance(child, Place):
                     self._on_worker_socket(child, event)
                 else:
                     self._forget_socket(child)  # a spare has nothing to say: it is dying
-                return
+                break
+        return False
 
     def _on_worker_socket(self, worker: Place, event: int) -> None:
         if event & select.POLLOUT:
