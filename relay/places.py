@@ -41,9 +41,9 @@ class Place(Child):
     deaths: deque[float] = field(default_factory=deque)
     _sending: deque[tuple[bytes, int]] = field(default_factory=deque)  # message, descriptor or -1
 
-    def looping(self, now: float) -> bool:
+    def looping(self, lived_s: float, now: float) -> bool:
         """Looks at a death. True: it dies again and again, perhaps of what it remembers."""
-        if now - self.started_s < SHORT_LIFE_S:
+        if lived_s < SHORT_LIFE_S:
             self.deaths.append(now)
         while self.deaths and now - self.deaths[0] > CRASHES_WITHIN_S:
             self.deaths.popleft()

@@ -111,6 +111,7 @@ class Supervisor:
         self.workers: list[Place] = []
         self._fds: dict[str, int] = {}
         self._outbox: deque[bytes] = deque()
+        self._booted = False  # a process for a worker was started before: what it WARNs of is known
         self._stop_signals = 0
         self._stopping = False
         self._exit_code = 0
@@ -225,12 +226,13 @@ class Supervisor:
             for place in self.workers
         ]
         boot = {
-            "version": __version__, "ctl": ctl, "places": places,
+            "version": __version__, "ctl": ctl, "places": places, "warn": not self._booted,
             "streams_max": conf.streams_max, "batch": conf.batch, "gso": conf.gso, "spin_ns": conf.spin_ns,
             "hold_ns": conf.hold_ns, "window": conf.window, "deadlines_ms": conf.deadlines_ms,
             "residual": conf.residual, "max_overhead": conf.max_overhead, "overload_enter": conf.overload_enter,
             "peers": [(place.fds["inbox"], place.fds["wake"]) for place in self.workers],
         }  # fmt: skip
+        self._booted = True
         return boot, [self._fds["wake"], *(fd for place in self.workers for fd in place.fds.values())]
 
     def _replace(self, worker: Place, *, fresh: bool) -> None:
@@ -271,6 +273,7 @@ class Supervisor:
         now, pid, spare = time.monotonic(), child.pid, child is self._spares.spare
         self._poll.unregister(child.pidfd)
         self._forget_socket(child)
+        lived_s = now - child.started_s if child.up else 0.0
         code = child.died(now)
         if self._stopping:
             return
@@ -281,13 +284,13 @@ class Supervisor:
             self._stopping = True
             return
         if isinstance(child, Place):
-            self._succeed(child, now)
+            self._succeed(child, lived_s, now)
         say(f"WARN {child.name} (pid {pid}) ended: {how(code)}; starting another")
 
-    def _succeed(self, worker: Place, now: float) -> None:
+    def _succeed(self, worker: Place, lived_s: float, now: float) -> None:
         """Its successor goes on where it stopped; unless that may be what kills it, or nobody was to wait for this."""
         self._watchdog.forget(worker.index)
-        looping = worker.looping(now)
+        looping = worker.looping(lived_s, now)
         if self.conf.spare > 0 and not looping and worker.ever_up:
             self._replace(worker, fresh=False)
             return
@@ -319,25 +322,27 @@ class Supervisor:
                     self._signals.recv(64)
             elif self.agent.ours is not None and fd == self.agent.ours.fileno():
                 self._on_agent_socket(event)
-            else:
-                self._on_child(fd, event)
+            elif self._on_child(fd, event):
+                break  # its descriptors' numbers may be another's by now; what else happened is still there to be seen
         if self._stop_signals > 0:
             self._stopping = True
         if not self._stopping:
             self._end_the_hanging()
             self._start_due()
 
-    def _on_child(self, fd: int, event: int) -> None:
+    def _on_child(self, fd: int, event: int) -> bool:
+        """True: it was buried."""
         for child in (self.agent, *self.workers, self._spares.spare):
             if child.pidfd == fd:
                 self._bury(child)
-                return
+                return True
             if child.ours is not None and child.ours.fileno() == fd:
                 if isinstance(child, Place):
                     self._on_worker_socket(child, event)
                 else:
                     self._forget_socket(child)  # a spare has nothing to say: it is dying
-                return
+                break
+        return False
 
     def _on_worker_socket(self, worker: Place, event: int) -> None:
         if event & select.POLLOUT:
@@ -347,6 +352,7 @@ class Supervisor:
                 self._forget_socket(worker)
             elif not worker.up:
                 worker.up = worker.ever_up = True
+                worker.started_s = time.monotonic()
                 self._tell_worker_up(worker)
 
     def _wait_s(self) -> float:

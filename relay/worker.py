@@ -70,7 +70,8 @@ def main() -> int:
         comm.write("zr-spare")
     try:
         worker = boot_worker(boot)
-        worker.pin()
+        if not worker.pin() and boot["warn"]:
+            print("WARN memory may be paged out: raise LimitMEMLOCK= or ulimit -l", file=sys.stderr)
         if take_place(worker, boot):
             worker.run()
     except (CoreError, OSError) as error:

@@ -119,11 +119,11 @@ class Rig:
         self.tell({"t": "ready"})
         return hello
 
-    def hear(self, kind: str) -> dict[str, Any]:
+    def hear(self, *kinds: str) -> dict[str, Any]:
         assert self.agent is not None
         while True:
             message: dict[str, Any] = msgpack.unpackb(self.agent.recv(65536))
-            if message["t"] == kind:
+            if message["t"] in kinds:
                 return message
 
     def tell(self, message: dict[str, Any]) -> None:
@@ -181,129 +181,6 @@ def test_a_killed_worker_is_replaced_on_the_same_page_and_port(rig: Rig) -> None
         wait_until(lambda: rig.page()["drops"]["short"] == 1)
     assert rig.end() == 0
     assert gone(second["pid"])
-
-
-def kill_worker(rig: Rig, worker: int = 0, number: int = signal.SIGKILL) -> int:
-    pid: int = rig.page(worker)["pid"]
-    os.kill(pid, number)
-    return pid
-
-
-def test_a_worker_that_dies_again_and_again_begins_fresh_and_more_slowly(rig: Rig) -> None:
-    """What it remembers may be what kills it: the agent is told that it is lost, and tells it everything."""
-    rig.meet_agent()
-    rig.hear("worker_up")
-    for _ in range(4):
-        kill_worker(rig)
-        rig.hear("worker_moved")
-    delays = []
-    for _ in range(5):
-        kill_worker(rig)
-        rig.hear("worker_lost")
-        killed = time.monotonic()
-        rig.hear("worker_up")
-        delays.append(time.monotonic() - killed)
-    assert delays[-1] >= 0.08
-
-
-@contextlib.contextmanager
-def playing(rig: Rig, worker: int = 0) -> Iterator[tuple[int, socket.socket]]:
-    """A stream of worker `worker`: its ingress port and its player's socket."""
-    first = free_ports(8)
-    answer = rig.open_ingress(ports=(first, first + 7), worker=worker)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as player:
-        player.bind(("127.0.0.1", 0))
-        player.settimeout(5)
-        records = [
-            encode("stream_open", stream=0, local=1, epoch=1),
-            encode("stream_track", stream=0, track=0, format=codec("opus") << 8 | 96 << 16, clock_rate=48000),
-            encode("ingress_bind", ingress=0, stream=0, learn=1),
-            encode("sub_add", sub=0, stream=0, tracks=1, layers=0xFFFF, addr=Address(*player.getsockname())),
-        ]
-        rig.tell({"t": "post", "worker": worker, "records": records})
-        wait_until(lambda: rig.page(worker)["stats"]["subs"] == 1)
-        yield answer["port"], player
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])
-def test_a_successor_forwards_what_waited_in_the_sockets_without_being_told_anything(
-    rig: Rig, number: signal.Signals
-) -> None:
-    rig.meet_agent()
-    rig.hear("worker_up")
-    with playing(rig) as (port, player), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as publisher:
-        to = ("127.0.0.1", port)
-        publisher.sendto(rtp(0), to)
-        assert player.recv(2000) == rtp(0)
-        kill_worker(rig, number=number)
-        for seq in range(1, 20):
-            publisher.sendto(rtp(seq), to)
-        assert [player.recv(2000) for _ in range(1, 20)] == [rtp(seq) for seq in range(1, 20)]
-        rig.hear("worker_moved")
-        page = rig.page()
-        assert page["ledgers"] == {"link": 0, "media": 0, "fan": 0, "egress": 0}
-        assert page["stats"]["replayed"] == 4
-        assert (page["stats"]["streams"], page["stats"]["subs"]) == (1, 1)
-
-
-def test_a_worker_that_stands_still_is_killed_and_replaced(rig: Rig) -> None:
-    rig.meet_agent()
-    rig.hear("worker_up")
-    with playing(rig) as (port, player), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as publisher:
-        pid = kill_worker(rig, number=signal.SIGSTOP)
-        stopped = time.monotonic()
-        publisher.sendto(rtp(1), ("127.0.0.1", port))
-        assert player.recv(2000) == rtp(1)
-        assert 0.2 <= time.monotonic() - stopped < 2
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
-    assert "hangs for" in rig.log.read_text()
-
-
-def test_nothing_is_left_behind_by_workers_that_died(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, workers=2)
-    rig.meet_agent()
-    rig.hear("worker_up")
-    rig.hear("worker_up")
-
-    def held() -> tuple[int, int]:
-        """Descriptors and children of the supervisor."""
-        folder = Path(f"/proc/{rig.process.pid}")
-        return len(list((folder / "fd").iterdir())), len(
-            (folder / "task" / str(rig.process.pid) / "children").read_text().split()
-        )
-
-    try:
-        with playing(rig) as (port, player), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as publisher:
-            wait_until(lambda: held()[1] == 4)  # agent, two workers, the spare
-            before, other = held(), rig.page(1)["pid"]
-            for seq in range(4):
-                wait_until(lambda: held() == before)
-                kill_worker(rig)
-                publisher.sendto(rtp(seq), ("127.0.0.1", port))
-                assert player.recv(2000) == rtp(seq)
-                rig.hear("worker_moved")
-            wait_until(lambda: held() == before)
-            assert rig.page(1)["pid"] == other
-            worker = Path(f"/proc/{rig.page()['pid']}/fd")
-            own = [link for link in map(os.readlink, worker.iterdir()) if "zr-chan" in link or "zr-stat" in link]
-            assert sorted(own) == ["/memfd:zr-chan-0 (deleted)", "/memfd:zr-stat-0 (deleted)"]
-            rig.tell({"t": "close_ingress", "worker": 0, "slot": 0})
-            wait_until(lambda: held()[0] == before[0] - 1)
-    finally:
-        rig.close()
-
-
-def test_a_socket_that_was_closed_is_not_given_to_the_successor(rig: Rig) -> None:
-    rig.meet_agent()
-    rig.hear("worker_up")
-    with playing(rig) as (port, _):
-        rig.tell({"t": "post", "worker": 0, "records": [encode("ingress_close", ingress=0)]})
-        rig.tell({"t": "close_ingress", "worker": 0, "slot": 0})
-        kill_worker(rig)
-        rig.hear("worker_moved")
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
-            again.bind(("127.0.0.1", port))
 
 
 def test_rtp_flows_from_an_ingress_that_the_agent_asked_for_to_a_subscriber(rig: Rig) -> None:

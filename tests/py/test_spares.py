@@ -1,0 +1,187 @@
+"""A worker that dies or hangs, as the supervisor sees it: real processes, and an agent that does what the test says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from relay.commands import encode
+from relay.units import Address
+from relay.watchdog import Watchdog
+from tests.py.test_supervisor import Rig, codec, free_ports, rig, rtp, wait_until
+
+__all__ = ["rig"]
+pytestmark = pytest.mark.net
+
+
+def kill_worker(rig: Rig, worker: int = 0, number: int = signal.SIGKILL) -> int:
+    pid: int = rig.page(worker)["pid"]
+    os.kill(pid, number)
+    return pid
+
+
+def test_a_worker_that_dies_again_and_again_begins_fresh_and_more_slowly(rig: Rig) -> None:
+    """What it remembers may be what kills it: the agent is told that it is lost, and tells it everything."""
+    rig.meet_agent()
+    rig.hear("worker_up")
+    moved = 0
+    delays: list[float] = []
+    while len(delays) < 5:
+        kill_worker(rig)
+        killed = time.monotonic()
+        if rig.hear("worker_moved", "worker_lost")["t"] == "worker_lost":
+            rig.hear("worker_up")
+            delays.append(time.monotonic() - killed)
+        else:
+            moved += 1
+        assert moved < 30, "it was never given up"
+    assert moved >= 4
+    assert delays[-1] >= 0.08
+
+
+@contextlib.contextmanager
+def playing(rig: Rig, worker: int = 0) -> Iterator[tuple[int, socket.socket]]:
+    """A stream of worker `worker`: its ingress port and its player's socket."""
+    first = free_ports(8)
+    answer = rig.open_ingress(ports=(first, first + 7), worker=worker)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as player:
+        player.bind(("127.0.0.1", 0))
+        player.settimeout(5)
+        records = [
+            encode("stream_open", stream=0, local=1, epoch=1),
+            encode("stream_track", stream=0, track=0, format=codec("opus") << 8 | 96 << 16, clock_rate=48000),
+            encode("ingress_bind", ingress=0, stream=0, learn=1),
+            encode("sub_add", sub=0, stream=0, tracks=1, layers=0xFFFF, addr=Address(*player.getsockname())),
+        ]
+        rig.tell({"t": "post", "worker": worker, "records": records})
+        wait_until(lambda: rig.page(worker)["stats"]["subs"] == 1)
+        yield answer["port"], player
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])
+def test_a_successor_forwards_what_waited_in_the_sockets_without_being_told_anything(
+    rig: Rig, number: signal.Signals
+) -> None:
+    rig.meet_agent()
+    rig.hear("worker_up")
+    with playing(rig) as (port, player), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as publisher:
+        to = ("127.0.0.1", port)
+        publisher.sendto(rtp(0), to)
+        assert player.recv(2000) == rtp(0)
+        kill_worker(rig, number=number)
+        for seq in range(1, 20):
+            publisher.sendto(rtp(seq), to)
+        assert [player.recv(2000) for _ in range(1, 20)] == [rtp(seq) for seq in range(1, 20)]
+        rig.hear("worker_moved")
+        page = rig.page()
+        assert page["ledgers"] == {"link": 0, "media": 0, "fan": 0, "egress": 0}
+        assert page["stats"]["replayed"] == 4
+        assert (page["stats"]["streams"], page["stats"]["subs"]) == (1, 1)
+
+
+def test_a_worker_that_stands_still_is_killed_and_replaced(rig: Rig) -> None:
+    rig.meet_agent()
+    rig.hear("worker_up")
+    with playing(rig) as (port, player), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as publisher:
+        pid = kill_worker(rig, number=signal.SIGSTOP)
+        stopped = time.monotonic()
+        publisher.sendto(rtp(1), ("127.0.0.1", port))
+        assert player.recv(2000) == rtp(1)
+        assert 0.2 <= time.monotonic() - stopped < 2
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    assert "hangs for" in rig.log.read_text()
+
+
+def test_nothing_is_left_behind_by_workers_that_died(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, workers=2)
+    rig.meet_agent()
+    rig.hear("worker_up")
+    rig.hear("worker_up")
+
+    def held() -> tuple[int, int]:
+        """Descriptors and children of the supervisor."""
+        folder = Path(f"/proc/{rig.process.pid}")
+        return len(list((folder / "fd").iterdir())), len(
+            (folder / "task" / str(rig.process.pid) / "children").read_text().split()
+        )
+
+    try:
+        with playing(rig) as (port, player), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as publisher:
+            wait_until(lambda: held()[1] == 4)  # agent, two workers, the spare
+            before, other = held(), rig.page(1)["pid"]
+            for seq in range(4):
+                wait_until(lambda: held() == before)
+                kill_worker(rig)
+                publisher.sendto(rtp(seq), ("127.0.0.1", port))
+                assert player.recv(2000) == rtp(seq)
+                rig.hear("worker_moved")
+            wait_until(lambda: held() == before)
+            assert rig.page(1)["pid"] == other
+            worker = Path(f"/proc/{rig.page()['pid']}/fd")
+            own = [link for link in map(os.readlink, worker.iterdir()) if "zr-chan" in link or "zr-stat" in link]
+            assert sorted(own) == ["/memfd:zr-chan-0 (deleted)", "/memfd:zr-stat-0 (deleted)"]
+            rig.tell({"t": "close_ingress", "worker": 0, "slot": 0})
+            wait_until(lambda: held()[0] == before[0] - 1)
+    finally:
+        rig.close()
+
+
+def test_a_socket_that_was_closed_is_not_given_to_the_successor(rig: Rig) -> None:
+    rig.meet_agent()
+    rig.hear("worker_up")
+    with playing(rig) as (port, _):
+        rig.tell({"t": "post", "worker": 0, "records": [encode("ingress_close", ingress=0)]})
+        rig.tell({"t": "close_ingress", "worker": 0, "slot": 0})
+        kill_worker(rig)
+        rig.hear("worker_moved")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
+            again.bind(("127.0.0.1", port))
+
+
+MS = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("state", "cpu_ms_per_look", "hangs"),
+    [("S", 0, True), ("T", 0, True), ("D", 0, True), ("R", 50, True), ("R", 5, False), ("t", 0, False)],
+)
+def test_who_hangs_is_who_could_have_run(
+    monkeypatch: pytest.MonkeyPatch, state: str, cpu_ms_per_look: int, hangs: bool
+) -> None:
+    cpu = 0
+    monkeypatch.setattr("relay.watchdog.state_of", lambda pid: state)
+    monkeypatch.setattr("relay.watchdog.cpu_ns", lambda pid: cpu)
+    dog, now = Watchdog(), 10_000 * MS
+    assert dog.look(now)
+    beat, found = now, []
+    for _ in range(8):
+        now += 50 * MS
+        cpu += cpu_ms_per_look * MS
+        assert dog.look(now)
+        found.append(dog.hangs(0, 1, beat, now))
+    assert any(found) == hangs
+    assert not any(found[:4]), "not before 250 ms"
+    assert not dog.hangs(0, 1, now, now), "its heartbeat moves again"
+
+
+def test_nobody_is_judged_by_a_supervisor_that_was_not_let_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.watchdog.state_of", lambda pid: "S")
+    dog, now = Watchdog(), 10_000 * MS
+    assert dog.look(now)
+    assert not dog.look(now + 49 * MS)
+    late = now + 5000 * MS
+    assert dog.look(late)
+    assert not dog.hangs(0, 1, now, late)
+    for at in range(50, 250, 50):
+        assert dog.look(late + at * MS)
+        assert not dog.hangs(0, 1, now, late + at * MS)
+    assert dog.look(late + 250 * MS)
+    assert dog.hangs(0, 1, now, late + 250 * MS)
