@@ -85,6 +85,8 @@ static int become(zr_worker *w, zr_role *role, const zr_order *order)
     if (order->fresh)
         begin_fresh(w, role->journal);
     zr_fwd_become(w->fwd, role->lane, order->epoch, role->journal, now);
+    if (!zr_worker_meet_peers(w)) /* before the journal speaks of them */
+        return ZR_E_version;
     (void)zr_fwd_replay(w->fwd, now);
     if (!zr_worker_open_sockets(w))
         return ZR_E_os;

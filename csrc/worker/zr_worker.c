@@ -126,7 +126,7 @@ static bool open_outlets(zr_worker *w, uint8_t *base, const size_t at[PARTS])
 }
 
 /* Everybody's inbox, ours among them. */
-static bool meet_peers(zr_worker *w)
+bool zr_worker_meet_peers(zr_worker *w)
 {
     for (uint32_t i = 0; w->conf.peers != NULL && i < w->conf.fwd.workers; i++)
         if (zr_fwd_meet(w->fwd, i, &w->peers[i].inbox) != ZR_OK)
@@ -139,8 +139,6 @@ bool zr_worker_open_sockets(zr_worker *w)
 {
     const zr_worker_fds *fds = &w->conf.fds;
 
-    if (!meet_peers(w))
-        return false;
     if (fds->link >= 0 && zr_udp_sock_of(&w->socks[ZR_SOCK_LINK], fds->link) != ZR_OK)
         return false;
     if (fds->egress >= 0 && zr_udp_sock_of(&w->socks[ZR_SOCK_EGRESS], fds->egress) != ZR_OK)
@@ -188,7 +186,7 @@ zr_worker *zr_worker_init(void *mem, const zr_worker_conf *conf, zr_stat_page *p
     for (uint32_t i = 0; i < w->sock_count; i++)
         w->socks[i] = (zr_udp_sock){ .fd = -1 };
     if (w->fwd == NULL || w->rx == NULL || !open_outlets(w, base, at) || !open_own(w, now) ||
-        (!conf->spare && !zr_worker_open_sockets(w))) {
+        (!conf->spare && (!zr_worker_meet_peers(w) || !zr_worker_open_sockets(w)))) {
         zr_worker_fini(w);
         return NULL;
     }

@@ -55,8 +55,9 @@ bool zr_worker_hold(zr_worker *worker, int received, zr_ns_t now);
 /* zr_worker_look.c */
 void zr_worker_look(zr_worker *worker, zr_ns_t now);
 void zr_worker_look_at(zr_worker *worker, uint32_t number);
-/* zr_worker.c, for the spare (zr_spare.c): sockets by conf.fds; ready, and says so in its page; one socket of fdpass.
- */
+/* zr_worker.c, for the spare (zr_spare.c): everybody's inbox, ours among them; sockets by conf.fds; ready, and says so
+ * in its page; one socket of fdpass. */
+bool zr_worker_meet_peers(zr_worker *worker);
 bool zr_worker_open_sockets(zr_worker *worker);
 void zr_worker_announce(zr_worker *worker, zr_ns_t now);
 int zr_worker_adopt_ingress(zr_worker *worker);
