@@ -7,6 +7,8 @@
 #include "worker/zr_worker.h"
 
 /* What an epoll event is about: a socket by its number in zr_batch.h, or one of these. */
+#define ZR_WORKER_LAGS 5u /* looks in a row that must see a lag */
+
 enum { TAG_WAKE = UINT16_MAX + 1, TAG_FDPASS, TAG_SIGNAL };
 
 typedef struct zr_outlet { /* what leaves by one socket */
@@ -39,8 +41,10 @@ struct zr_worker {
     zr_worker_peer peers[ZR_INBOX_WORKERS];
     _Atomic bool stop;
     struct { /* since the last look at the load */
-        zr_ns_t since, busy, longest, longest_before;
-        uint32_t share_before; /* permille */
+        zr_ns_t since, busy, longest;
+        zr_ns_t lags[ZR_WORKER_LAGS]; /* the longest turns of the looks before */
+        uint32_t share_before;        /* permille */
+        uint32_t looks;
     } load;
 };
 

@@ -11,16 +11,19 @@ void zr_worker_rest(zr_worker *w, zr_ns_t now, int work)
 }
 
 /* What is ready may wait for a whole turn: the longest stands for the lag. A single long turn is no overload, nor is a
- * single busy tenth of a second: the process may have been kept from its CPU. So it takes two in a row. */
+ * single busy tenth of a second: the process may have been kept from its CPU. So it takes two looks in a row; and half
+ * a second of lag where the work itself is little: that is what the start of other processes looks like from here. */
 static void tell_load(zr_worker *w, zr_ns_t now)
 {
     uint32_t share = (uint32_t)(w->load.busy * 1000 / (now - w->load.since));
-    zr_load load = { .busy = ZR_MIN(share, w->load.share_before),
-                     .lag = ZR_MIN(w->load.longest, w->load.longest_before) };
+    zr_load load = { .busy = ZR_MIN(share, w->load.share_before) };
 
+    w->load.lags[w->load.looks++ % ZR_WORKER_LAGS] = w->load.longest;
+    load.lag = w->load.lags[0];
+    for (uint32_t i = 1; i < ZR_WORKER_LAGS; i++)
+        load.lag = ZR_MIN(load.lag, w->load.lags[i]);
     zr_fwd_load(w->fwd, &load, now);
     w->load.share_before = share;
-    w->load.longest_before = w->load.longest;
     w->load.since = now;
     w->load.busy = w->load.longest = 0;
 }

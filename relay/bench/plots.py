@@ -42,7 +42,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 def bars(rows: Sequence[tuple[str, float, float | None]], unit: str) -> str:
     """(label, value, bar) one below the other."""
     values = [value for _, value, _ in rows] + [bar for _, _, bar in rows if bar is not None]
-    scale = ticks(min(0.0, *values), max(values))
+    scale = ticks(min(0.0, *values), max(0.0, *values))
     wide = _WIDTH - _LABEL - 90
 
     def x(value: float) -> float:

@@ -98,5 +98,5 @@ def test_a_sink_counts_what_is_missing_repeated_or_not_its_own() -> None:
 @pytest.mark.parametrize(
     "words", [["--hours", "0"], ["--life", "inf"], ["--relays", "9"], ["--hours", "nan"], ["--pps", "0"]]
 )
-def test_bad_options_are_usage_errors(words: str) -> None:
-    assert CliRunner().invoke(aging, words.split()).exit_code == 2
+def test_bad_options_are_usage_errors(words: list[str]) -> None:
+    assert CliRunner().invoke(aging, words).exit_code == 2

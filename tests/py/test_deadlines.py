@@ -36,7 +36,7 @@ def test_a_worker_takes_them_from_its_boot_map(monkeypatch: pytest.MonkeyPatch) 
         {
             "lane": 0, "fds": fds, "streams_max": 1, "window": 64, "batch": 1, "gso": False, "spin_ns": 0,
             "deadlines_ms": [150, 300, 300], "residual": 1e-4, "max_overhead": 3.0,
-            "overload_enter": [0.5, 0.6, 0.7, 0.8],
+            "overload_enter": [0.5, 0.6, 0.7, 0.8], "hold_ns": 0, "peers": [],
         }
     )  # fmt: skip
     assert given["overload_enter"] == (0.5, 0.6, 0.7, 0.8)

@@ -205,8 +205,8 @@ def test_rtp_flows_from_an_ingress_that_the_agent_asked_for_to_a_subscriber(rig:
             for packet in packets:
                 publisher.sendto(packet, ("127.0.0.1", answer["port"]))
         assert [player.recv(2000) for _ in packets] == packets
+    wait_until(lambda: set(rig.page()["ledgers"].values()) == {0})  # what is sent is counted behind the sending
     page = rig.page()
-    assert page["ledgers"] == {"link": 0, "media": 0, "fan": 0, "egress": 0}
     assert page["stats"]["media_accepted"] == 50
     assert page["stats"]["tx_gso_off"] == 0  # also from the socket of both families
 

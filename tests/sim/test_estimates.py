@@ -26,7 +26,7 @@ def test_round_trip_and_loss_of_a_link_are_known_when_control_messages_crossed_i
     assert estimates is not None
     assert 60 <= estimates["srtt_ms"] <= 62
     assert 80_000 <= estimates["loss_ppm"] <= 350_000
-    assert world.now - estimates["heard"] < SECOND
+    assert world.now - estimates["heard"] < 3 * SECOND  # a round of the above, and one loss
     (link,) = control_report(b.control, b.lane)["links"]
     assert link["loss_pct"] == estimates["loss_ppm"] / 1e6 * 100
     assert estimates["sent"] > 64
