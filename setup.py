@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -31,23 +32,31 @@ class BuildExt(build_ext):
             objects, compiled = cbuild.compile_objects(ROOT, sources, cflags.core_cflags(SWITCHES), OUT)
             library = OUT / "libzr.a"
             cbuild.archive(objects, library, changed=compiled > 0)
+            bindings = self.compile_bindings()
         except cbuild.BuildError as error:
             raise SystemExit(f"{error}\nzrelay: the C core does not build") from None
         print(f"zrelay: {compiled} of {len(sources)} C files compiled")
 
         for extension in self.extensions:
-            extension.extra_objects = [str(library)]
-            extension.extra_compile_args = cflags.binding_cflags(SWITCHES)
             extension.extra_link_args = cflags.link_flags(SWITCHES)
-            headers = sorted(str(path) for path in (ROOT / "csrc").glob("*/*.h"))
-            extension.depends = [str(library), str(_signature(extension)), *headers]
+            extension.extra_objects = [*bindings.pop(0), str(library)]
+            extension.sources = []  # they are compiled: a change of the core only links them anew
+            extension.depends = [*extension.extra_objects, str(_signature(extension))]
         super().build_extensions()
+
+    def compile_bindings(self) -> list[list[str]]:
+        """The objects of each extension; all of them together, so that they are compiled beside each other."""
+        sources = [[Path(source) for source in extension.sources] for extension in self.extensions]
+        flags = [*cflags.binding_cflags(SWITCHES), f"-I{sysconfig.get_path('include')}"]
+        objects, _ = cbuild.compile_objects(ROOT, [source for some in sources for source in some], flags, OUT)
+        made = iter(map(str, objects))
+        return [[next(made) for _ in some] for some in sources]
 
 
 def _signature(extension: Extension) -> Path:
-    """A file that changes when the flags do: a build with other switches must not keep the old extension."""
+    """A file that changes when the link flags do: a build with other switches must not keep the old extension."""
     path = ROOT / "build" / "c" / f"{extension.name}.flags"
-    flags = "\n".join([SWITCHES.variant, *extension.extra_compile_args, *extension.extra_link_args])
+    flags = "\n".join([SWITCHES.variant, *extension.extra_link_args])
     if not path.exists() or path.read_text() != flags:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(flags)

@@ -8,7 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from benchmarks.machine import slack
+
+pytestmark = pytest.mark.figures
 
 BAR_S = 40.0
 ROOT = Path(__file__).resolve().parent.parent

@@ -9,11 +9,15 @@ import struct
 import time
 from typing import Any
 
+import pytest
+
 from benchmarks.machine import Meter, percentile, slack
 from relay.client import stream_path
 from relay.dev import DevMesh
 from relay.passage import confirmed
 from tests.net.rtp import packet, publish_body
+
+pytestmark = pytest.mark.figures
 
 PPS, SECONDS = 200, 5
 P50_MS, P99_MS = 0.3, 3.0

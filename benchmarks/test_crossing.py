@@ -36,6 +36,7 @@ def driver() -> Path:
     return program
 
 
+@pytest.mark.figures
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two threads want two CPUs: run it on a larger machine")
 def test_crossing_to_another_worker_adds_little(driver: Path) -> None:
     cpus = [str(cpu) for cpu in sorted(os.sched_getaffinity(0))[:2]]

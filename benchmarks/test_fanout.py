@@ -12,6 +12,8 @@ from relay.bench.fanout import measured, usual_pps
 from relay.bench.traffic import Shape
 from relay.bench.veth import VethMissingError
 
+pytestmark = pytest.mark.figures
+
 SECONDS = 9.0
 TO_BARE, TO_PEER = 1.25, 0.25
 CALLS_PER_PACKET = 0.01

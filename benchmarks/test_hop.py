@@ -11,6 +11,8 @@ from benchmarks.machine import slack
 from relay.bench.hop import PPS, measured
 from relay.bench.traffic import Mode, Shape
 
+pytestmark = pytest.mark.figures
+
 SECONDS = 9.0
 TO_BARE, TO_PEER = 1.6, 0.5
 SINGLE_TO_BARE = 1.15

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from benchmarks.machine import cpu_ns, rss_kib, wakeups
 from relay.dev import DevMesh
+
+pytestmark = pytest.mark.figures
 
 SECONDS = 8.0
 QUIET = 0.01  # of a core, all processes; far above what it needs, far below a loop that spins

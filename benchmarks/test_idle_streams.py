@@ -6,10 +6,14 @@ import asyncio
 import socket
 from typing import Any
 
+import pytest
+
 from benchmarks.machine import cpu_ns, open_files
 from relay.client import Client, stream_path
 from relay.dev import DevMesh
 from tests.net.rtp import packet, publish_body
+
+pytestmark = pytest.mark.figures
 
 STREAMS, SECONDS = 1000, 5.0
 SILENCE_S = 3.0  # after 2 s the worker gives a learned source up

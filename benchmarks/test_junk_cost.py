@@ -6,12 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.machine import slack
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 import cbuild  # noqa: E402
 from cflags import Switches, core_cflags, link_flags  # noqa: E402
+
+pytestmark = pytest.mark.figures
 
 OUT = ROOT / "build" / "bench"
 FLOORS = ("base", "mem", "ring", "stat", "time", "coll", "wire", "kcp", "forward")

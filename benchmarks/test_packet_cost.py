@@ -20,6 +20,8 @@ from relay.dev import DevMesh
 from relay.passage import confirmed
 from tests.net.rtp import packet, publish_body
 
+pytestmark = pytest.mark.figures
+
 PPS, SECONDS = 5000, 3
 RELAYS = ("bj-1", "sh-1", "gz-1")
 CALLS = ("recvmmsg", "sendmmsg", "epoll")

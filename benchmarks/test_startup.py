@@ -6,7 +6,11 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from benchmarks.machine import percentile, slack
+
+pytestmark = pytest.mark.figures
 
 ROUNDS = 15
 

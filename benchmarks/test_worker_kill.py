@@ -6,12 +6,16 @@ import asyncio
 import signal
 import statistics
 
+import pytest
+
 from benchmarks.machine import percentile, slack
 from relay.dev import DevMesh
 from relay.passage import confirmed
 from tests.net.kills import Death, Flow, deaths, held, kill_again_and_again, sinks
 from tests.net.rtp import publish_body
 from tests.net.test_streams import port_of
+
+pytestmark = pytest.mark.figures
 
 KILLS, PPS = 50, 20_000
 LOST_MAX, LOST_MEAN_MAX = 64, 3

@@ -58,6 +58,10 @@ class Ctl:
         """None of this worker's: it is told everything anew."""
         self._say({"t": "close_all_ingress", "worker": worker})
 
+    def replace_worker(self, worker: int) -> None:
+        """Its channel is corrupt: another process in its place, and the channel laid out anew between the two."""
+        self._say({"t": "replace_worker", "worker": worker})
+
     def answered(self, message: dict[str, Any]) -> tuple[int, int, Address | None, str | None]:
         """Of an "ingress" message: (worker, slot, address, error)."""
         worker, slot = self._asked.pop(message["r"])

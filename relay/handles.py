@@ -11,6 +11,7 @@ from collections import deque
 
 from relay import _core
 from relay.commands import encode
+from relay.errors import CoreError
 
 WAITING_MAX = 1 << 18  # records; all that a full relay has to say is less
 
@@ -20,18 +21,25 @@ class WorkerHandle:
 
     def __init__(self, index: int, fds: dict[str, int], streams_max: int) -> None:
         self.index = index
-        self.channel = _core.Channel(fds["chan"])
+        self._chan_fd = fds["chan"]
         self.page = _core.StatPage(fds["page"], streams_max=streams_max)
         self.wake_fd = fds["wake"]
         self.up = False
         self.restarts = 0
         self.behind = False
-        self.corrupt = False  # one of its rings is broken (zr_spsc.h): nothing more is read from it or written to it
+        self.corrupt = False  # a ring is broken, as one of its two ends sees it: nothing is read or written until `begin`
         self._wake_owed = True  # an agent before us may have died between taking a sleeper's flag and waking it
         self._waiting: deque[bytes] = deque()
+        try:
+            self.channel = _core.Channel(self._chan_fd)
+        except CoreError:
+            self.corrupt = True  # under an agent before us
 
     def begin(self) -> None:
         """Before its first command: whatever stands in its ring, or what an agent before this one had set up, goes."""
+        if self.corrupt:
+            self.channel = _core.Channel(self._chan_fd)  # the supervisor has laid it out anew
+            self.corrupt = False
         self._waiting.clear()
         self.behind = False
         self.post(encode("reset"))
@@ -55,6 +63,8 @@ class WorkerHandle:
 
     def flush(self) -> None:
         """As much as the ring holds; wakes the worker once for all of it."""
+        if self.corrupt:
+            return
         posted = False
         while self._waiting and self.channel.post(self._waiting[0]):
             self._waiting.popleft()
@@ -65,6 +75,8 @@ class WorkerHandle:
 
     def events(self, most: int) -> list[bytes]:
         """What it reports; with nothing to report, the agent is marked asleep on its eventfd."""
+        if self.corrupt:
+            return []
         events = self.channel.events(most)
         if not events:
             self.channel.sleep()

@@ -169,6 +169,7 @@ class Node:
                 handle = self.workers[message["worker"]]
                 handle.up = True
                 handle.begin()
+                self._corrupt.discard(handle.index)
                 self._ctl.close_all_ingress(handle.index)
                 self.control.on_worker_up(handle.index, now)
             case "worker_moved":
@@ -232,12 +233,14 @@ class Node:
             for worker in self.workers:
                 stats = worker.page.stats()
                 self.control.on_load(worker.index, stats["busy_ns"], stats["fan_sent"], now)
+                worker.corrupt |= worker.up and stats["channel_broken"] > 0
         moved = step(self.control, self.lane, events, sessions, lambda action: self._perform(action, now), now)
         for worker in self.workers:
             if worker.corrupt and worker.index not in self._corrupt:
                 self._corrupt.add(worker.index)
-                self._remember(f"a ring of worker {worker.index} is corrupt; it is no longer used")
-                log.error("ring corrupt", worker=worker.index, code="ZR1007")
+                self._remember(f"a ring of worker {worker.index} is corrupt; worker and channel are replaced")
+                log.error("ring corrupt; the worker is being replaced", worker=worker.index, code="ZR1007")
+                self._ctl.replace_worker(worker.index)
             if worker.behind:
                 self._begin_again(worker, now)
         return moved

@@ -39,6 +39,7 @@ class Place(Child):
     told: bool = False
     ingress: dict[int, int] = field(default_factory=dict)  # slot -> our duplicate
     deaths: deque[float] = field(default_factory=deque)
+    anew: bool = False  # its channel is corrupt: the next one begins fresh, with a channel laid out anew
     _sending: deque[tuple[bytes, int]] = field(default_factory=deque)  # message, descriptor or -1
 
     def looping(self, lived_s: float, now: float) -> bool:

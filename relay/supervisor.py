@@ -237,6 +237,9 @@ class Supervisor:
 
     def _replace(self, worker: Place, *, fresh: bool) -> None:
         """A process takes the place."""
+        if worker.anew:  # nobody uses it: the worker is dead, and the agent let go of it when it asked for this
+            _core.Channel(worker.fds["chan"], slots=CHAN_SLOTS, create=True)
+            worker.anew = False
         self._spares.give(worker, fresh=fresh)
         self._watch_room(worker)
         if worker.cpu is not None:
@@ -291,7 +294,7 @@ class Supervisor:
         """Its successor goes on where it stopped; unless that may be what kills it, or nobody was to wait for this."""
         self._watchdog.forget(worker.index)
         looping = worker.looping(lived_s, now)
-        if self.conf.spare > 0 and not looping and worker.ever_up:
+        if self.conf.spare > 0 and not looping and worker.ever_up and not worker.anew:
             self._replace(worker, fresh=False)
             return
         if not looping:
@@ -439,8 +442,16 @@ class Supervisor:
                 self.workers[message["worker"]].close_ingress(message["slot"])
             elif kind == "close_all_ingress":
                 self.workers[message["worker"]].close_all_ingress()
+            elif kind == "replace_worker":
+                self._replace_corrupt(self.workers[message["worker"]])
         except (IndexError, KeyError, TypeError, ValueError) as error:
             say(f"WARN the agent sent nonsense: {error!r}")
+
+    def _replace_corrupt(self, worker: Place) -> None:
+        """Who of the two wrote it, or a third, cannot be known: so both ends and what lies between begin anew (S01)."""
+        say(f"WARN {worker.name} (pid {worker.pid}): its channel is corrupt; it is replaced")
+        worker.anew = True
+        worker.send_signal(signal.SIGKILL)
 
     def _open_ingress(self, asked: dict[str, Any]) -> dict[str, Any]:
         """One more socket for a worker; the answer's fields: address and port, or error."""

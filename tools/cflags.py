@@ -66,7 +66,8 @@ def core_cflags(switches: Switches) -> list[str]:
 
 def binding_cflags(switches: Switches) -> list[str]:
     """Flags for the generated C of the binding: the hardening, not the strict set."""
-    return ["-std=c11", "-g", "-fno-omit-frame-pointer", "-fvisibility=hidden", *DEFINES, *INCLUDES, *_common(switches)]
+    plain = ["-std=c11", "-O2", "-g1", "-DNDEBUG", "-fwrapv", "-fno-omit-frame-pointer", "-fvisibility=hidden"]
+    return [*plain, *DEFINES, *INCLUDES, *_common(switches)]
 
 
 def link_flags(switches: Switches) -> list[str]:

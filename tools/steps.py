@@ -64,7 +64,7 @@ def steps(full: bool) -> list[Step]:
     """All steps in their order: what is quick and what explains later failures comes first; of those that run beside
     each other the longest."""
     python = sys.executable
-    bench = [] if full else ["--benchmark-max-time=0.2", "--benchmark-min-rounds=3"]
+    bench = [] if full else ["-m", "not figures", "--benchmark-max-time=0.2", "--benchmark-min-rounds=3"]
 
     def gate(name: str, *command: str) -> Step:
         return Step(name, "gate", (python, *command), alone=False)
@@ -86,13 +86,14 @@ def steps(full: bool) -> list[Step]:
         ctest("plain"),
         pytest("sim", "tests/sim", alone=False),
         pytest("prop", "tests/prop", "tests/wire", alone=False),
+        pytest("py", "tests/py", alone=False),
+        pytest("fuzz", "tests/fuzz", alone=False),
+        pytest("proof", "tests/proof", alone=False),
         *(ctest(variant) for variant in C_VARIANTS if variant != "plain"),
-        pytest("proof", "tests/proof"),
-        pytest("py", "tests/py"),
+        pytest("bench", "benchmarks", *bench, alone=full),
         pytest("net", "tests/net"),
         pytest("soak", "tests/soak"),
         pytest("interop", "tests/interop"),
-        pytest("bench", "benchmarks", *bench),
     ]
 
 

@@ -389,13 +389,15 @@ static int (*const handlers[ZR_CMD_COUNT])(zr_fwd *, const zr_cmd *, uint64_t *,
 #undef X
 };
 
-/* What broke stays out of use by itself (zr_spsc.h); who reads the counter has the worker or the agent replaced. */
+/* What broke stays out of use by itself (zr_spsc.h); the agent, who reads the gauge, has this worker replaced. */
 static void note_corrupt_rings(zr_fwd *fwd)
 {
     bool corrupt = fwd->commands->consumer.broken || fwd->events->producer.broken;
 
     if (corrupt && !fwd->ring_corrupt)
         zr_stat_add(fwd->page, ZR_STAT_ring_corrupt, 1);
+    if (corrupt != fwd->ring_corrupt)
+        zr_stat_set(fwd->page, ZR_STAT_channel_broken, corrupt);
     fwd->ring_corrupt = corrupt;
 }
 
@@ -438,6 +440,7 @@ void zr_fwd_become(zr_fwd *fwd, uint8_t lane, uint16_t epoch, zr_journal *journa
     zr_stat_set(fwd->page, ZR_STAT_streams, 0); /* the page may still show a predecessor's */
     zr_stat_set(fwd->page, ZR_STAT_subs, 0);
     zr_stat_set(fwd->page, ZR_STAT_cache_entries, 0);
+    zr_stat_set(fwd->page, ZR_STAT_channel_broken, 0);
 }
 
 int zr_fwd_replay(zr_fwd *fwd, zr_ns_t now)

@@ -144,6 +144,8 @@ typedef struct zr_kcp_tell {
     bool crowded;       /* the ring turns over within four slacks */
     bool cut, said;     /* a full batch cut what is being said; it had an ACK in it */
     uint8_t later_left; /* ACKs that may still ride along */
+    uint8_t held;       /* arrivals that wait for company since `told_at`, ms */
+    uint32_t told_at;
     uint32_t next;      /* of the ring, from the newest down: said up to here */
     uint32_t at;
     zr_kcp_ack last;  /* of the newest arrival */
