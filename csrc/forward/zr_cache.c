@@ -41,10 +41,22 @@ static void unindex_item(zr_cache *cache, const zr_item *item)
     *at = item->hash_next;
 }
 
+/* The oldest packets lie in memory that nobody has looked at for two seconds. The one to be dropped next is the one
+ * whose buffer is written next (zr_pool is last in, first out): on a full cache that was a third of a packet's time. */
+static void prefetch(const zr_cache *cache, const zr_item *next)
+{
+    if (next == NULL)
+        return;
+    if (next->next != NULL)
+        __builtin_prefetch(next->next, 1);
+    zr_pool_prefetch(cache->pool, next->slice.pkt, next->slice.len + ZR_CACHELINE);
+}
+
 static void drop_oldest(zr_cache *cache, zr_cache_line *line)
 {
     zr_item *item = zr_itemq_pop(&line->queue);
 
+    prefetch(cache, line->queue.head);
     if (item->indexed)
         unindex_item(cache, item);
     zr_items_give(&cache->items, item);
@@ -70,11 +82,12 @@ size_t zr_cache_bytes(uint32_t items_max, uint32_t streams_max)
            zr_round_up(zr_pow2_up(items_max) * sizeof(zr_item *), ZR_CACHELINE);
 }
 
-void zr_cache_init(zr_cache *cache, void *mem, uint32_t items_max, uint32_t streams_max, zr_ns_t age_max)
+void zr_cache_init(zr_cache *cache, void *mem, uint32_t items_max, uint32_t streams_max, zr_ns_t age_max,
+                   const zr_pool *pool)
 {
     unsigned char *at = mem;
 
-    *cache = (zr_cache){ .streams_max = streams_max, .age_max = age_max };
+    *cache = (zr_cache){ .streams_max = streams_max, .age_max = age_max, .pool = pool };
     zr_items_init(&cache->items, at, items_max);
     at += zr_items_bytes(items_max);
     cache->lines = (void *)at;

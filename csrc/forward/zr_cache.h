@@ -25,11 +25,13 @@ typedef struct zr_cache {
     zr_list recent; /* lines, the least recently used one first */
     zr_ns_t age_max;
     uint64_t evicted;
+    const zr_pool *pool; /* of all packets kept */
 } zr_cache;
 
 size_t zr_cache_bytes(uint32_t items_max, uint32_t streams_max);
 /* items_max 0: nothing is ever kept. */
-void zr_cache_init(zr_cache *cache, void *mem, uint32_t items_max, uint32_t streams_max, zr_ns_t age_max);
+void zr_cache_init(zr_cache *cache, void *mem, uint32_t items_max, uint32_t streams_max, zr_ns_t age_max,
+                   const zr_pool *pool);
 
 /* Keeps a copy of `item` (its stream says where), holding its packet. */
 void zr_cache_put(zr_cache *cache, const zr_item *item, zr_ns_t now);

@@ -128,7 +128,8 @@ zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_c
     if (fwd->lane == NULL)
         return NULL;
     zr_items_init(&fwd->items, base + at[PART_ITEMS], conf->pkts_max);
-    zr_cache_init(&fwd->cache, base + at[PART_CACHE], conf->cache_max, conf->streams_max, conf->cache_age_max);
+    zr_cache_init(&fwd->cache, base + at[PART_CACHE], conf->cache_max, conf->streams_max, conf->cache_age_max,
+                  &fwd->pool);
     zr_subs_init(&fwd->subs, base + at[PART_SUBS], conf->subs_max);
     zr_pulls_init(&fwd->pulls, base + at[PART_PULLS], conf->lane.convs_max);
     fwd->streams = (void *)(base + at[PART_STREAMS]);

@@ -101,9 +101,9 @@ static void look_for_stuck(zr_fwd *fwd, zr_ns_t now)
 {
     zr_kcp_estimates estimates;
 
-    for (uint32_t left = fwd->subs.max / 10 + 1; left > 0; left--) {
+    for (uint32_t left = fwd->subs.used / 10 + 1; left > 0; left--) {
         zr_sub *sub = zr_subs_get(&fwd->subs, fwd->looked_at);
-        fwd->looked_at = fwd->looked_at + 1 < fwd->subs.max ? fwd->looked_at + 1 : 0;
+        fwd->looked_at = fwd->looked_at + 1 < fwd->subs.used ? fwd->looked_at + 1 : 0;
         if (sub == NULL || !sub->child || sub->stuck ||
             zr_lane_conv_estimated(fwd->lane, sub->conv, &estimates) != ZR_OK || !estimates.dark ||
             now - ZR_MAX(estimates.heard, sub->added) < ZR_FWD_STUCK)

@@ -63,6 +63,7 @@ zr_sub *zr_subs_add(zr_subs *subs, uint32_t slot, zr_stream *stream, bool child)
     zr_list_init(&sub->asking);
     zr_list_append(child ? &stream->children : &stream->players, &sub->in_stream);
     subs->count++;
+    subs->used = ZR_MAX(subs->used, slot + 1);
     return sub;
 }
 

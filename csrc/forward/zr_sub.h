@@ -54,6 +54,7 @@ typedef struct zr_subs {
     zr_sub *all;
     zr_dest *dests, *dest_free, **buckets;
     uint32_t max, bucket_mask, count;
+    uint32_t used;       /* slots below this have been taken at some time; the others' memory was never touched */
     uint32_t dests_used; /* the first so many have been taken at some time; the others' memory was never touched */
 } zr_subs;
 

@@ -146,7 +146,7 @@ typedef struct zr_kcp_tell {
     uint8_t later_left; /* ACKs that may still ride along */
     uint8_t held;       /* arrivals that wait for company since `told_at`, ms */
     uint32_t told_at;
-    uint32_t next;      /* of the ring, from the newest down: said up to here */
+    uint32_t next; /* of the ring, from the newest down: said up to here */
     uint32_t at;
     zr_kcp_ack last;  /* of the newest arrival */
     uint32_t bad_ppm; /* arrivals that show loss */

@@ -17,7 +17,7 @@
 
 #define SLACK_MS    8u
 #define FORGET_MS   150u
-#define HOLD_MS     2u  /* of an ACK, while nothing is lost: with SLACK_MS / 2 until its repeat still within the slack */
+#define HOLD_MS     2u /* of an ACK, while nothing is lost: with SLACK_MS / 2 until its repeat still within the slack */
 #define HOLD_MAX    64u /* arrivals */
 #define LATER       8u  /* ACKs in a datagram that are told later than the quick repeats */
 #define LATER_MS    16u /* age at the first of them, then twice that */

@@ -111,7 +111,8 @@
     X(mirror_received, c, "records", "taken from this worker's inbox")                                                 \
     X(inbox_fill_max, g, "records", "most records ever found waiting in one ring of the inbox")                        \
     X(ring_corrupt, c, "rings", "rings whose counters could not be true: no longer used, or given up at the start")    \
-    X(channel_broken, g, "channels", "1: a ring to or from the agent broke; the supervisor is asked for another worker")   \
+    X(channel_broken, g, "channels",                                                                                   \
+      "1: a ring to or from the agent broke; the supervisor is asked for another worker")                              \
     X(fdpass_refused, c, "messages",                                                                                   \
       "no message of the supervisor's, or not with one UDP socket: nothing more is taken")                             \
     X(replayed, c, "records", "commands taken over from the one before (zr_journal.h)")                                \

@@ -30,7 +30,7 @@ void zr_worker_look_at(zr_worker *w, uint32_t number)
 
 void zr_worker_look(zr_worker *w, zr_ns_t now)
 {
-    uint32_t ingresses = w->sock_count - ZR_SOCK_INGRESS;
+    uint32_t ingresses = w->ingress_used;
 
     if (now < w->look_at)
         return;

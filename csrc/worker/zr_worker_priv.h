@@ -29,14 +29,15 @@ struct zr_worker {
     zr_outlet links, egress; /* key frame requests to publishers go with egress */
     zr_udp_sock *socks;      /* by ZR_SOCK_* */
     uint32_t sock_count;
-    int fdpass;         /* -1 once the supervisor is gone or sent nonsense */
-    int signal;         /* signalfd or -1 */
-    bool commands_left; /* the turn's budget ended before the ring */
-    zr_ns_t held_until; /* the fan-out is put off till then; 0: it is not */
-    int held;           /* datagrams received meanwhile */
-    zr_ns_t look_at;    /* at the sockets, next time */
-    uint32_t look_next; /* ingress slot before */
-    zr_ns_t wall;       /* wall clock minus monotonic */
+    int fdpass;            /* -1 once the supervisor is gone or sent nonsense */
+    int signal;            /* signalfd or -1 */
+    bool commands_left;    /* the turn's budget ended before the ring */
+    zr_ns_t held_until;    /* the fan-out is put off till then; 0: it is not */
+    int held;              /* datagrams received meanwhile */
+    zr_ns_t look_at;       /* at the sockets, next time */
+    uint32_t look_next;    /* ingress slot before */
+    uint32_t ingress_used; /* slots below this have had a socket */
+    zr_ns_t wall;          /* wall clock minus monotonic */
     zr_idle idle;
     zr_worker_peer peers[ZR_INBOX_WORKERS];
     _Atomic bool stop;

@@ -13,7 +13,7 @@ static void store_open(store *s, uint32_t max)
 {
     *s = (store){ .memory = zr_test_memory(zr_cache_bytes(max, 2)), .packets = zr_test_memory(zr_pool_bytes(32)) };
     CHECK_EQ(zr_pool_init(&s->pool, s->packets, 32), 0);
-    zr_cache_init(&s->cache, s->memory, max, 2, ZR_SEC(2));
+    zr_cache_init(&s->cache, s->memory, max, 2, ZR_SEC(2), &s->pool);
 }
 
 static void put(store *s, uint32_t stream, uint16_t seq, uint8_t flags, zr_ns_t now)
