@@ -2,6 +2,8 @@
 
 #include "coll/zr_seq.h"
 
+#define PUT_EXPIRES 8u /* a stream that goes on after a pause does not pay for the two seconds before it at once */
+
 static zr_item **bucket_of(const zr_cache *cache, uint32_t stream, uint32_t ssrc, uint16_t seq)
 {
     uint64_t h = ((uint64_t)ssrc << 32 | stream) * 0x9E3779B97F4A7C15u;
@@ -64,9 +66,9 @@ static void drop_oldest(zr_cache *cache, zr_cache_line *line)
         zr_list_remove(&line->recent);
 }
 
-static void expire(zr_cache *cache, zr_cache_line *line, zr_ns_t now)
+static void expire(zr_cache *cache, zr_cache_line *line, zr_ns_t now, uint32_t most)
 {
-    while (line->queue.count > 0 && now - line->queue.head->arrival > cache->age_max)
+    for (; most > 0 && line->queue.count > 0 && now - line->queue.head->arrival > cache->age_max; most--)
         drop_oldest(cache, line);
 }
 
@@ -110,7 +112,7 @@ void zr_cache_put(zr_cache *cache, const zr_item *item, zr_ns_t now)
 
     if (cache->items.count == 0)
         return;
-    expire(cache, line, now);
+    expire(cache, line, now, PUT_EXPIRES);
     if (!zr_items_left(&cache->items)) {
         drop_oldest(cache, ZR_LIST_FIRST(&cache->recent, zr_cache_line, recent));
         cache->evicted++;
@@ -137,7 +139,7 @@ const zr_item *zr_cache_find(zr_cache *cache, uint32_t stream, uint32_t ssrc, ui
 
 const zr_item *zr_cache_first(zr_cache *cache, uint32_t stream, zr_ns_t now)
 {
-    expire(cache, &cache->lines[stream], now);
+    expire(cache, &cache->lines[stream], now, UINT32_MAX);
     return cache->lines[stream].queue.head;
 }
 

@@ -28,6 +28,12 @@ int zr_pool_init(zr_pool *pool, void *mem, uint32_t count)
     return ZR_OK;
 }
 
+static inline uint32_t span(size_t len)
+{
+    const zr_pkt pkt = { .off = ZR_PKT_HEAD, .len = (uint16_t)len };
+    return pkt.span;
+}
+
 zr_pkt *zr_pool_take(zr_pool *pool)
 {
     if (pool->free_head == NO_PKT) {
@@ -39,8 +45,7 @@ zr_pkt *zr_pool_take(zr_pool *pool)
     pool->free_head = pkt->next;
     pkt->refs = 1;
     pkt->came_us = 0;
-    pkt->off = ZR_PKT_HEAD;
-    pkt->len = 0;
+    pkt->span = span(0);
     pool->in_use++;
     pool->in_use_max = ZR_MAX(pool->in_use_max, pool->in_use);
     return pkt;
@@ -54,9 +59,13 @@ zr_pkt *zr_pool_copy(zr_pool *pool, const void *data, size_t len)
     zr_pkt *pkt = zr_pool_take(pool);
     if (pkt == NULL)
         return NULL;
+    if (pool->free_head != NO_PKT)
+        zr_pool_prefetch(pool, &pool->pkts[pool->free_head], len); /* likely the next one's, and cold */
     if (len > 0)
         memcpy(pkt->buf + pkt->off, data, len);
-    pkt->len = (uint16_t)len;
+    /* One store behind the copy: two would make the first read of both wait until all the copy has reached the cache.
+     */
+    pkt->span = span(len);
     return pkt;
 }
 

@@ -27,7 +27,12 @@ typedef struct zr_pkt {
         uint32_t next;    /* in the pool: free list */
         uint32_t came_us; /* out of it: when it came in, low 32 bits of microseconds; 0: not known */
     };
-    uint16_t off, len; /* what of buf is the datagram */
+    union {
+        struct {
+            uint16_t off, len; /* what of buf is the datagram */
+        };
+        uint32_t span; /* both: written together, for they are read together (zr_pool_copy) */
+    };
     uint32_t pad;
 } zr_pkt;
 
@@ -89,8 +94,8 @@ static inline const uint8_t *zr_slice_data(const zr_slice *slice)
     return slice->pkt->buf + slice->off;
 }
 
-/* Asks the memory for a packet in use and the first `len` bytes after its head room, without touching it: for who knows
- * that it is given back and taken again in a moment. */
+/* Asks the memory for a packet and the first `len` bytes after its head room, without touching it: for who knows
+ * that it is taken in a moment. */
 static inline void zr_pool_prefetch(const zr_pool *pool, const zr_pkt *pkt, size_t len)
 {
     const uint8_t *data = pool->bufs + (size_t)(pkt - pool->pkts) * ZR_PKT_BYTES + ZR_PKT_HEAD;

@@ -17,7 +17,8 @@ from relay.bench.veth import THERE, Veth
 DELIVERED_MIN_PCT = 99.99  # below, no figure is claimed
 _BUSY_PCT = 85.0
 _LATE_SHARE = 0.01
-_ROUNDS_MAX = 3
+_ROUNDS_MAX = 5
+STEADY_S = 2.5  # of traffic before the first round
 
 Say = Callable[[str], None]
 
@@ -191,7 +192,7 @@ async def duel(
             traffic = Traffic(shape) if far is None else far.inside(lambda: Traffic(shape, THERE))
             await stack.enter_async_context(contender)
             traffic.aim(await contender.start(traffic.subscribers()))
-            await _in_thread(traffic, traffic.warm_up)
+            await _in_thread(traffic, traffic.warm_up, STEADY_S)
             traffics.append(traffic)
         for number in range(rounds):
             for contender, traffic, side in zip(contenders, traffics, sides, strict=True):

@@ -142,11 +142,16 @@ class Traffic:
         if self._generator is not None:
             self._generator.stop()
 
-    def warm_up(self) -> None:
-        """Sends until every sink has had something; TimeoutError after 10 s."""
+    def warm_up(self, steady_s: float = 0.0) -> None:
+        """Sends until every sink has had something, then `steady_s` more; TimeoutError after 10 s.
+
+        A relay's replay cache reaches back two seconds: until it is full, each packet takes memory never touched before.
+        """
         for _ in range(_WARM_UP_TRIES):
             self.round(_WARM_UP_NS / NS_PER_S)
             if all(self._sinks.good()) or self._stopped:
+                if steady_s > 0 and not self._stopped:
+                    self.round(steady_s)
                 return
         raise TimeoutError(f"{sum(not good for good in self._sinks.good())} subscribers got nothing")
 
