@@ -27,19 +27,25 @@ class WorkerHandle:
         self.up = False
         self.restarts = 0
         self.behind = False
-        self.corrupt = False  # a ring is broken, as one of its two ends sees it: nothing is read or written until `begin`
+        self.corrupt = (
+            False  # a ring is broken, as one of its two ends sees it: nothing is read or written until `begin`
+        )
         self._wake_owed = True  # an agent before us may have died between taking a sleeper's flag and waking it
         self._waiting: deque[bytes] = deque()
+        self._look()
+
+    def _look(self) -> None:
         try:
             self.channel = _core.Channel(self._chan_fd)
-        except CoreError:
-            self.corrupt = True  # under an agent before us
+        except CoreError:  # under an agent before us, or already again
+            self.corrupt = True
+        else:
+            self.corrupt = False
 
     def begin(self) -> None:
         """Before its first command: whatever stands in its ring, or what an agent before this one had set up, goes."""
         if self.corrupt:
-            self.channel = _core.Channel(self._chan_fd)  # the supervisor has laid it out anew
-            self.corrupt = False
+            self._look()  # the supervisor has laid it out anew
         self._waiting.clear()
         self.behind = False
         self.post(encode("reset"))

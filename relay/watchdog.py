@@ -2,6 +2,7 @@
 
 A worker's heartbeat moves at least every 100 ms. Older than 250 ms, it hangs - unless it was not let run: a worker that
 is runnable and has had less than 100 ms of CPU time since is starved by its neighbours; killing it would not help.
+One that sleeps has 450 ms: a guest's CPU may be taken away whole, timer and all, while the supervisor runs on another.
 Nobody is judged by a supervisor that was itself not let run, nor while a debugger holds it.
 """
 
@@ -11,6 +12,7 @@ import contextlib
 
 CHECK_NS = 50_000_000
 LIMIT_NS = 250_000_000
+ASLEEP_NS = 450_000_000
 BUSY_NS = 100_000_000
 LATE_NS = 100_000_000  # this much later than asked for: we were not let run, so perhaps nobody was
 
@@ -47,6 +49,8 @@ class Watchdog:
             had_ns = cpu_ns(pid)
             self._suspects[index] = heartbeat_ns, had_ns
         state = state_of(pid) if age_ns >= LIMIT_NS else "t"
+        if state == "S":
+            return age_ns >= ASLEEP_NS
         return state != "t" and (state != "R" or cpu_ns(pid) - had_ns >= BUSY_NS)
 
     def forget(self, index: int) -> None:

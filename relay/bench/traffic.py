@@ -145,7 +145,7 @@ class Traffic:
     def warm_up(self, steady_s: float = 0.0) -> None:
         """Sends until every sink has had something, then `steady_s` more; TimeoutError after 10 s.
 
-        A relay's replay cache reaches back two seconds: until it is full, each packet takes memory never touched before.
+        A relay's replay cache reaches back two seconds: until then each packet takes fresh memory.
         """
         for _ in range(_WARM_UP_TRIES):
             self.round(_WARM_UP_NS / NS_PER_S)

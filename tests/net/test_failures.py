@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import mmap
 import os
 import signal
 import struct
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -251,3 +253,37 @@ async def test_a_stream_id_with_a_slash_crosses_the_mesh() -> None:
         await until(lambda: sink.numbers[SSRC] == [1])
         sink.close()
         sender.close()
+
+
+def overwrite(pid: int, memfd: str, at: int, value: int) -> None:
+    """A word of memory that this process shares, by somebody who should not."""
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        if memfd in str(entry.readlink()):
+            with entry.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+                memory[at : at + 4] = struct.pack("<I", value)
+            return
+    raise AssertionError(f"process {pid} has no {memfd}")
+
+
+COMMANDS = 3 * 64  # zr_chan_mem, zr_spsc_mem: csrc/ring/*.h
+EVENTS = COMMANDS + 3 * 64 + 4096 * 64
+
+
+@pytest.mark.parametrize("ring", [EVENTS, COMMANDS], ids=["the agent sees it", "the worker sees it"])
+async def test_s01_a_worker_with_a_corrupt_channel_is_replaced_and_media_flows_again(ring: int) -> None:
+    async with DevMesh(1) as mesh, flowing(mesh) as flow:
+        relay = mesh.relays[0]
+        assert relay.process is not None
+        before = (await status_of(relay))["workers"][0]
+        async with asyncio.timeout(8):
+            while (after := (await status_of(relay))["workers"][0])["pid"] == before["pid"] or not after["up"]:
+                if after["pid"] == before["pid"] and "replaced" not in relay.log_path.read_text():
+                    overwrite(relay.process.pid, "zr-chan-0", ring, 0x80000000)  # who owns the word may mend it unseen
+                await asyncio.sleep(0.05)
+        assert after["restarts"] >= 1
+        await flow.whole_again()
+        await no_ledger_is_off(mesh)
+        status = await status_of(relay)
+        assert status["workers"][0]["stats"]["channel_broken"] == 0
+        async with mesh.client(relay.name) as client:  # commands reach it
+            await client.put("/v1/streams/another", publish_body())
