@@ -67,7 +67,7 @@ async def test_the_exposition_parses_and_says_what_happened() -> None:
     assert summed(parsed, "zrelay_media_accepted_total") == PACKETS
     assert summed(parsed, "zrelay_fan_sent_total") == PACKETS
     assert summed(parsed, "zrelay_udp_dropped_packets_total", reason="source") == 3
-    assert summed(parsed, "zrelay_udp_dropped_packets_total") == 3
+    assert summed(parsed, "zrelay_udp_dropped_packets_total", direction="media") == 3
     age = "zrelay_packet_age_seconds"
     assert summed(parsed, f"{age}_bucket", le="+Inf") == summed(parsed, f"{age}_count")
 
