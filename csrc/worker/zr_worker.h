@@ -18,7 +18,7 @@
 
 #define ZR_WORKER_PARTS             (8 + ZR_FWD_PARTS)
 #define ZR_WORKER_COMMANDS_PER_TURN 256
-#define ZR_WORKER_DGRAMS_PER_TURN   256 /* per socket, and what one more recvmmsg brings */
+#define ZR_WORKER_DGRAMS_PER_TURN   64  /* per socket, and what one more recvmmsg brings: a death loses them */
 #define ZR_WORKER_RECORDS_PER_TURN  256 /* of each other worker */
 #define ZR_WORKER_HOLD_MAX          ZR_MS(1)
 #define ZR_WORKER_AREAS_MAX         32 /* of 64 KiB each: GRO fills one with up to 54 full-size datagrams */
