@@ -260,8 +260,10 @@ class Control:
                 if stream is not None:
                     self._desk.changed(stream)
             case "overload":
-                level = self._workers.level[worker] = fields["level"]
-                self._desk.log("warning" if level else "info", "overload", worker=worker, overload_level=level)
+                before, level = self._workers.level[worker], fields["level"]
+                self._workers.level[worker] = level
+                if level != before:
+                    self._desk.log("warning" if level else "info", "overload", worker=worker, overload_level=level)
             case "child_stuck":
                 stream = self._streams.at(worker, fields["stream"])
                 if stream is not None:

@@ -58,6 +58,7 @@ static void drop_oldest(zr_cache *cache, zr_cache_line *line)
 {
     zr_item *item = zr_itemq_pop(&line->queue);
 
+    line->key_known = false;
     prefetch(cache, line->queue.head);
     if (item->indexed)
         unindex_item(cache, item);
@@ -99,6 +100,7 @@ void zr_cache_init(zr_cache *cache, void *mem, uint32_t items_max, uint32_t stre
     zr_list_init(&cache->recent);
     for (uint32_t i = 0; i < streams_max; i++) {
         cache->lines[i].queue = (zr_itemq){ .count = 0 };
+        cache->lines[i].key_known = false;
         zr_list_init(&cache->lines[i].recent);
     }
     for (uint32_t i = 0; i <= cache->bucket_mask; i++)
@@ -119,6 +121,7 @@ void zr_cache_put(zr_cache *cache, const zr_item *item, zr_ns_t now)
     }
     kept = zr_items_copy(&cache->items, item);
     zr_itemq_push(&line->queue, kept);
+    line->key_known = false;
     touch(cache, line);
     if (!zr_item_is_rtcp(kept))
         index_item(cache, kept);
@@ -143,7 +146,7 @@ const zr_item *zr_cache_first(zr_cache *cache, uint32_t stream, zr_ns_t now)
     return cache->lines[stream].queue.head;
 }
 
-bool zr_cache_key(zr_cache *cache, uint32_t stream, uint32_t *number, zr_ns_t now)
+static bool find_key(zr_cache *cache, uint32_t stream, uint32_t *number, zr_ns_t now)
 {
     uint32_t latest[ZR_TRACKS_MAX];
     unsigned tracks = 0; /* bit per track with a key frame */
@@ -165,6 +168,21 @@ bool zr_cache_key(zr_cache *cache, uint32_t stream, uint32_t *number, zr_ns_t no
         found = true;
     }
     return found;
+}
+
+/* A crowd of joiners comes between two packets: the first of them walks, the others are told. */
+bool zr_cache_key(zr_cache *cache, uint32_t stream, uint32_t *number, zr_ns_t now)
+{
+    zr_cache_line *line = &cache->lines[stream];
+
+    expire(cache, line, now, UINT32_MAX);
+    if (!line->key_known) {
+        line->key_found = find_key(cache, stream, &line->key_number, now);
+        line->key_known = true;
+    }
+    if (line->key_found)
+        *number = line->key_number;
+    return line->key_found;
 }
 
 void zr_cache_clear(zr_cache *cache, uint32_t stream)

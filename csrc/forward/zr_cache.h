@@ -15,6 +15,8 @@
 typedef struct zr_cache_line {
     zr_list recent; /* in zr_cache.recent while it holds packets */
     zr_itemq queue;
+    uint32_t key_number; /* what zr_cache_key answered since the last packet came or went */
+    bool key_known, key_found;
 } zr_cache_line;
 
 typedef struct zr_cache {

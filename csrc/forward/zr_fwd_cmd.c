@@ -210,8 +210,7 @@ static int cmd_sub_addr(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t
         return ZR_E_missing;
     if (sub->child || cmd->b >= ZR_TRACKS_MAX || !addr_ok(&cmd->addr))
         return ZR_E_inval;
-    if (sub->due > 0)
-        return ZR_E_again; /* its passes are under way; the caller's turn sends everything before the next command */
+    zr_fwd_lose_due(fwd, sub, ZR_DROP_gone); /* egress is blocked, and its passes are by the addresses it had */
     return zr_subs_set_addr(&fwd->subs, sub, (uint8_t)cmd->b, &cmd->addr);
 }
 
@@ -373,6 +372,8 @@ static int cmd_reset(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t no
 {
     (void)cmd, (void)value, (void)now;
     zr_fwd_all_gone(fwd);
+    if (fwd->shed.level > 0) /* a new agent does not know it, and it is told of changes only */
+        zr_fwd_event(fwd, &(zr_cmd){ .op = ZR_EVT_overload, .a = fwd->shed.level });
     return ZR_OK;
 }
 
@@ -441,6 +442,8 @@ void zr_fwd_become(zr_fwd *fwd, uint8_t lane, uint16_t epoch, zr_journal *journa
     zr_stat_set(fwd->page, ZR_STAT_subs, 0);
     zr_stat_set(fwd->page, ZR_STAT_cache_entries, 0);
     zr_stat_set(fwd->page, ZR_STAT_channel_broken, 0);
+    zr_stat_set(fwd->page, ZR_STAT_overload_level, 0);
+    zr_fwd_event(fwd, &(zr_cmd){ .op = ZR_EVT_overload, .a = 0 }); /* behind whatever level the one before has told */
 }
 
 int zr_fwd_replay(zr_fwd *fwd, zr_ns_t now)

@@ -2,8 +2,7 @@
  */
 #include "forward/zr_fwd_priv.h"
 
-/* A player's pairs that are not judged yet. */
-static void lose_due(zr_fwd *fwd, zr_sub *sub, enum zr_drop_id drop)
+void zr_fwd_lose_due(zr_fwd *fwd, zr_sub *sub, enum zr_drop_id drop)
 {
     zr_stat_add(fwd->page, ZR_STAT_fan_due, sub->due);
     zr_stat_bump(&fwd->page->drop[drop], sub->due);
@@ -14,7 +13,7 @@ void zr_fwd_sub_gone(zr_fwd *fwd, zr_sub *sub)
 {
     zr_stream *stream = sub->stream;
 
-    lose_due(fwd, sub, ZR_DROP_gone);
+    zr_fwd_lose_due(fwd, sub, ZR_DROP_gone);
     if (stream->serving == sub)
         stream->serving =
             sub->in_stream.next == &stream->players ? NULL : ZR_CONTAINER(sub->in_stream.next, zr_sub, in_stream);
@@ -38,7 +37,7 @@ void zr_fwd_out_lost(zr_fwd *fwd, zr_stream *stream, enum zr_drop_id drop)
 {
     ZR_LIST_EACH(sub, &stream->players, zr_sub, in_stream)
     {
-        lose_due(fwd, sub, drop);
+        zr_fwd_lose_due(fwd, sub, drop);
         sub->at = NULL;
     }
     stream->serving = NULL;

@@ -37,9 +37,9 @@ int zr_fwd_mirror_add(zr_fwd *fwd, zr_stream *stream, uint32_t worker, uint32_t 
 
     if (stream->from != ZR_STREAM_OURS || !zr_mirrors_known(&fwd->mirrors, worker))
         return ZR_E_inval;
-    if ((stream->mirrors & bit) != 0)
-        return ZR_E_exists;
     mirror = zr_mirrors_at(&fwd->mirrors, stream->slot, worker);
+    if ((stream->mirrors & bit) != 0) /* asked twice when the answer died with a worker */
+        return mirror->slot == slot && mirror->feed == feed ? ZR_OK : ZR_E_exists;
     *mirror = (zr_mirror){ .slot = slot, .feed = feed };
     stream->mirrors |= bit;
     fwd->mirrors.count++;
@@ -59,6 +59,8 @@ void zr_fwd_mirrors_drop(zr_fwd *fwd, zr_stream *stream, uint64_t workers)
     stream->catching &= ~workers;
     if (stream->catching == 0)
         zr_list_remove(&stream->catchers);
+    if (zr_list_empty(&fwd->mirrors.catching)) /* nobody else would: the worker never slept again */
+        fwd->mirrors.catch_at = ZR_NEVER;
     gauge(fwd);
 }
 

@@ -122,6 +122,8 @@ bool zr_fwd_mirrors_check(const zr_fwd *fwd);
 
 /* zr_fwd_life.c */
 void zr_fwd_sub_gone(zr_fwd *fwd, zr_sub *sub);
+/* A player's pairs that are not judged yet. */
+void zr_fwd_lose_due(zr_fwd *fwd, zr_sub *sub, enum zr_drop_id drop);
 void zr_fwd_pull_gone(zr_fwd *fwd, zr_pull *pull);
 /* What players are still due from the output queue is dropped, and the queue emptied. */
 void zr_fwd_out_lost(zr_fwd *fwd, zr_stream *stream, enum zr_drop_id drop);

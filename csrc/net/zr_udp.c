@@ -85,6 +85,22 @@ bool zr_udp_stamp(int fd)
     return set(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1);
 }
 
+void zr_udp_tell_errors(const zr_udp_sock *sock)
+{
+    (void)set(sock->fd, IPPROTO_IP, IP_RECVERR, 1);
+    if (sock->family == 6)
+        (void)set(sock->fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
+}
+
+int zr_udp_drop_errors(int fd, const zr_udp_calls *calls)
+{
+    struct mmsghdr msgs[ZR_UDP_ERRORS_MAX];
+
+    memset(msgs, 0, sizeof msgs); /* nothing of them is of interest */
+    int got = calls->recvmmsg(fd, msgs, ZR_UDP_ERRORS_MAX, MSG_ERRQUEUE | MSG_DONTWAIT, NULL);
+    return ZR_MAX(got, 0);
+}
+
 int zr_udp_meminfo(int fd, zr_udp_memory *memory)
 {
     uint32_t words[SK_MEMINFO_VARS] = { 0 };

@@ -42,6 +42,12 @@ int zr_udp_open(const zr_addr *bind_to, uint32_t rcvbuf, uint32_t sndbuf, uint32
 int zr_udp_sock_of(zr_udp_sock *sock, int fd);
 /* Receive times of the kernel (SO_TIMESTAMPNS) come with what is received. False where it cannot. */
 bool zr_udp_stamp(int fd);
+/* Also tells when a queue of this host dropped what was sent (ENOBUFS), which it otherwise keeps to itself
+ * (IP_RECVERR). The price: errors of earlier datagrams come with later calls, and wait to be dropped. */
+void zr_udp_tell_errors(const zr_udp_sock *sock);
+#define ZR_UDP_ERRORS_MAX 64
+/* Drops errors that wait, ZR_UDP_ERRORS_MAX at most; how many. */
+int zr_udp_drop_errors(int fd, const zr_udp_calls *calls);
 /* What the kernel tells of its buffers (SO_MEMINFO). ZR_E_os. */
 int zr_udp_meminfo(int fd, zr_udp_memory *memory);
 /* Where it is bound. ZR_E_os. */

@@ -144,6 +144,9 @@ bool zr_worker_open_sockets(zr_worker *w)
         return false;
     if (fds->egress >= 0 && zr_udp_sock_of(&w->socks[ZR_SOCK_EGRESS], fds->egress) != ZR_OK)
         return false;
+    for (uint32_t number = 0; number < ZR_SOCK_INGRESS; number++)
+        if (w->socks[number].fd >= 0)
+            zr_udp_tell_errors(&w->socks[number]);
     if (w->conf.stamps && fds->link >= 0)
         (void)zr_udp_stamp(fds->link);
     return watch(w, fds->link, ZR_SOCK_LINK) && watch(w, fds->egress, ZR_SOCK_EGRESS) &&
@@ -304,6 +307,13 @@ static int receive_from(zr_worker *w, uint32_t number, zr_ns_t now)
     return count;
 }
 
+static void drop_errors(zr_worker *w, uint32_t number)
+{
+    const zr_udp_calls *calls = w->conf.calls == NULL ? &zr_udp_libc : w->conf.calls;
+    int count = zr_udp_drop_errors(w->socks[number].fd, calls);
+    zr_stat_add(w->page, ZR_STAT_tx_hints, (uint64_t)count);
+}
+
 static int receive(zr_worker *w, zr_ns_t now)
 {
     int work = 0;
@@ -321,6 +331,8 @@ static int receive(zr_worker *w, zr_ns_t now)
             uint32_t events = w->idle.ready[i].events;
             if ((events & EPOLLOUT) != 0)
                 *(tag == ZR_SOCK_LINK ? &w->links.writable : &w->egress.writable) = true;
+            if ((events & EPOLLERR) != 0)
+                drop_errors(w, tag);
             if ((events & ~(uint32_t)EPOLLOUT) != 0)
                 work += receive_from(w, tag, now);
         }

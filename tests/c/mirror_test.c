@@ -157,6 +157,24 @@ ZR_TEST(a_new_mirror_begins_at_the_latest_key_frame_and_misses_nothing_after_it)
     close_pair(&p);
 }
 
+ZR_TEST(a_mirror_that_goes_while_it_catches_up_leaves_nothing_to_come_back_to)
+{
+    pair p;
+
+    open_rigs(&p, 16);
+    for (uint16_t seq = 0; seq < 40; seq++)
+        rig_media(&p.owner, false, seq, seq, seq == 0);
+    rig_turn(&p.owner, NULL, NULL);
+    open_mirror(&p, FEED, 1);
+    DO(&p.owner, .op = ZR_CMD_mirror_add, .a = 0, .b = 1, .c = SLOT, .d = FEED);
+    rig_turn(&p.owner, NULL, NULL);
+    CHECK_EQ(zr_fwd_deadline(p.owner.fwd), p.owner.now + ZR_MS(1));
+    DO(&p.owner, .op = ZR_CMD_mirror_drop, .a = 0, .b = 1);
+    rig_turn(&p.owner, NULL, NULL);
+    CHECK(zr_fwd_deadline(p.owner.fwd) > p.owner.now + ZR_MS(1));
+    close_pair(&p);
+}
+
 ZR_TEST(a_full_ring_costs_its_own_mirror_packets_and_each_is_counted)
 {
     pair p = open_pair(16);
@@ -355,7 +373,8 @@ ZR_TEST(commands_about_mirrors_that_cannot_be_are_refused)
     pair p = open_pair(64);
     rig alone;
 
-    REFUSES(&p.owner, ZR_E_exists, .op = ZR_CMD_mirror_add, .a = 0, .b = 1, .c = SLOT, .d = FEED);
+    DO(&p.owner, .op = ZR_CMD_mirror_add, .a = 0, .b = 1, .c = SLOT, .d = FEED); /* its answer may have died */
+    REFUSES(&p.owner, ZR_E_exists, .op = ZR_CMD_mirror_add, .a = 0, .b = 1, .c = SLOT, .d = FEED + 1);
     REFUSES(&p.owner, ZR_E_inval, .op = ZR_CMD_mirror_add, .a = 0, .b = 0, .c = SLOT, .d = FEED); /* itself */
     REFUSES(&p.owner, ZR_E_inval, .op = ZR_CMD_mirror_add, .a = 0, .b = 2, .c = SLOT, .d = FEED);
     REFUSES(&p.owner, ZR_E_inval, .op = ZR_CMD_mirror_add, .a = 0, .b = UINT32_MAX, .c = SLOT, .d = FEED);
