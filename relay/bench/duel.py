@@ -192,7 +192,7 @@ async def duel(
             traffic = Traffic(shape) if far is None else far.inside(lambda: Traffic(shape, THERE))
             await stack.enter_async_context(contender)
             traffic.aim(await contender.start(traffic.subscribers()))
-            await _in_thread(traffic, traffic.warm_up, STEADY_S)
+            await _in_thread(traffic, traffic.warm_up, min(STEADY_S, seconds / 3))
             traffics.append(traffic)
         for number in range(rounds):
             for contender, traffic, side in zip(contenders, traffics, sides, strict=True):
