@@ -41,6 +41,8 @@ class Place(Child):
     deaths: deque[float] = field(default_factory=deque)
     anew: bool = False  # its channel is corrupt: the next one begins fresh, with a channel laid out anew
     _sending: deque[tuple[bytes, int]] = field(default_factory=deque)  # message, descriptor or -1
+    _counted: set[int] = field(default_factory=set)  # descriptors in _sending that the order announced
+    _orphans: set[int] = field(default_factory=set)  # of these, closed meanwhile: they are sent all the same
 
     def looping(self, lived_s: float, now: float) -> bool:
         """Looks at a death. True: it dies again and again, perhaps of what it remembers."""
@@ -55,7 +57,8 @@ class Place(Child):
         self.take_over(spare)
         self.epoch = self.epoch % 0xFFFF + 1
         sockets = {} if fresh else self.ingress
-        self._sending.clear()
+        self._send_nothing()
+        self._counted.update(sockets.values())
         words = (MAGIC, _core.FDPASS_BECOME, self.index, self.epoch, len(sockets), int(fresh), 0)
         self._sending.append((ORDER.pack(*words), -1))
         self._sending.extend((FDPASS.pack(MAGIC, OP_INGRESS, slot), fd) for slot, fd in sockets.items())
@@ -73,9 +76,14 @@ class Place(Child):
         return True
 
     def close_ingress(self, slot: int) -> None:
-        """Our duplicate; the worker hears of it by a command."""
+        """Our duplicate; the worker hears of it by a command.
+
+        A successor waits for as many sockets as its order says before it reads any command: it gets them all.
+        """
         fd = self.ingress.pop(slot, -1)
-        if fd >= 0:
+        if fd in self._counted:
+            self._orphans.add(fd)
+        elif fd >= 0:
             self._sending = deque(item for item in self._sending if item[1] != fd)
             os.close(fd)
 
@@ -92,10 +100,28 @@ class Place(Child):
             except BlockingIOError:
                 return True
             except OSError:  # it is dying; its pidfd will say so
-                self._sending.clear()
+                self._send_nothing()
                 return False
             self._sending.popleft()
+            self._sent(fd)
         return bool(self._sending)
+
+    def died(self, now: float) -> int:
+        code = super().died(now)
+        self._send_nothing()
+        return code
+
+    def _sent(self, fd: int) -> None:
+        self._counted.discard(fd)
+        if fd in self._orphans:
+            self._orphans.remove(fd)
+            os.close(fd)
+
+    def _send_nothing(self) -> None:
+        """What waits is for a process that is gone."""
+        self._sending.clear()
+        for fd in list(self._counted):
+            self._sent(fd)
 
     def heard_up(self) -> bool:
         """Reads what it says: True when it is the worker now. EOF and nonsense: no more is read."""
