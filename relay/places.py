@@ -14,14 +14,18 @@ import os
 import socket
 import struct
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from relay import _core
-from relay.processes import Backoff, Child
+from relay.processes import START_AGAIN_S, Backoff, Child
+from relay.sockets import Sockets
+from relay.units import Address
 
 FDPASS = struct.Struct("<IHH")
 ORDER = struct.Struct("<IHHHHHH")
 MAGIC, OP_INGRESS = _core.FDPASS
+CHAN_SLOTS = 4096
 CRASHES, CRASHES_WITHIN_S = 5, 10.0
 SHORT_LIFE_S = 0.1
 
@@ -31,6 +35,7 @@ class Place(Child):
     """`told`: the agent takes it for up, perhaps since an earlier life."""
 
     backoff: Backoff = field(default_factory=lambda: Backoff(0.01, 1.0))
+    retry: Backoff = field(default_factory=lambda: Backoff(0.1, START_AGAIN_S, 0.1))  # when no process can be had
     index: int = 0
     cpu: int | None = None
     fds: dict[str, int] = field(default_factory=dict)
@@ -43,6 +48,33 @@ class Place(Child):
     _sending: deque[tuple[bytes, int]] = field(default_factory=deque)  # message, descriptor or -1
     _counted: set[int] = field(default_factory=set)  # descriptors in _sending that the order announced
     _orphans: set[int] = field(default_factory=set)  # of these, closed meanwhile: they are sent all the same
+
+    @classmethod
+    def open(
+        cls,
+        index: int,
+        cpu: int | None,
+        sockets: Sockets,
+        link: Address,
+        own: Callable[[int], int],
+        *,
+        workers: int,
+        streams_max: int,
+    ) -> Place:
+        """Its sockets, pages and channel; `own` keeps each descriptor. OSError, StartError."""
+        fds = {
+            "link": own(sockets.open_link(link)),
+            "egress": own(sockets.open_egress()),
+            "chan": own(_core.shm_open(f"zr-chan-{index}", _core.Channel.bytes_for(CHAN_SLOTS))),
+            "page": own(_core.shm_open(f"zr-stat-{index}", _core.StatPage.bytes_for(streams_max))),
+            "inbox": own(_core.shm_open(f"zr-inbox-{index}", _core.Inbox.bytes_for(workers))),
+            "wake": own(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)),
+            "journal": own(_core.journal_open(f"zr-journal-{index}", streams_max)),
+        }
+        _core.Channel(fds["chan"], slots=CHAN_SLOTS, create=True)
+        _core.Inbox(workers, fd=fds["inbox"], create=True)
+        page = _core.StatPage(fds["page"], streams_max=streams_max, create=True)
+        return cls(f"zr-worker-{index}", index=index, cpu=cpu, fds=fds, page=page)
 
     def looping(self, lived_s: float, now: float) -> bool:
         """Looks at a death. True: it dies again and again, perhaps of what it remembers."""
