@@ -28,6 +28,7 @@ MAGIC, OP_INGRESS = _core.FDPASS
 CHAN_SLOTS = 4096
 CRASHES, CRASHES_WITHIN_S = 5, 10.0
 SHORT_LIFE_S = 0.1
+UP_NS, UP_FROM_NOTHING_NS = 1_000_000_000, 10_000_000_000  # from the order to "up"; with an interpreter's start
 
 
 @dataclass
@@ -45,6 +46,8 @@ class Place(Child):
     ingress: dict[int, int] = field(default_factory=dict)  # slot -> our duplicate
     deaths: deque[float] = field(default_factory=deque)
     anew: bool = False  # its channel is corrupt: the next one begins fresh, with a channel laid out anew
+    ordered_ns: int = 0  # when its process got the order to be this worker, or the last of the sockets that followed
+    waited: bool = False  # its process was not started for this: it was the spare
     _sending: deque[tuple[bytes, int]] = field(default_factory=deque)  # message, descriptor or -1
     _counted: set[int] = field(default_factory=set)  # descriptors in _sending that the order announced
     _orphans: set[int] = field(default_factory=set)  # of these, closed meanwhile: they are sent all the same
@@ -84,9 +87,23 @@ class Place(Child):
             self.deaths.popleft()
         return len(self.deaths) >= CRASHES
 
-    def order(self, spare: Child, *, fresh: bool) -> None:
+    def alive_ns(self, now_ns: int) -> int:
+        """When it last showed that it lives: its heartbeat, or its order when it should be up by now.
+
+        Who was ordered while its interpreter was still starting has the longer time, as who was started for this.
+        """
+        if self.up and self.page is not None:
+            return self.page.heartbeat_ns
+        since_ns = now_ns - self.ordered_ns
+        if self.process is None or since_ns < UP_NS:
+            return now_ns
+        late = since_ns >= UP_FROM_NOTHING_NS or (self.waited and self.named())
+        return self.ordered_ns if late else now_ns
+
+    def order(self, spare: Child, *, fresh: bool, waited: bool) -> None:
         """The spare's process becomes this worker: its order, then every ingress socket."""
         self.take_over(spare)
+        self.ordered_ns, self.waited = _core.clock_now(), waited
         self.epoch = self.epoch % 0xFFFF + 1
         sockets = {} if fresh else self.ingress
         self._send_nothing()
@@ -144,7 +161,9 @@ class Place(Child):
         return code
 
     def _sent(self, fd: int) -> None:
-        self._counted.discard(fd)
+        if fd in self._counted:
+            self._counted.remove(fd)
+            self.ordered_ns = _core.clock_now()
         if fd in self._orphans:
             self._orphans.remove(fd)
             os.close(fd)

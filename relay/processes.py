@@ -89,6 +89,12 @@ class Child:
         self.start_at_s = now + self.backoff.after(now - self.started_s)
         return code
 
+    def named(self) -> bool:
+        """It has called itself by a name of ours: its interpreter has started."""
+        with contextlib.suppress(OSError), open(f"/proc/{self.pid}/comm") as file:
+            return file.read().startswith("zr-")
+        return False
+
     def send_signal(self, number: signal.Signals) -> None:
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):

@@ -39,8 +39,9 @@ class Spares:
 
     def give(self, place: Place, *, fresh: bool) -> None:
         """A process for the place: the one that waits, or one started now. OSError: there is none."""
-        spare = self.spare if self.spare.process is not None else self._start(Child("zr-spare"))
-        place.order(spare, fresh=fresh)
+        waited = self.spare.process is not None
+        spare = self.spare if waited else self._start(Child("zr-spare"))
+        place.order(spare, fresh=fresh, waited=waited)
         self.spare.start_at_s = max(self.spare.start_at_s, time.monotonic() + START_AFTER_S)
 
     def start_due(self, now: float) -> None:

@@ -360,12 +360,11 @@ class Supervisor:
         if not self._watchdog.look(now_ns):
             return
         for worker in self.workers:
-            if worker.up and worker.page is not None:
-                heartbeat_ns = worker.page.heartbeat_ns
-                if self._watchdog.hangs(worker.index, worker.pid, heartbeat_ns, now_ns):
-                    silent_ms = (now_ns - heartbeat_ns) // 1_000_000
-                    say(f"WARN {worker.name} (pid {worker.pid}) hangs for {silent_ms} ms: {snapshot(worker.pid)}")
-                    worker.send_signal(signal.SIGKILL)
+            alive_ns = worker.alive_ns(now_ns)
+            if self._watchdog.hangs(worker.index, worker.pid, alive_ns, now_ns):
+                silent = f"{'hangs' if worker.up else 'is not up'} for {(now_ns - alive_ns) // 1_000_000} ms"
+                say(f"WARN {worker.name} (pid {worker.pid}) {silent}: {snapshot(worker.pid)}")
+                worker.send_signal(signal.SIGKILL)
 
     def _start_due(self) -> None:
         now = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import time
@@ -163,6 +164,24 @@ def test_nothing_is_left_behind_by_workers_that_died(tmp_path: Path) -> None:
             wait_until(lambda: held_by(rig)[0] == before[0] - 1)
     finally:
         rig.close()
+
+
+def test_a_successor_that_stands_still_before_it_is_up_is_killed_and_replaced(rig: Rig) -> None:
+    """The agent takes it for up: nobody else would notice."""
+    rig.meet_agent()
+    rig.hear("worker_up")
+    with playing(rig) as (port, player), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as publisher:
+        spare = wait_for_spare(rig)
+        os.kill(spare, signal.SIGSTOP)
+        kill_worker(rig)
+        publisher.sendto(rtp(1), ("127.0.0.1", port))
+        player.settimeout(20)
+        assert player.recv(2000) == rtp(1)
+        rig.hear("worker_moved")
+        assert rig.page()["pid"] != spare
+    said = re.search(rf"WARN zr-worker-0 \(pid {spare}\) is not up for (\d+) ms: state T", rig.log.read_text())
+    assert said is not None
+    assert 1000 <= int(said[1]) < 9000, "it had been started already"
 
 
 @pytest.mark.parametrize("call", CALLS)
