@@ -15,7 +15,7 @@ from relay.places import FDPASS, ORDER, UP_FROM_NOTHING_NS, UP_NS, Place
 from relay.processes import Child
 from relay.watchdog import CHECK_NS, Watchdog
 
-SOCKETS = 2000  # more than fit into a socket's buffer
+SOCKETS, BUFFER = 300, 16384  # more messages than fit into the buffer, fewer than files may be open
 SLEEPER = (sys.executable, "-c", "import time; time.sleep(60)")
 
 
@@ -23,6 +23,7 @@ SLEEPER = (sys.executable, "-c", "import time; time.sleep(60)")
 def spare() -> Iterator[tuple[Child, socket.socket]]:
     """A process that waits, and the end of its socket at which the test reads for it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
     child = Child("zr-spare", ours=ours)
     child.spawn(SLEEPER, {}, [])
     ours.setblocking(False)
@@ -177,7 +178,7 @@ def test_who_is_still_being_sent_its_sockets_is_not_late(monkeypatch: pytest.Mon
         monkeypatch.setattr(Child, "named", lambda child: True)
         assert clock.killed_after(place, UP_NS - CHECK_NS) == -1
         socket.recv_fds(theirs, 64, 4)
-        for _ in range(100):
+        for _ in range(20):
             _, (fd,), _, _ = socket.recv_fds(theirs, 64, 4)
             os.close(fd)
         place.flush()
