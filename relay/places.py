@@ -14,16 +14,21 @@ import os
 import socket
 import struct
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from relay import _core
-from relay.processes import Backoff, Child
+from relay.processes import START_AGAIN_S, Backoff, Child
+from relay.sockets import Sockets
+from relay.units import Address
 
 FDPASS = struct.Struct("<IHH")
 ORDER = struct.Struct("<IHHHHHH")
 MAGIC, OP_INGRESS = _core.FDPASS
+CHAN_SLOTS = 4096
 CRASHES, CRASHES_WITHIN_S = 5, 10.0
 SHORT_LIFE_S = 0.1
+UP_NS, UP_FROM_NOTHING_NS = 1_000_000_000, 10_000_000_000  # from the order to "up"; with an interpreter's start
 
 
 @dataclass
@@ -31,6 +36,7 @@ class Place(Child):
     """`told`: the agent takes it for up, perhaps since an earlier life."""
 
     backoff: Backoff = field(default_factory=lambda: Backoff(0.01, 1.0))
+    retry: Backoff = field(default_factory=lambda: Backoff(0.1, START_AGAIN_S, 0.1))  # when no process can be had
     index: int = 0
     cpu: int | None = None
     fds: dict[str, int] = field(default_factory=dict)
@@ -40,7 +46,38 @@ class Place(Child):
     ingress: dict[int, int] = field(default_factory=dict)  # slot -> our duplicate
     deaths: deque[float] = field(default_factory=deque)
     anew: bool = False  # its channel is corrupt: the next one begins fresh, with a channel laid out anew
+    ordered_ns: int = 0  # when its process got the order to be this worker, or the last of the sockets that followed
+    waited: bool = False  # its process was not started for this: it was the spare
     _sending: deque[tuple[bytes, int]] = field(default_factory=deque)  # message, descriptor or -1
+    _counted: set[int] = field(default_factory=set)  # descriptors in _sending that the order announced
+    _orphans: set[int] = field(default_factory=set)  # of these, closed meanwhile: they are sent all the same
+
+    @classmethod
+    def open(
+        cls,
+        index: int,
+        cpu: int | None,
+        sockets: Sockets,
+        link: Address,
+        own: Callable[[int], int],
+        *,
+        workers: int,
+        streams_max: int,
+    ) -> Place:
+        """Its sockets, pages and channel; `own` keeps each descriptor. OSError, StartError."""
+        fds = {
+            "link": own(sockets.open_link(link)),
+            "egress": own(sockets.open_egress()),
+            "chan": own(_core.shm_open(f"zr-chan-{index}", _core.Channel.bytes_for(CHAN_SLOTS))),
+            "page": own(_core.shm_open(f"zr-stat-{index}", _core.StatPage.bytes_for(streams_max))),
+            "inbox": own(_core.shm_open(f"zr-inbox-{index}", _core.Inbox.bytes_for(workers))),
+            "wake": own(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)),
+            "journal": own(_core.journal_open(f"zr-journal-{index}", streams_max)),
+        }
+        _core.Channel(fds["chan"], slots=CHAN_SLOTS, create=True)
+        _core.Inbox(workers, fd=fds["inbox"], create=True)
+        page = _core.StatPage(fds["page"], streams_max=streams_max, create=True)
+        return cls(f"zr-worker-{index}", index=index, cpu=cpu, fds=fds, page=page)
 
     def looping(self, lived_s: float, now: float) -> bool:
         """Looks at a death. True: it dies again and again, perhaps of what it remembers."""
@@ -50,12 +87,27 @@ class Place(Child):
             self.deaths.popleft()
         return len(self.deaths) >= CRASHES
 
-    def order(self, spare: Child, *, fresh: bool) -> None:
+    def alive_ns(self, now_ns: int) -> int:
+        """When it last showed that it lives: its heartbeat, or its order when it should be up by now.
+
+        Who was ordered while its interpreter was still starting has the longer time, as who was started for this.
+        """
+        if self.up and self.page is not None:
+            return self.page.heartbeat_ns
+        since_ns = now_ns - self.ordered_ns
+        if self.process is None or since_ns < UP_NS:
+            return now_ns
+        late = since_ns >= UP_FROM_NOTHING_NS or (self.waited and self.named())
+        return self.ordered_ns if late else now_ns
+
+    def order(self, spare: Child, *, fresh: bool, waited: bool) -> None:
         """The spare's process becomes this worker: its order, then every ingress socket."""
         self.take_over(spare)
+        self.ordered_ns, self.waited = _core.clock_now(), waited
         self.epoch = self.epoch % 0xFFFF + 1
         sockets = {} if fresh else self.ingress
-        self._sending.clear()
+        self._send_nothing()
+        self._counted.update(sockets.values())
         words = (MAGIC, _core.FDPASS_BECOME, self.index, self.epoch, len(sockets), int(fresh), 0)
         self._sending.append((ORDER.pack(*words), -1))
         self._sending.extend((FDPASS.pack(MAGIC, OP_INGRESS, slot), fd) for slot, fd in sockets.items())
@@ -73,9 +125,14 @@ class Place(Child):
         return True
 
     def close_ingress(self, slot: int) -> None:
-        """Our duplicate; the worker hears of it by a command."""
+        """Our duplicate; the worker hears of it by a command.
+
+        A successor waits for as many sockets as its order says before it reads any command: it gets them all.
+        """
         fd = self.ingress.pop(slot, -1)
-        if fd >= 0:
+        if fd in self._counted:
+            self._orphans.add(fd)
+        elif fd >= 0:
             self._sending = deque(item for item in self._sending if item[1] != fd)
             os.close(fd)
 
@@ -92,10 +149,30 @@ class Place(Child):
             except BlockingIOError:
                 return True
             except OSError:  # it is dying; its pidfd will say so
-                self._sending.clear()
+                self._send_nothing()
                 return False
             self._sending.popleft()
+            self._sent(fd)
         return bool(self._sending)
+
+    def died(self, now: float) -> int:
+        code = super().died(now)
+        self._send_nothing()
+        return code
+
+    def _sent(self, fd: int) -> None:
+        if fd in self._counted:
+            self._counted.remove(fd)
+            self.ordered_ns = _core.clock_now()
+        if fd in self._orphans:
+            self._orphans.remove(fd)
+            os.close(fd)
+
+    def _send_nothing(self) -> None:
+        """What waits is for a process that is gone."""
+        self._sending.clear()
+        for fd in list(self._counted):
+            self._sent(fd)
 
     def heard_up(self) -> bool:
         """Reads what it says: True when it is the worker now. EOF and nonsense: no more is read."""

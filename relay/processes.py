@@ -15,6 +15,7 @@ from typing import Any
 
 import msgpack
 
+START_AGAIN_S = 1.0  # after a start for which the system had no process, descriptor or memory
 STEADY_S = 10.0  # who lived this long starts without back-off
 _PR_SET_PDEATHSIG = 1
 
@@ -53,16 +54,22 @@ class Child:
         return self.process.pid if self.process is not None else 0
 
     def spawn(self, command: tuple[str, ...], boot: dict[str, Any], fds: Iterable[int]) -> None:
-        """Starts it; `fds` stay open in it under their numbers, besides that of the boot map."""
+        """Starts it; `fds` stay open in it under their numbers, besides the boot map's. OSError: nothing is left."""
         boot_fd = os.memfd_create("zr-boot", os.MFD_CLOEXEC)
         try:
             os.write(boot_fd, msgpack.packb(boot))
-            self.process = subprocess.Popen(
+            process = subprocess.Popen(
                 [*command, "--boot", str(boot_fd)], pass_fds=[boot_fd, *fds], stdin=subprocess.DEVNULL
             )
         finally:
             os.close(boot_fd)
-        self.pidfd = os.pidfd_open(self.process.pid)
+        try:
+            self.pidfd = os.pidfd_open(process.pid)
+        except OSError:  # nobody would hear of its end
+            process.kill()
+            process.wait()
+            raise
+        self.process = process
         self.started_s = time.monotonic()
 
     def take_over(self, other: Child) -> None:
@@ -81,6 +88,12 @@ class Child:
         self.process, self.pidfd, self.ours, self.up = None, -1, None, False
         self.start_at_s = now + self.backoff.after(now - self.started_s)
         return code
+
+    def named(self) -> bool:
+        """It has called itself by a name of ours: its interpreter has started."""
+        with contextlib.suppress(OSError), open(f"/proc/{self.pid}/comm") as file:
+            return file.read().startswith("zr-")
+        return False
 
     def send_signal(self, number: signal.Signals) -> None:
         if self.process is not None:

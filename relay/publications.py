@@ -199,9 +199,24 @@ class Publications:
         workers.raise_epoch(stream)
         if moved:
             workers.close_ingress(stream.worker, publication.ingress)
+            self._renumber(stream, publication)
             publication.address = None
             workers.open_ingress(stream)
         self._desk.changed(stream)
+
+    def _renumber(self, stream: Stream, publication: Publication) -> None:
+        """Another slot for the next socket: who dies before it read `ingress_close` leaves it to its successor.
+
+        That one gets its sockets first, and would close the new one by the old number. With no slot free, it may.
+        """
+        slots = self._desk.workers.ingress[stream.worker]
+        fresh = slots.take()
+        if fresh is None:
+            return
+        del self._by_ingress[stream.worker, publication.ingress]
+        slots.give(publication.ingress)
+        publication.ingress = fresh
+        self._by_ingress[stream.worker, fresh] = stream
 
     def _withdraw(self, stream: Stream) -> None:
         """The publication ends; subscribers stay and wait for another one, here or upstream."""

@@ -20,7 +20,6 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,18 +27,17 @@ import msgpack
 
 from relay import __version__, _core, hostinfo
 from relay.config import Config
-from relay.places import Place
-from relay.processes import Child, die_with_parent, how, say
+from relay.places import CHAN_SLOTS, Place
+from relay.processes import START_AGAIN_S, Child, die_with_parent, how, say
 from relay.sockets import EXIT_OS, EXIT_PERMISSION, Sockets, StartError, lock_runtime_dir
-from relay.spares import Spares
+from relay.spares import Spares, socket_pair
 from relay.units import Address
 from relay.watchdog import Watchdog, snapshot
 
-__all__ = ["StartError", "Supervisor", "SupervisorConf"]
+__all__ = ["CHAN_SLOTS", "StartError", "Supervisor", "SupervisorConf"]
 
 EXIT_INTERNAL, EXIT_CONFIG = 70, 78
 FATAL_CODES = (EXIT_INTERNAL, EXIT_OS, EXIT_PERMISSION, EXIT_CONFIG)
-CHAN_SLOTS = 4096
 STREAMS_PER_WORKER_MAX = 16384
 FILES_SPARE = 1024  # beside a socket for each stream: connections to the API, pages, rings
 AGENT_STOP_S = 2.0
@@ -111,13 +109,12 @@ class Supervisor:
         self.workers: list[Place] = []
         self._fds: dict[str, int] = {}
         self._outbox: deque[bytes] = deque()
-        self._booted = False  # a process for a worker was started before: what it WARNs of is known
         self._stop_signals = 0
         self._stopping = False
         self._exit_code = 0
         self._sockets = Sockets(conf.receive_buffer, conf.send_buffer, conf.gro)
         self._poll = select.poll()
-        self._spares = Spares(conf.spare, self._poll, self._worker_boot)
+        self._spares = Spares(conf, self._poll, self.workers, self._fds)
         self._watchdog = Watchdog()
 
     # -- start ----------------------------------------------------------------------------------------------------
@@ -129,17 +126,24 @@ class Supervisor:
         with contextlib.ExitStack() as stack:
             stack.enter_context(lock_runtime_dir(self.conf.runtime_dir))
             try:
-                self._open(stack)
-                self._warn_plaintext()
-                self._watch_signals(stack)
-                for worker in self.workers:
-                    self._replace(worker, fresh=True)
-                self._start_agent()
+                self._start(stack)
                 while not self._stopping:
                     self._step()
                 return self._stop()
             finally:
                 self._kill_all()
+
+    def _start(self, stack: contextlib.ExitStack) -> None:
+        """All of it, or StartError: what the system has not got now, nobody was promised yet."""
+        try:
+            self._open(stack)
+            self._warn_plaintext()
+            self._watch_signals(stack)
+            for worker in self.workers:
+                self._replace(worker, fresh=True)
+            self._start_agent()
+        except OSError as error:
+            raise StartError(EXIT_OS, f"the relay cannot start: {error.strerror or error}") from None
 
     def _open(self, stack: contextlib.ExitStack) -> None:
         """Sockets, pages, channels, eventfds: all that outlives a child."""
@@ -149,27 +153,16 @@ class Supervisor:
             return fd
 
         conf, sockets = self.conf, self._sockets
-        self._fds = {
+        self._fds |= {
             "link": own(sockets.open_link(conf.data)),
             "page": own(_core.shm_open("zr-agent-stat", _core.StatPage.bytes_for(0))),
             "wake": own(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)),
         }
         _core.StatPage(self._fds["page"], streams_max=0, create=True)
         for i in range(conf.workers):
-            fds = {
-                "link": own(sockets.open_link(conf.data.shifted(1 + i))),
-                "egress": own(sockets.open_egress()),
-                "chan": own(_core.shm_open(f"zr-chan-{i}", _core.Channel.bytes_for(CHAN_SLOTS))),
-                "page": own(_core.shm_open(f"zr-stat-{i}", _core.StatPage.bytes_for(conf.streams_max))),
-                "inbox": own(_core.shm_open(f"zr-inbox-{i}", _core.Inbox.bytes_for(conf.workers))),
-                "wake": own(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)),
-                "journal": own(_core.journal_open(f"zr-journal-{i}", conf.streams_max)),
-            }
-            _core.Channel(fds["chan"], slots=CHAN_SLOTS, create=True)
-            _core.Inbox(conf.workers, fd=fds["inbox"], create=True)
-            page = _core.StatPage(fds["page"], streams_max=conf.streams_max, create=True)
             cpu = conf.cpus[i % len(conf.cpus)] if conf.cpus else None
-            self.workers.append(Place(f"zr-worker-{i}", index=i, cpu=cpu, fds=fds, page=page))
+            sizes = {"workers": conf.workers, "streams_max": conf.streams_max}
+            self.workers.append(Place.open(i, cpu, sockets, conf.data.shifted(1 + i), own, **sizes))
             stack.callback(self.workers[i].close_all_ingress)
         self._warn_small_buffers()
         self._raise_file_limit()
@@ -218,25 +211,23 @@ class Supervisor:
 
     # -- children -------------------------------------------------------------------------------------------------
 
-    def _worker_boot(self, ctl: int) -> tuple[dict[str, Any], Iterable[int]]:
-        """What a process needs to be any of the workers, and the descriptors it inherits for that."""
-        conf = self.conf
-        places = [
-            {"name": place.name, "lane": place.index, "fds": {**place.fds, "agent_wake": self._fds["wake"]}}
-            for place in self.workers
-        ]
-        boot = {
-            "version": __version__, "ctl": ctl, "places": places, "warn": not self._booted,
-            "streams_max": conf.streams_max, "batch": conf.batch, "gso": conf.gso, "spin_ns": conf.spin_ns,
-            "hold_ns": conf.hold_ns, "window": conf.window, "deadlines_ms": conf.deadlines_ms,
-            "residual": conf.residual, "max_overhead": conf.max_overhead, "overload_enter": conf.overload_enter,
-            "peers": [(place.fds["inbox"], place.fds["wake"]) for place in self.workers],
-        }  # fmt: skip
-        self._booted = True
-        return boot, [self._fds["wake"], *(fd for place in self.workers for fd in place.fds.values())]
+    def _try_replace(self, worker: Place, *, fresh: bool) -> bool:
+        """False: none can be started now; the next try is set."""
+        try:
+            self._replace(worker, fresh=fresh)
+        except OSError as error:
+            self._start_later(worker, error, worker.retry.after(0.0))
+            return False
+        worker.retry.now_s = worker.retry.first_s
+        return True
+
+    def _start_later(self, child: Child, error: OSError, wait_s: float) -> None:
+        """One process that cannot be is no reason to end those that are."""
+        child.start_at_s = time.monotonic() + wait_s
+        say(f"WARN {child.name} cannot be started: {error.strerror}; trying again in {wait_s:.1f} s")
 
     def _replace(self, worker: Place, *, fresh: bool) -> None:
-        """A process takes the place."""
+        """A process takes the place. OSError: there is none."""
         if worker.anew:  # nobody uses it: the worker is dead, and the agent let go of it when it asked for this
             _core.Channel(worker.fds["chan"], slots=CHAN_SLOTS, create=True)
             worker.anew = False
@@ -249,9 +240,8 @@ class Supervisor:
                 say(f"WARN {worker.name} is not pinned to CPU {worker.cpu}: {error.strerror}")
 
     def _start_agent(self) -> None:
-        """A new agent is a new boot id: its peers begin new sessions with it."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        """A new agent is a new boot id: its peers begin new sessions with it. OSError: there is none."""
+        with socket_pair() as (ours, theirs):
             shared = [{name: worker.fds[name] for name in ("chan", "page", "wake")} for worker in self.workers]
             boot = {
                 "version": __version__, "config_path": self.conf.config_path, "workers": shared,
@@ -262,7 +252,6 @@ class Supervisor:
             fds = [*self._fds.values(), theirs.fileno(), *(fd for worker in shared for fd in worker.values())]
             self.agent.spawn(self.conf.agent_command, boot, fds)
         self._poll.register(self.agent.pidfd, select.POLLIN)
-        ours.setblocking(False)
         self.agent.ours = ours
         self._outbox.clear()
         self._poll.register(ours, select.POLLIN)
@@ -295,9 +284,9 @@ class Supervisor:
         self._watchdog.forget(worker.index)
         looping = worker.looping(lived_s, now)
         if self.conf.spare > 0 and not looping and worker.ever_up and not worker.anew:
-            self._replace(worker, fresh=False)
-            return
-        if not looping:
+            if self._try_replace(worker, fresh=False):
+                return
+        elif not looping:
             worker.start_at_s = now
         worker.close_all_ingress()
         if worker.told:
@@ -371,20 +360,22 @@ class Supervisor:
         if not self._watchdog.look(now_ns):
             return
         for worker in self.workers:
-            if worker.up and worker.page is not None:
-                heartbeat_ns = worker.page.heartbeat_ns
-                if self._watchdog.hangs(worker.index, worker.pid, heartbeat_ns, now_ns):
-                    silent_ms = (now_ns - heartbeat_ns) // 1_000_000
-                    say(f"WARN {worker.name} (pid {worker.pid}) hangs for {silent_ms} ms: {snapshot(worker.pid)}")
-                    worker.send_signal(signal.SIGKILL)
+            alive_ns = worker.alive_ns(now_ns)
+            if self._watchdog.hangs(worker.index, worker.pid, alive_ns, now_ns):
+                silent = f"{'hangs' if worker.up else 'is not up'} for {(now_ns - alive_ns) // 1_000_000} ms"
+                say(f"WARN {worker.name} (pid {worker.pid}) {silent}: {snapshot(worker.pid)}")
+                worker.send_signal(signal.SIGKILL)
 
     def _start_due(self) -> None:
         now = time.monotonic()
         for worker in self.workers:
             if worker.process is None and worker.start_at_s <= now:
-                self._replace(worker, fresh=True)
+                self._try_replace(worker, fresh=True)
         if self.agent.process is None and self.agent.start_at_s <= now:
-            self._start_agent()
+            try:
+                self._start_agent()
+            except OSError as error:
+                self._start_later(self.agent, error, START_AGAIN_S)
         self._spares.start_due(now)
 
     # -- talking to the agent -------------------------------------------------------------------------------------

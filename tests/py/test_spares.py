@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import time
@@ -15,10 +16,28 @@ import pytest
 from relay.commands import encode
 from relay.units import Address
 from relay.watchdog import Watchdog
-from tests.py.test_supervisor import Rig, codec, free_ports, rig, rtp, wait_until
+from tests.py.test_supervisor import RUN, Rig, codec, free_ports, rig, rtp, wait_until
 
 __all__ = ["rig"]
 pytestmark = pytest.mark.net
+
+# A supervisor to whom the system refuses the call NAME for as long as there is a file "without-NAME".
+REFUSED = """
+import errno, os, socket, subprocess, sys
+import relay.supervisor
+def refuse(module, name, number):
+    real = getattr(module, name)
+    def call(*args, **more):
+        if os.path.exists(os.path.join(os.path.dirname(sys.argv[1]), "without-" + name)):
+            raise OSError(number, os.strerror(number))
+        return real(*args, **more)
+    setattr(module, name, call)
+refuse(os, "memfd_create", errno.EMFILE)
+refuse(os, "pidfd_open", errno.ENOMEM)
+refuse(socket, "socketpair", errno.EMFILE)
+refuse(subprocess, "_fork_exec", errno.EAGAIN)
+"""
+CALLS = ("memfd_create", "pidfd_open", "socketpair", "_fork_exec")
 
 
 def kill_worker(rig: Rig, worker: int = 0, number: int = signal.SIGKILL) -> int:
@@ -44,6 +63,27 @@ def test_a_worker_that_dies_again_and_again_begins_fresh_and_more_slowly(rig: Ri
         assert moved < 30, "it was never given up"
     assert moved >= 4
     assert delays[-1] >= 0.08
+
+
+def children(rig: Rig) -> dict[str, int]:
+    """Of the supervisor: pid by name. What has begun to start has none of ours yet."""
+    found = {}
+    for pid in Path(f"/proc/{rig.process.pid}/task/{rig.process.pid}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            found[Path(f"/proc/{pid}/comm").read_text().strip()] = int(pid)
+    return found
+
+
+def wait_for_spare(rig: Rig) -> int:
+    wait_until(lambda: "zr-spare" in children(rig), 20)
+    return children(rig)["zr-spare"]
+
+
+def held_by(rig: Rig) -> tuple[int, int]:
+    """Descriptors and children, dead ones too, of the supervisor."""
+    folder = Path(f"/proc/{rig.process.pid}")
+    pids = (folder / "task" / str(rig.process.pid) / "children").read_text().split()
+    return len(list((folder / "fd").iterdir())), len(pids)
 
 
 @contextlib.contextmanager
@@ -105,31 +145,88 @@ def test_nothing_is_left_behind_by_workers_that_died(tmp_path: Path) -> None:
     rig.meet_agent()
     rig.hear("worker_up")
     rig.hear("worker_up")
-
-    def held() -> tuple[int, int]:
-        """Descriptors and children of the supervisor."""
-        folder = Path(f"/proc/{rig.process.pid}")
-        return len(list((folder / "fd").iterdir())), len(
-            (folder / "task" / str(rig.process.pid) / "children").read_text().split()
-        )
-
     try:
         with playing(rig) as (port, player), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as publisher:
-            wait_until(lambda: held()[1] == 4)  # agent, two workers, the spare
-            before, other = held(), rig.page(1)["pid"]
+            wait_until(lambda: held_by(rig)[1] == 4)  # agent, two workers, the spare
+            before, other = held_by(rig), rig.page(1)["pid"]
             for seq in range(4):
-                wait_until(lambda: held() == before)
+                wait_until(lambda: held_by(rig) == before)
                 kill_worker(rig)
                 publisher.sendto(rtp(seq), ("127.0.0.1", port))
                 assert player.recv(2000) == rtp(seq)
                 rig.hear("worker_moved")
-            wait_until(lambda: held() == before)
+            wait_until(lambda: held_by(rig) == before)
             assert rig.page(1)["pid"] == other
             worker = Path(f"/proc/{rig.page()['pid']}/fd")
             own = [link for link in map(os.readlink, worker.iterdir()) if "zr-chan" in link or "zr-stat" in link]
             assert sorted(own) == ["/memfd:zr-chan-0 (deleted)", "/memfd:zr-stat-0 (deleted)"]
             rig.tell({"t": "close_ingress", "worker": 0, "slot": 0})
-            wait_until(lambda: held()[0] == before[0] - 1)
+            wait_until(lambda: held_by(rig)[0] == before[0] - 1)
+    finally:
+        rig.close()
+
+
+def test_a_successor_that_stands_still_before_it_is_up_is_killed_and_replaced(rig: Rig) -> None:
+    """The agent takes it for up: nobody else would notice."""
+    rig.meet_agent()
+    rig.hear("worker_up")
+    with playing(rig) as (port, player), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as publisher:
+        spare = wait_for_spare(rig)
+        os.kill(spare, signal.SIGSTOP)
+        kill_worker(rig)
+        publisher.sendto(rtp(1), ("127.0.0.1", port))
+        player.settimeout(20)
+        assert player.recv(2000) == rtp(1)
+        rig.hear("worker_moved")
+        assert rig.page()["pid"] != spare
+    said = re.search(rf"WARN zr-worker-0 \(pid {spare}\) is not up for (\d+) ms: state T", rig.log.read_text())
+    assert said is not None
+    assert 1000 <= int(said[1]) < 9000, "it had been started already"
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_who_cannot_be_started_is_tried_again_and_nobody_else_is_touched(tmp_path: Path, call: str) -> None:
+    refused = tmp_path / f"without-{call}"
+    rig = Rig(tmp_path, workers=2, run=REFUSED + RUN)
+    try:
+        agent = rig.meet_agent()["pid"]
+        for _ in range(2):
+            rig.hear("worker_up")
+        spare, other = wait_for_spare(rig), rig.page(1)["pid"]
+        with playing(rig, 1) as (port, player), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as publisher:
+            before = held_by(rig)
+            refused.touch()
+            os.kill(spare, signal.SIGKILL)
+            wait_until(lambda: "WARN no spare: " in rig.log.read_text())
+            kill_worker(rig)
+            assert rig.hear("worker_lost", "worker_moved") == {"t": "worker_lost", "worker": 0}
+            os.kill(agent, signal.SIGKILL)
+            for name in ("zr-worker-0", "zr-agent"):
+                wait_until(lambda name=name: rig.log.read_text().count(f"WARN {name} cannot be started") >= 2, 20)
+            assert rig.log.read_text().count("WARN no spare: ") == 1
+            # Each of the three that are missing had a pidfd and a socket; no try has left one more of anything.
+            wait_until(lambda: held_by(rig) == (before[0] - 6, before[1] - 3), 20)
+            publisher.sendto(rtp(1), ("127.0.0.1", port))
+            assert player.recv(2000) == rtp(1)
+            refused.unlink()
+            rig.meet_agent()
+            assert sorted(rig.hear("worker_up")["worker"] for _ in range(2)) == [0, 1]
+            assert rig.page(1)["pid"] == other
+            wait_until(lambda: held_by(rig) == before, 20)
+        assert rig.end() == 0
+    finally:
+        rig.close()
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_relay_that_cannot_start_anybody_at_first_says_so_and_ends(tmp_path: Path, call: str) -> None:
+    (tmp_path / f"without-{call}").touch()
+    rig = Rig(tmp_path, run=REFUSED + RUN)
+    try:
+        assert rig.process.wait(20) == 71
+        lines = rig.log.read_text().splitlines()
+        assert [line for line in lines if "not encrypted" not in line] == [lines[-1]]
+        assert lines[-1].startswith("the relay cannot start: ")
     finally:
         rig.close()
 

@@ -91,8 +91,8 @@ def free_ports(count: int) -> int:
 class Rig:
     """A supervisor process and the socket on which its agents report."""
 
-    def __init__(self, folder: Path, workers: int = 1, agent: str = AGENT) -> None:
-        self.folder, self.workers, self.agent_code = folder, workers, agent
+    def __init__(self, folder: Path, workers: int = 1, agent: str = AGENT, run: str = RUN) -> None:
+        self.folder, self.workers, self.agent_code, self.run_code = folder, workers, agent, run
         self.port = free_ports(1 + workers)
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.listener.bind(str(folder / f"{time.monotonic_ns()}.sock"))
@@ -105,8 +105,8 @@ class Rig:
     def start(self, port: int) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-c", RUN, str(self.folder / "run"), f"127.0.0.1:{port}", str(self.workers),
-                 self.listener.getsockname(), self.agent_code],
+                [sys.executable, "-c", self.run_code, str(self.folder / "run"), f"127.0.0.1:{port}",
+                 str(self.workers), self.listener.getsockname(), self.agent_code],
                 stderr=log,
             )  # fmt: skip
 
