@@ -51,7 +51,7 @@ class Watchdog:
         state = state_of(pid) if age_ns >= LIMIT_NS else "t"
         if state == "S":
             return age_ns >= ASLEEP_NS
-        return state != "t" and (state != "R" or cpu_ns(pid) - had_ns >= BUSY_NS)
+        return state not in "t?" and (state != "R" or cpu_ns(pid) - had_ns >= BUSY_NS)
 
     def forget(self, index: int) -> None:
         """Another process is worker `index` now."""
@@ -66,7 +66,7 @@ def cpu_ns(pid: int) -> int:
 
 
 def state_of(pid: int) -> str:
-    """R, S, D, T (stopped), t (held by a debugger) ... ; "?" when it is gone."""
+    """R, S, D, T (stopped), t (held by a debugger) ... ; "?" when it is gone, or when /proc cannot be read."""
     with contextlib.suppress(OSError, IndexError), open(f"/proc/{pid}/stat") as file:
         return file.read().rpartition(") ")[2][0]
     return "?"

@@ -248,7 +248,15 @@ MS = 1_000_000
 
 @pytest.mark.parametrize(
     ("state", "cpu_ms_per_look", "hangs"),
-    [("S", 0, True), ("T", 0, True), ("D", 0, True), ("R", 50, True), ("R", 5, False), ("t", 0, False)],
+    [
+        ("S", 0, True),
+        ("T", 0, True),
+        ("D", 0, True),
+        ("R", 50, True),
+        ("R", 5, False),
+        ("t", 0, False),
+        ("?", 0, False),
+    ],
 )
 def test_who_hangs_is_who_could_have_run(
     monkeypatch: pytest.MonkeyPatch, state: str, cpu_ms_per_look: int, hangs: bool
