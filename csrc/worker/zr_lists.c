@@ -1,7 +1,6 @@
 #include "worker/zr_lists.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 const zr_err_info zr_err_infos[ZR_ERR_COUNT] = {
 #define X(name, value, text) { #name, text, value },
@@ -26,13 +25,4 @@ void *zr_memory_open(size_t bytes)
 {
     void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return at == MAP_FAILED ? NULL : at;
-}
-
-void zr_memory_huge(void *at, size_t bytes)
-{
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t from = ((uintptr_t)at + page - 1) / page * page, to = ((uintptr_t)at + bytes) / page * page;
-
-    if (to > from)
-        (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
 }

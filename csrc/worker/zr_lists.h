@@ -34,8 +34,5 @@ extern const char *const zr_ledger_names[ZR_LEDGER_COUNT];
 /* Zeroed memory of this process, page-aligned; touched pages only cost. NULL when there is none. zr_shm_unmap ends it.
  */
 void *zr_memory_open(size_t bytes);
-/* Asks for huge pages for what of these bytes is whole ones. Of use where packets go round through tens of megabytes:
- * each costs a page walk less, which a guest pays twice. No harm where there are none. */
-void zr_memory_huge(void *at, size_t bytes);
 
 #endif

@@ -8,7 +8,6 @@
 #include "base/zr_err.h"
 #include "net/zr_fdpass.h"
 #include "worker/zr_ingest.h"
-#include "worker/zr_lists.h"
 #include "worker/zr_worker_priv.h"
 
 #define ENTRY_BYTES  1536u /* of the link batch's arena, per entry: a full-size link datagram */
@@ -181,8 +180,6 @@ zr_worker *zr_worker_init(void *mem, const zr_worker_conf *conf, zr_stat_page *p
     *w = (zr_worker){ .conf = *conf, .page = page, .chan = chan, .fdpass = conf->fds.fdpass, .signal = -1 };
     w->idle.epoll = -1;
     w->fwd = zr_fwd_init(base + at[PART_FWD], &conf->fwd, page, chan, now);
-    if (w->fwd != NULL)
-        zr_memory_huge(zr_fwd_pool(w->fwd)->bufs, (size_t)conf->fwd.pkts_max * ZR_PKT_BYTES);
     if (conf->peers != NULL)
         memcpy(w->peers, conf->peers, conf->fwd.workers * sizeof *conf->peers);
     w->conf.peers = conf->peers != NULL ? w->peers : NULL;
