@@ -31,6 +31,7 @@ EXPLORED = [*CORE, "csrc/stat/zr_stat.c", "tests/proof/explore/scenarios.c"]
 ELSEWHERE = {
     "csrc/worker/zr_worker.c": (1, "the pid in the page; its readers wait for the worker's message on a socket"),
     "csrc/worker/zr_agentlane.c": (1, "the same, for the agent's own page"),
+    "csrc/forward/zr_stream.c": (1, "a compiler fence between two words of a row; as below"),
     "csrc/forward/zr_journal.c": (1, "a compiler fence; read by a successor only, after the writer's death (stepper)"),
 }
 
