@@ -23,14 +23,15 @@ from relay.dev import DevRelay
 from tests.net.rtp import packet
 
 PUBLISHER = """
-import socket, struct, sys, time
+import os, socket, struct, sys, time
+parent = os.getppid()
 port, pps, head = int(sys.argv[1]), int(sys.argv[2]), bytes.fromhex(sys.argv[3])
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 sock.connect(("127.0.0.1", port))
 start, seq = time.monotonic(), 0
 tail = bytes(1000)
 print("on", flush=True)
-while True:
+while os.getppid() == parent:
     time.sleep(0.001)
     due = int((time.monotonic() - start) * pps)
     while seq < due:
@@ -82,6 +83,9 @@ class Flow:
         assert publisher.stdout is not None
         publisher.stdout.readline()
         return cls(publisher, player)
+
+    def __del__(self) -> None:
+        self.publisher.kill()  # whatever became of the test: nobody sends on for ever
 
     def end(self) -> None:
         self.publisher.kill()
