@@ -14,6 +14,7 @@ CURVE_MIN = 8  # fewer samples are no distribution
 _WIDTH, _LEFT, _RIGHT = 720, 60, 20
 _ROW = 26
 _LABEL = 300
+_TINY = 1e-300
 
 
 def number(value: float) -> str:
@@ -27,8 +28,8 @@ def number(value: float) -> str:
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round numbers from at or below `low` to at or above `high`."""
-    if high <= low:
-        high = low + (abs(low) or 1.0)
+    if high - low < _TINY:  # also what is left of a number that no fifth is left of
+        high = max(high, low + max(abs(low), 1.0))
     raw = (high - low) / count
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import html5lib
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay.bench import plots, result
@@ -117,6 +117,7 @@ def test_a_file_that_is_no_result_and_a_place_that_is_none_are_said(tmp_path: Pa
 FINITE = st.floats(min_value=-1e12, max_value=1e12, allow_nan=False)
 
 
+@example([5e-324])
 @given(st.lists(FINITE, min_size=1, max_size=40))
 def test_any_figures_can_be_drawn(values: list[float]) -> None:
     for svg in (
