@@ -37,20 +37,18 @@ class BuildExt(build_ext):
             raise SystemExit(f"{error}\nzrelay: the C core does not build") from None
         print(f"zrelay: {compiled} of {len(sources)} C files compiled")
 
-        for extension in self.extensions:
+        for extension, binding in zip(self.extensions, bindings, strict=True):
             extension.extra_link_args = cflags.link_flags(SWITCHES)
-            extension.extra_objects = [*bindings.pop(0), str(library)]
-            extension.sources = []  # they are compiled: a change of the core only links them anew
+            extension.extra_objects = [str(binding), str(library)]
+            extension.sources = []  # it is compiled: a change of the core only links it anew
             extension.depends = [*extension.extra_objects, str(_signature(extension))]
         super().build_extensions()
 
-    def compile_bindings(self) -> list[list[str]]:
-        """The objects of each extension; all of them together, so that they are compiled beside each other."""
-        sources = [[Path(source) for source in extension.sources] for extension in self.extensions]
+    def compile_bindings(self) -> list[Path]:
+        """The object of each extension; all in one call, so that they are compiled beside each other."""
+        sources = [Path(source) for extension in self.extensions for source in extension.sources]
         flags = [*cflags.binding_cflags(SWITCHES), f"-I{sysconfig.get_path('include')}"]
-        objects, _ = cbuild.compile_objects(ROOT, [source for some in sources for source in some], flags, OUT)
-        made = iter(map(str, objects))
-        return [[next(made) for _ in some] for some in sources]
+        return cbuild.compile_objects(ROOT, sources, flags, OUT)[0]
 
 
 def _signature(extension: Extension) -> Path:

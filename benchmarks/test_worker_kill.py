@@ -10,10 +10,8 @@ import pytest
 
 from benchmarks.machine import percentile, slack
 from relay.dev import DevMesh
-from relay.passage import confirmed
-from tests.net.kills import Death, Flow, deaths, held, kill_again_and_again, sinks
+from tests.net.kills import Death, deaths, held, kill_again_and_again, streaming
 from tests.net.rtp import publish_body
-from tests.net.test_streams import port_of
 
 pytestmark = pytest.mark.figures
 
@@ -28,21 +26,13 @@ async def measure(streams: int, players: int) -> tuple[list[Death], int, int]:
     mesh = DevMesh(1)
     relay = mesh.relays[0]
     relay.workers = 2
-    async with mesh, sinks(2) as socks:
-        flows: list[Flow] = []
-        async with mesh.client(relay.name) as client:
-            for worker, sock in enumerate(socks):
-                answer = await client.put(f"/v1/streams/s{worker}", publish_body())
-                assert answer["worker"] == worker
-                where = {"kind": "rtp", "address": f"127.0.0.1:{sock.getsockname()[1]}"}
-                await confirmed(client, f"s{worker}", "me", where)
-                flows.append(Flow.start(port_of(answer), sock, PPS if worker == 0 else 500))
-            for number in range(2 * streams):
-                await client.put(f"/v1/streams/idle{number}", publish_body())
-                for player in range(players):
-                    body = {"kind": "rtp", "address": f"127.0.0.1:{9 + player}"}
-                    await client.put(f"/v1/streams/idle{number}/subscribers/p{player}", body)
-            await asyncio.sleep(2.5)
+    async with mesh, mesh.client(relay.name) as client, streaming(client, [PPS, 500]) as flows:
+        for number in range(2 * streams):
+            await client.put(f"/v1/streams/idle{number}", publish_body())
+            for player in range(players):
+                body = {"kind": "rtp", "address": f"127.0.0.1:{9 + player}"}
+                await client.put(f"/v1/streams/idle{number}/subscribers/p{player}", body)
+        await asyncio.sleep(2.5)
         assert relay.process is not None
         before = held(relay.process.pid)
         kills = await kill_again_and_again(relay, 0, [signal.SIGKILL] * KILLS, settle_s=SETTLE_S)

@@ -27,14 +27,12 @@ class WorkerHandle:
         self.up = False
         self.restarts = 0
         self.behind = False
-        self.corrupt = (
-            False  # a ring is broken, as one of its two ends sees it: nothing is read or written until `begin`
-        )
         self._wake_owed = True  # an agent before us may have died between taking a sleeper's flag and waking it
         self._waiting: deque[bytes] = deque()
         self._look()
 
     def _look(self) -> None:
+        """`corrupt`: a ring is broken, as one of its two ends sees it; nothing is read or written until `begin`."""
         try:
             self.channel = _core.Channel(self._chan_fd)
         except CoreError:  # under an agent before us, or already again

@@ -34,6 +34,7 @@ _PACKETS_MAX = 16384  # on their way at once in a direction: 32 MiB, a second at
 _BURST_PACKETS = 64  # from one socket before the others and the departures have their turn
 _SOCKET_BUFFER_BYTES = 4 << 20
 _REPORT_NS = 1_000_000_000
+_OVERSLEPT_NS = 5_000_000  # a departure this much after its time is the fault of this machine, not of the link
 _NEVER = (1 << 63) - 1
 
 Counts = dict[str, int]
@@ -75,7 +76,7 @@ class _Way:
         self.targets = [tuple(leaves.peer.shifted(i)) for i in range(ports)]
         self.ports = ports
         self.sockets: list[socket.socket] = []  # leaving; the other way's hearing ones
-        self.foreign = self.oversize = self.unsent = 0
+        self.foreign = self.oversize = self.unsent = self.overslept = 0
 
     def take(self, sock: socket.socket, lane: int, clock: Callable[[], int]) -> None:
         """Moves what waits in `sock`, the hearing socket of `lane`, onto the link.
@@ -99,7 +100,8 @@ class _Way:
 
     def release(self, now_ns: int) -> None:
         """Sends what is due."""
-        while (packet := self.link.get(now_ns)) is not None:
+        while (due_ns := self.link.deadline()) <= now_ns and (packet := self.link.get(now_ns)) is not None:
+            self.overslept += now_ns - due_ns > _OVERSLEPT_NS
             data, tag = packet
             sender, lane = divmod(tag, self.ports)
             try:
@@ -108,7 +110,8 @@ class _Way:
                 self.unsent += 1
 
     def counts(self) -> Counts:
-        return {**self.link.counts(), "foreign": self.foreign, "oversize": self.oversize, "unsent": self.unsent}
+        own = {"foreign": self.foreign, "oversize": self.oversize, "unsent": self.unsent, "overslept": self.overslept}
+        return {**self.link.counts(), **own}
 
 
 class Impairer:

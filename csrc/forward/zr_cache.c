@@ -146,13 +146,13 @@ const zr_item *zr_cache_first(zr_cache *cache, uint32_t stream, zr_ns_t now)
     return cache->lines[stream].queue.head;
 }
 
-static bool find_key(zr_cache *cache, uint32_t stream, uint32_t *number, zr_ns_t now)
+static bool find_key(const zr_cache_line *line, uint32_t *number)
 {
     uint32_t latest[ZR_TRACKS_MAX];
     unsigned tracks = 0; /* bit per track with a key frame */
     bool found = false;
 
-    for (const zr_item *item = zr_cache_first(cache, stream, now); item != NULL; item = item->next) {
+    for (const zr_item *item = line->queue.head; item != NULL; item = item->next) {
         unsigned bit = 1u << item->media.track;
         if ((item->media.flags & ZR_MEDIA_KEY) == 0)
             continue;
@@ -177,7 +177,7 @@ bool zr_cache_key(zr_cache *cache, uint32_t stream, uint32_t *number, zr_ns_t no
 
     expire(cache, line, now, UINT32_MAX);
     if (!line->key_known) {
-        line->key_found = find_key(cache, stream, &line->key_number, now);
+        line->key_found = find_key(line, &line->key_number);
         line->key_known = true;
     }
     if (line->key_found)

@@ -395,11 +395,11 @@ static void note_corrupt_rings(zr_fwd *fwd)
 {
     bool corrupt = fwd->commands->consumer.broken || fwd->events->producer.broken;
 
-    if (corrupt && !fwd->ring_corrupt)
-        zr_stat_add(fwd->page, ZR_STAT_ring_corrupt, 1);
-    if (corrupt != fwd->ring_corrupt)
-        zr_stat_set(fwd->page, ZR_STAT_channel_broken, corrupt);
+    if (corrupt == fwd->ring_corrupt)
+        return;
     fwd->ring_corrupt = corrupt;
+    zr_stat_add(fwd->page, ZR_STAT_ring_corrupt, corrupt);
+    zr_stat_set(fwd->page, ZR_STAT_channel_broken, corrupt);
 }
 
 static int execute(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)

@@ -63,8 +63,7 @@ zr_pkt *zr_pool_copy(zr_pool *pool, const void *data, size_t len)
         zr_pool_prefetch(pool, &pool->pkts[pool->free_head], len); /* likely the next one's, and cold */
     if (len > 0)
         memcpy(pkt->buf + pkt->off, data, len);
-    /* One store behind the copy: two would make the first read of both wait until all the copy has reached the cache.
-     */
+    /* One store behind the copy: two would make the first read of both wait until all of it has reached the cache. */
     pkt->span = span(len);
     return pkt;
 }

@@ -6,9 +6,9 @@
 #include "worker/zr_idle.h"
 #include "worker/zr_worker.h"
 
-/* What an epoll event is about: a socket by its number in zr_batch.h, or one of these. */
 #define ZR_WORKER_LAGS 5u /* looks in a row that must see a lag */
 
+/* What an epoll event is about: a socket by its number in zr_batch.h, or one of these. */
 enum { TAG_WAKE = UINT16_MAX + 1, TAG_FDPASS, TAG_SIGNAL };
 
 typedef struct zr_outlet { /* what leaves by one socket */

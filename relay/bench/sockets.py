@@ -24,6 +24,7 @@ _DATAGRAM_MAX = 2048
 _SOCKET_BUFFER_BYTES = 4 << 20
 _START_S = 15.0  # for the impairer's process to come up
 _STOP_S = 5.0
+_OVERSLEPT_NS = 5_000_000  # a turn this much after its time: the machine was elsewhere
 _LEAD_NS = 20_000_000  # from the making of the ends to the first packet
 
 Clock = Callable[[], int]
@@ -44,12 +45,13 @@ class _Way:
     def __init__(self, end: End, sock: socket.socket, to: Address, start_ns: int, seconds: int) -> None:
         self.end, self.sock, self.to, self._start_ns = end, sock, tuple(to), start_ns
         self.deadline = start_ns
-        self.bytes = self.datagrams = self.unsent = 0
+        self.bytes = self.datagrams = self.unsent = self.overslept = 0
         self.by_second = [0] * seconds
 
     def turn(self, count: int, clock: Clock) -> None:
         """All that waits on the socket as one batch, then what is due."""
         end, now = self.end, clock()
+        self.overslept += now - self.deadline > _OVERSLEPT_NS
         while True:
             try:
                 data = self.sock.recv(_DATAGRAM_MAX)
@@ -110,7 +112,10 @@ def drive(case: Case, wires: Wires, clock: Clock, progress: Callable[[float], No
         if progress is not None and (second := (now - start) // NS_PER_S) > told:
             progress(second - told)
             told = second
-    counts = {"sender": a.end.counts() | {"unsent": a.unsent}, "receiver": b.end.counts() | {"unsent": b.unsent}}
+    counts = {
+        name: way.end.counts() | {"unsent": way.unsent, "overslept": way.overslept}
+        for name, way in (("sender", a), ("receiver", b))
+    }
     return Run.of(case, tally, start, (a.bytes, a.datagrams), (b.bytes, b.datagrams), a.by_second, counts)
 
 

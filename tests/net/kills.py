@@ -20,7 +20,9 @@ from dataclasses import dataclass, field
 
 from relay.client import Client
 from relay.dev import DevRelay
-from tests.net.rtp import packet
+from relay.passage import confirmed
+from tests.net.rtp import packet, publish_body
+from tests.net.test_streams import port_of
 
 PUBLISHER = """
 import os, socket, struct, sys, time
@@ -83,9 +85,6 @@ class Flow:
         assert publisher.stdout is not None
         publisher.stdout.readline()
         return cls(publisher, player)
-
-    def __del__(self) -> None:
-        self.publisher.kill()  # whatever became of the test: nobody sends on for ever
 
     def end(self) -> None:
         self.publisher.kill()
@@ -158,12 +157,20 @@ async def kill_again_and_again(
 
 
 @contextlib.asynccontextmanager
-async def sinks(count: int) -> AsyncIterator[list[socket.socket]]:
+async def streaming(client: Client, rates: Sequence[int]) -> AsyncIterator[list[Flow]]:
+    """Worker 0, 1, ... has a stream of so many packets a second each; no publisher outlives the block."""
+    flows: list[Flow] = []
     with contextlib.ExitStack() as stack:
-        opened = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(count)]
-        for sock in opened:
+        for worker, pps in enumerate(rates):
+            sock = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             sock.bind(("127.0.0.1", 0))
-        yield opened
+            answer = await client.put(f"/v1/streams/s{worker}", publish_body())
+            assert answer["worker"] == worker
+            where = {"kind": "rtp", "address": f"127.0.0.1:{sock.getsockname()[1]}"}
+            await confirmed(client, f"s{worker}", "me", where)
+            flows.append(Flow.start(port_of(answer), sock, pps))
+            stack.callback(flows[-1].publisher.kill)
+        yield flows
 
 
 def held(pid: int) -> int:

@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks.machine import slack
 from relay.bench import sockets
 from relay.bench.case import Case
 from relay.bench.figures import figures
@@ -31,6 +30,7 @@ SECONDS = 20.0
 TWINS = 200  # virtual runs of the same length: their middle 95 % is the interval
 LOSSES = (0.1, 0.3)
 PACKETS = round(SECONDS * 200)
+STALLED = 0.01  # of all datagrams handled late: no longer the virtual clock's machine
 
 
 def _free_port() -> int:
@@ -86,38 +86,56 @@ def _interval(case: Case) -> tuple[int, int, float]:
     )
 
 
-def _disagreements(real: dict[str, Any], virtual: tuple[int, int, float], factor: float) -> list[str]:
-    """`factor`: a machine that is busy delivers some packets late."""
+def _overslept(real: dict[str, Any]) -> float:
+    """The share of what went over the link that this machine handled more than 5 ms after its time."""
+    ways = [real["impaired"][way] for way in ("a_to_b", "b_to_a")]
+    counts = [*ways, *real["counts"].values()]
+    return sum(count["overslept"] for count in counts) / sum(way["in"] for way in ways)
+
+
+def _disagreements(real: dict[str, Any], virtual: tuple[int, int, float], exact: bool) -> list[str]:
     lower, upper, overhead = virtual
-    upper = round(upper * factor + (factor - 1))
+    room = 0.05
+    if not exact:  # stalls make packets late and acknowledgements too, which are then sent again; not without bounds
+        lower, upper, room = 0, upper + PACKETS // 20, 0.5
     found = []
     if not lower <= real["missing"] <= upper:
         found.append(f"loss {real['loss']}: {real['missing']} missing, the interval is {lower}..{upper}")
-    if abs(real["overhead"] - overhead) > 0.05:
+    if abs(real["overhead"] - overhead) > room:
         found.append(f"loss {real['loss']}: overhead {real['overhead']}, on the virtual clock {overhead}")
     return found
 
 
 def test_through_zrelay_impair_loss_and_overhead_are_those_of_the_virtual_clock() -> None:
-    """An interval of 95 % misses one run in twenty by its definition: a miss is tried once more, with other dice."""
+    """Of a run that the machine disturbed, only bounds far away are asked, and another is tried, with other dice.
+
+    So is one that misses: an interval of 95 % is missed one time in twenty by its definition.
+    """
     virtual = [_interval(Case(loss=loss, rloss=loss, seconds=SECONDS)) for loss in LOSSES]
-    for seed in (1, 100):
-        factor = slack()
+    misses: list[list[str]] = []
+    for seed in (1, 100, 200):
         reals = _both(seed)
+        stalled = max(map(_overslept, reals))
+        exact = stalled < STALLED
         for real, (lower, upper, overhead) in zip(reals, virtual, strict=True):
             print(
                 f"loss {real['loss']:.0%}: missing {real['missing']} ({lower}..{upper} of {PACKETS}), overhead "
-                f"{real['overhead']:.3f} ({overhead:.3f}), p99 {real['p99_ms']:.1f} ms, duplicates {real['duplicates']}"
+                f"{real['overhead']:.3f} ({overhead:.3f}), p99 {real['p99_ms']:.1f} ms, duplicates "
+                f"{real['duplicates']}, overslept {_overslept(real):.3%}"
             )
             assert real["sent"] == PACKETS
             assert real["duplicates"] == 0
             assert real["counts"]["receiver"]["broken"] == 0
             assert real["impaired"]["loss_pct"] == pytest.approx(100 * real["loss"], abs=2)
-        wrong = [text for real, twin in zip(reals, virtual, strict=True) for text in _disagreements(real, twin, factor)]
-        if not wrong:
-            return
+        wrong = [text for real, twin in zip(reals, virtual, strict=True) for text in _disagreements(real, twin, exact)]
         print(*wrong, sep="\n")
-    pytest.fail("; ".join(wrong))
+        if not exact:
+            assert not wrong
+        elif not wrong:
+            return
+        else:
+            misses.append(wrong)
+    assert len(misses) < 2, misses
 
 
 def test_the_command_brings_its_own_impairer_and_leaves_nothing_behind() -> None:

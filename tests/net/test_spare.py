@@ -10,11 +10,9 @@ from pathlib import Path
 import pytest
 
 from relay.dev import DevMesh
-from relay.passage import confirmed
-from tests.net.kills import SETTLE_S, Flow, deaths, held, kill_again_and_again, sinks
-from tests.net.rtp import publish_body
+from tests.net.kills import SETTLE_S, deaths, held, kill_again_and_again, streaming
 from tests.net.test_failures import flowing
-from tests.net.test_streams import no_ledger_is_off, port_of
+from tests.net.test_streams import no_ledger_is_off
 
 pytestmark = pytest.mark.net
 
@@ -27,25 +25,17 @@ async def test_workers_killed_again_and_again_lose_what_was_in_them_and_nobody_e
     mesh = DevMesh(1)
     relay = mesh.relays[0]
     relay.workers = 2
-    async with mesh, sinks(2) as socks:
-        flows = []
-        async with mesh.client(relay.name) as client:
-            for worker, sock in enumerate(socks):
-                answer = await client.put(f"/v1/streams/s{worker}", publish_body())
-                assert answer["worker"] == worker
-                address = {"kind": "rtp", "address": f"127.0.0.1:{sock.getsockname()[1]}"}
-                await confirmed(client, f"s{worker}", "me", address)
-                flows.append(Flow.start(port_of(answer), sock, PPS if worker == 0 else 200))
-            await asyncio.sleep(0.5)
-            assert relay.process is not None
-            agent = (await client.get("/v1/status"))["pid"]
-            before = held(relay.process.pid), held(agent)
-            numbers = [signal.SIGKILL] * 46 + list(OTHER_WAYS)
-            kills = await kill_again_and_again(relay, 0, numbers)
-            await asyncio.sleep(1.0)  # the next spare is there
-            after = held(relay.process.pid), held(agent)
-            status = await client.get("/v1/status")
-            processes = children(relay.process.pid)
+    async with mesh, mesh.client(relay.name) as client, streaming(client, [PPS, 200]) as flows:
+        await asyncio.sleep(0.5)
+        assert relay.process is not None
+        agent = (await client.get("/v1/status"))["pid"]
+        before = held(relay.process.pid), held(agent)
+        numbers = [signal.SIGKILL] * 46 + list(OTHER_WAYS)
+        kills = await kill_again_and_again(relay, 0, numbers)
+        await asyncio.sleep(1.0)  # the next spare is there
+        after = held(relay.process.pid), held(agent)
+        status = await client.get("/v1/status")
+        processes = children(relay.process.pid)
         for flow in flows:
             flow.end()
         assert after == before

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from relay._core import SimLink
-from relay.impair import Impairer, Side, impair
+from relay.impair import Impairer, Side, _Way, impair
 from relay.units import Address
 
 MS = 1_000_000
@@ -95,6 +95,35 @@ def test_strangers_and_giants_are_dropped_and_counted() -> None:
         assert bench.b[0].recv(100) == b"last"
         counts = bench.impairer.counts()["a_to_b"]
     assert (counts["foreign"], counts["oversize"], counts["in"], counts["out"]) == (1, 1, 1, 1)
+
+
+class _Late:
+    """A link whose packet was due at 1 s."""
+
+    def __init__(self) -> None:
+        self.packets = [b"x"]
+
+    def put(self, data: bytes, tag: int, now_ns: int) -> bool:
+        return True
+
+    def get(self, now_ns: int) -> tuple[bytes, int] | None:
+        return (self.packets.pop(), 0) if self.packets else None
+
+    def deadline(self) -> int:
+        return 1_000 * MS if self.packets else 1 << 62
+
+    def counts(self) -> dict[str, int]:
+        return {}
+
+
+@pytest.mark.parametrize(("now_ms", "overslept"), [(999, 0), (1004, 0), (1006, 1)])
+def test_what_this_machine_itself_makes_late_is_counted(now_ms: int, overslept: int) -> None:
+    side = Side(Address("127.0.0.1", 1), Address("127.0.0.1", 9))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        way = _Way(side, side, 1, _Late())
+        way.sockets.append(sock)
+        way.release(now_ms * MS)
+    assert way.counts()["overslept"] == overslept
 
 
 def test_losses_are_counted_and_conserved() -> None:
