@@ -4,6 +4,8 @@
 #include "coll/zr_seq.h"
 #include "wire/zr_rtp.h"
 
+#define GATHER_AT 3u /* fans of one stretch */
+
 static void sent(zr_fwd *fwd, zr_stream *stream)
 {
     zr_stat_add(fwd->page, ZR_STAT_fan_sent, 1);
@@ -186,6 +188,7 @@ static int output_stream(zr_fwd *fwd, zr_stream *stream, zr_batch *batch)
 {
     const whole all = whole_of(stream);
     uint32_t first = UINT32_MAX; /* where in this batch the whole turn lies */
+    uint32_t fans = 0;
 
     while (stream->serving != NULL) {
         zr_sub *sub = stream->serving;
@@ -197,6 +200,8 @@ static int output_stream(zr_fwd *fwd, zr_stream *stream, zr_batch *batch)
             return ZR_E_full;
         if (alike && first == UINT32_MAX)
             first = begin;
+        else if (alike && ++fans == GATHER_AT && due > 1)
+            zr_batch_gather(batch, first, due);
         stream->serving =
             sub->in_stream.next == &stream->players ? NULL : ZR_CONTAINER(sub->in_stream.next, zr_sub, in_stream);
     }

@@ -1,5 +1,7 @@
 #include "mem/zr_batch.h"
 
+#include <string.h>
+
 static size_t entries_bytes(uint32_t cap)
 {
     return zr_round_up(cap * sizeof(zr_tx), ZR_CACHELINE);
@@ -47,6 +49,25 @@ int zr_batch_hold(zr_batch *batch, const zr_addr *to, uint16_t sock, const zr_sl
         .held = slice->pkt,
     };
     return ZR_OK;
+}
+
+void zr_batch_gather(zr_batch *batch, uint32_t first, uint32_t count)
+{
+    zr_tx *e = batch->tx + first, *end = e + count;
+    uint32_t at = (uint32_t)zr_round_up(batch->arena_len, ZR_CACHELINE);
+    size_t bytes = 0;
+
+    ZR_CHECK(first + count <= batch->count);
+    for (const zr_tx *each = e; each < end; each++)
+        bytes += each->len;
+    if (at > batch->arena_cap || bytes > batch->arena_cap - at)
+        return;
+    for (; e < end; e++) {
+        memcpy(batch->arena + at, e->data, e->len);
+        e->data = batch->arena + at;
+        at += e->len;
+    }
+    batch->arena_len = at;
 }
 
 void zr_batch_reset(zr_batch *batch)

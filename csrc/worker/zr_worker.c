@@ -10,8 +10,8 @@
 #include "worker/zr_ingest.h"
 #include "worker/zr_worker_priv.h"
 
-#define ENTRY_BYTES  1536u /* of the link batch's arena, per entry: a full-size link datagram */
-#define EGRESS_BYTES 8192u /* of the egress batch's: key frame requests only, media lies in its packets */
+#define ENTRY_BYTES  1536u   /* of the link batch's arena, per entry: a full-size link datagram */
+#define EGRESS_BYTES 131072u /* of the egress batch's: key frame requests, and what many get alike, gathered */
 
 enum part {
     PART_FWD,

@@ -101,3 +101,37 @@ ZR_TEST(a_held_packet_lives_until_the_reset_and_is_not_copied)
     free(packets);
     free(memory);
 }
+
+ZR_TEST(gathered_entries_lie_one_behind_the_other_and_say_the_same)
+{
+    zr_batch batch;
+    void *memory = open_batch(&batch, 4, 256);
+    static const uint8_t far[3][100] = { { 1, 2 }, { 3, 4 }, { 5, 6 } };
+
+    CHECK(zr_batch_reserve(&batch, 5) != NULL);
+    zr_batch_commit(&batch, &here, ZR_SOCK_EGRESS, 5);
+    for (uint32_t i = 0; i < 3; i++)
+        batch.tx[batch.count++] = (zr_tx){ .to = here, .len = (uint16_t)(20 + i), .data = far[i] };
+    zr_batch_gather(&batch, 1, 3);
+    for (uint32_t i = 1; i < 4; i++) {
+        CHECK_EQ(batch.tx[i].len, 19 + i);
+        CHECK_EQ(memcmp(batch.tx[i].data, far[i - 1], batch.tx[i].len), 0);
+        CHECK(i == 1 || batch.tx[i].data == batch.tx[i - 1].data + batch.tx[i - 1].len);
+    }
+    CHECK(batch.tx[0].data == batch.arena && batch.tx[1].data >= batch.arena + 5);
+    free(memory);
+}
+
+ZR_TEST(what_does_not_fit_into_the_arena_stays_where_it_is)
+{
+    zr_batch batch;
+    void *memory = open_batch(&batch, 2, 64);
+    static const uint8_t far[2][40] = { { 1 }, { 2 } };
+
+    for (uint32_t i = 0; i < 2; i++)
+        batch.tx[batch.count++] = (zr_tx){ .to = here, .len = 40, .data = far[i] };
+    zr_batch_gather(&batch, 0, 2);
+    CHECK(batch.tx[0].data == far[0] && batch.tx[1].data == far[1]);
+    CHECK_EQ(batch.arena_len, 0);
+    free(memory);
+}
