@@ -6,6 +6,7 @@
  *
  *     local     publisher ─▶ one worker ─▶ subscriber
  *     owner     publisher ─▶ owner ═▶ ring          target    ring ═▶ target ─▶ subscriber
+ *     bare      the same bytes moved between the two CPUs and nothing else: what no program can save
  *
  * Frames of 8; owner and target on threads of their own, local in rounds between theirs. A side's time is the median of
  * what its calls for one frame took: waiting for the other is not in it, nor is what else runs on the machine.
@@ -19,6 +20,7 @@
 enum {
     FRAME = 8,
     RTP_BYTES = 1200,
+    RECORD = (RTP_BYTES + sizeof(zr_record) + ZR_CACHELINE - 1) / ZR_CACHELINE * ZR_CACHELINE,
     WARM_UP = 200,
     ROUND = 2000,
     ROUNDS = 10,
@@ -28,14 +30,18 @@ enum {
     SPENT_MAX = 1 << 17
 };
 
+typedef uint32_t spent[SPENT_MAX]; /* frames by the nanoseconds they took */
+
 typedef struct side {
     rig rig;
     uint64_t sent;
-    uint32_t frames[SPENT_MAX]; /* by the nanoseconds they took */
+    spent frames;
 } side;
 
 typedef struct scene {
     side local, owner, target;
+    uint8_t moved[ZR_MIRROR_SLOTS][RECORD], here[FRAME][RECORD], there[FRAME][RECORD];
+    spent written, read;
     _Atomic uint32_t given, taken; /* frames */
     int cpu;
 } scene;
@@ -92,24 +98,45 @@ static uint64_t clock_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+static void note(spent frames, uint64_t began)
+{
+    uint64_t took = clock_ns() - began;
+
+    frames[ZR_MIN(took, SPENT_MAX - 1u)]++;
+}
+
 static void timed(side *s, uint32_t first)
 {
     uint64_t began = clock_ns();
 
     s->rig.now += ZR_MS(1);
     turn(s, first);
-    uint64_t spent = clock_ns() - began;
-    s->frames[ZR_MIN(spent, SPENT_MAX - 1u)]++;
+    note(s->frames, began);
+}
+
+/* A frame's records into the slots both see, or out of them; the next one asked for ahead, as zr_inbox does. */
+static void move(uint8_t slots[][RECORD], uint32_t frame, uint8_t mine[][RECORD], bool in, spent frames)
+{
+    uint64_t began = clock_ns();
+
+    for (uint32_t i = 0; i < FRAME; i++) {
+        uint8_t *slot = slots[(frame * FRAME + i) % ZR_MIRROR_SLOTS];
+        const uint8_t *next = slots[(frame * FRAME + i + 1) % ZR_MIRROR_SLOTS];
+        memcpy(in ? slot : mine[i], in ? mine[i] : slot, RECORD);
+        for (uint32_t k = 0; k < RECORD; k += ZR_CACHELINE)
+            __builtin_prefetch(next + k);
+    }
+    note(frames, began);
 }
 
 /* Nanoseconds per packet. */
-static double median(const side *s)
+static double median(const spent frames)
 {
     uint32_t all = 0, seen = 0, ns = 0;
 
     for (uint32_t i = 0; i < SPENT_MAX; i++)
-        all += s->frames[i];
-    while ((seen += s->frames[ns]) * 2 < all)
+        all += frames[i];
+    while ((seen += frames[ns]) * 2 < all)
         ns++;
     return (double)ns / FRAME;
 }
@@ -162,6 +189,7 @@ static void *take_frames(void *arg)
         while (atomic_load_explicit(&sc->given, memory_order_acquire) == frame)
             sched_yield();
         timed(&sc->target, UINT32_MAX);
+        move(sc->moved, frame, sc->there, false, sc->read);
         atomic_store_explicit(&sc->taken, frame + 1, memory_order_release);
     }
     return NULL;
@@ -170,6 +198,7 @@ static void *take_frames(void *arg)
 static void give_frame(scene *sc, uint32_t frame)
 {
     timed(&sc->owner, frame * FRAME);
+    move(sc->moved, frame, sc->here, true, sc->written);
     atomic_store_explicit(&sc->given, frame + 1, memory_order_release);
     while (atomic_load_explicit(&sc->taken, memory_order_acquire) != frame + 1)
         sched_yield();
@@ -196,8 +225,10 @@ static void take_time(scene *sc, int cpu, int other)
     CHECK_EQ(pthread_join(thread, NULL), 0);
     CHECK_EQ(sc->target.sent, (uint64_t)frame * FRAME);
     CHECK_EQ(sc->local.sent, (uint64_t)frame * FRAME);
-    double local = median(&sc->local), owner = median(&sc->owner), target = median(&sc->target);
-    printf("local %.1f owner %.1f target %.1f added %.1f\n", local, owner, target, owner + target - local);
+    double local = median(sc->local.frames), owner = median(sc->owner.frames), target = median(sc->target.frames);
+    double bare = median(sc->written) + median(sc->read);
+    printf("local %.1f owner %.1f target %.1f added %.1f bare %.1f\n", local, owner, target, owner + target - local,
+           bare);
 }
 
 static void count(scene *sc, const char *which, uint32_t packets)
