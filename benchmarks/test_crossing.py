@@ -1,6 +1,6 @@
 """A subscriber on another worker than its stream costs at most 0.25 us of CPU more per packet, where the machine can.
 
-Moving a packet's 1 240 bytes from one CPU's cache to the other's is part of it, and is measured in the same run (`bare`):
+Moving a packet's 1 240 bytes from one CPU's cache to the other's is part of it, and measured in the same run (`bare`):
 0.23 to 0.29 us on the guest where this was written. Where that alone takes more than half of the bar, the rest may take
 half of the bar.
 
