@@ -78,6 +78,11 @@ cdef extern from "ring/zr_inbox.h" nogil:
     int zr_inbox_init(zr_inbox_page *page, uint32_t workers, uint32_t slots, uint32_t record_bytes)
     int zr_inbox_look(zr_inbox *inbox, zr_inbox_page *page, size_t bytes)
 
+cdef extern from "mem/zr_life.h" nogil:
+    int ZR_LIVES_MAX
+    bint zr_life_ends(const void *word)  # _Atomic uint32_t, which Cython cannot say
+    int zr_life_watch(const void *words, uint32_t count, int eventfd)
+
 cdef extern from "stat/zr_stat.h" nogil:
     enum:
         ZR_STAT_COUNT, ZR_DROP_COUNT, ZR_HIST_COUNT, ZR_HIST_BUCKETS, ZR_LEDGER_COUNT, ZR_STAT_wakes
@@ -88,6 +93,7 @@ cdef extern from "stat/zr_stat.h" nogil:
     ctypedef struct zr_stat_page:
         uint32_t streams_max, generation
         uint64_t pid, heartbeat_ns, started_ns
+        uint32_t life  # _Atomic
         uint64_t stat[1]  # the real lengths are in the header; each word is _Atomic
         uint64_t drop[1]
         uint64_t hist[1][320]

@@ -74,6 +74,13 @@ class StatPage(Counters):
     def __new__(cls, fd: int, *, streams_max: int, create: bool = False) -> StatPage: ...
     @staticmethod
     def bytes_for(streams_max: int) -> int: ...
+    @property
+    def ending(self) -> bool:
+        """Its process runs no further instruction of its own, if it is an honest one: pidfds tell later."""
+
+def watch_lives(pages: list[StatPage], eventfd: int) -> None:
+    """Adds to the eventfd whenever a page's process begins to end; for a thread of its own, which never comes back.
+    CoreError: more than 128 pages, or the kernel cannot (before 5.16)."""
 
 @final
 class Channel:

@@ -189,6 +189,25 @@ cdef class StatPage(Counters):
     def bytes_for(uint32_t streams_max):
         return zr_stat_bytes(streams_max)
 
+    @property
+    def ending(self):
+        return zr_life_ends(&self.page.life)
+
+
+def watch_lives(list pages not None, int eventfd):
+    cdef const void *words[128]
+    cdef uint32_t count = 0
+    cdef int rc
+    cdef StatPage page
+    if len(pages) > ZR_LIVES_MAX:
+        raise error_for(ZR_E_inval, f"{len(pages)} pages")
+    for page in pages:
+        words[count] = &page.page.life
+        count += 1
+    with nogil:
+        rc = zr_life_watch(words, count, eventfd)
+    check(rc)
+
 
 cdef int put_record(zr_chan *chan, bytes record) except -1:
     if PyBytes_GET_SIZE(record) != ZR_RECORD_BYTES:

@@ -1,6 +1,7 @@
 """A worker's place: what worker `index` has for all its lives, and how a prepared process takes it.
 
-    death ─▶ spare takes the place (lane epoch + 1, journal, ingress sockets) ─▶ up ─▶ the agent is told "moved"
+    death, as it begins (csrc/stat/zr_life.h)
+          ─▶ spare takes the place (lane epoch + 1, journal, ingress sockets) ─▶ up ─▶ the agent is told "moved"
              5 deaths in 10 s, each within 100 ms of its start: told "lost"; back-off 10 ms to 1 s; the next one begins
              fresh and is told everything. Who lives longer does not die of what it took over, and is replaced at once
 
@@ -154,6 +155,11 @@ class Place(Child):
             self._sending.popleft()
             self._sent(fd)
         return bool(self._sending)
+
+    def hand_over(self, now: float) -> Child:
+        ending = super().hand_over(now)
+        self._send_nothing()
+        return ending
 
     def died(self, now: float) -> int:
         code = super().died(now)

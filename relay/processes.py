@@ -78,6 +78,13 @@ class Child:
         self.up = False
         other.process, other.pidfd, other.ours, other.up = None, -1, None, False
 
+    def hand_over(self, now: float) -> Child:
+        """Its process has begun to end: who it was is free, the process a child of its own until it can be reaped."""
+        ending = Child(self.name)
+        ending.take_over(self)
+        self.start_at_s = now + self.backoff.after(now - self.started_s)
+        return ending
+
     def died(self, now: float) -> int:
         """Reaps it, sets the back-off; its exit status as subprocess gives it (minus the signal)."""
         assert self.process is not None

@@ -10,7 +10,7 @@ from relay.control import Control, LinkView
 from relay.handles import WorkerHandle
 from relay.metrics import percentile
 
-HISTS = ("hop_delay_us", "age_us")
+HISTS = ("hop_delay_us", "age_us", "forward_us")
 LOSS_SENT_MIN = 64  # segments: loss drawn from fewer is what the engine assumed, not what it saw
 
 
@@ -39,6 +39,7 @@ def lanes_report(workers: Sequence[WorkerHandle], agent: _core.StatPage, now: in
     return {
         "workers": rows, "totals": totals, "ledgers": ledgers, "drops": drops,
         "hop_delay_ms": _percentiles(hists["hop_delay_us"]), "age_ms": _percentiles(hists["age_us"]),
+        "forward_ms": _percentiles(hists["forward_us"]),
     }  # fmt: skip
 
 

@@ -4,8 +4,8 @@
     link P+1+i ───────┼─▶ worker i   ◀─ ingress sockets ─┐
     egress i ─────────┘                                  └─ "open_ingress" ◀─ agent (a socket pair, msgpack maps)
 
-It speaks no HTTP and parses no packet; one poll loop, no threads. What it opened it keeps: a successor gets the same
-sockets, pages and journal, and ingress sockets until the agent closes them (relay/places.py).
+It speaks no HTTP and parses no packet; one poll loop, and a thread in C that hears of deaths. What it opened it keeps:
+a successor gets the same sockets, pages and journal, and ingress sockets until the agent closes them (relay/places.py).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ import msgpack
 
 from relay import __version__, _core, hostinfo
 from relay.config import Config
+from relay.errors import CoreError
 from relay.places import CHAN_SLOTS, Place
 from relay.processes import START_AGAIN_S, Child, die_with_parent, how, say
 from relay.sockets import EXIT_OS, EXIT_PERMISSION, Sockets, StartError, lock_runtime_dir
@@ -116,6 +118,8 @@ class Supervisor:
         self._poll = select.poll()
         self._spares = Spares(conf, self._poll, self.workers, self._fds)
         self._watchdog = Watchdog()
+        self._lives = -1  # an eventfd
+        self._ending: list[Child] = []  # whose places others have already; to be reaped
 
     # -- start ----------------------------------------------------------------------------------------------------
 
@@ -139,6 +143,7 @@ class Supervisor:
             self._open(stack)
             self._warn_plaintext()
             self._watch_signals(stack)
+            self._watch_lives()
             for worker in self.workers:
                 self._replace(worker, fresh=True)
             self._start_agent()
@@ -158,6 +163,7 @@ class Supervisor:
             "page": own(_core.shm_open("zr-agent-stat", _core.StatPage.bytes_for(0))),
             "wake": own(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)),
         }
+        self._lives = own(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
         _core.StatPage(self._fds["page"], streams_max=0, create=True)
         for i in range(conf.workers):
             cpu = conf.cpus[i % len(conf.cpus)] if conf.cpus else None
@@ -205,6 +211,17 @@ class Supervisor:
             stack.callback(signal.signal, number, signal.SIG_IGN)
         self._signals = ours
         self._poll.register(ours, select.POLLIN)
+
+    def _watch_lives(self) -> None:
+        """A worker's death as it begins; on kernels before 5.16 only when it is over, by its pidfd."""
+        pages = [worker.page for worker in self.workers if worker.page is not None]
+
+        def watch() -> None:
+            with contextlib.suppress(CoreError):
+                _core.watch_lives(pages, self._lives)
+
+        threading.Thread(target=watch, name="zr-lives", daemon=True).start()
+        self._poll.register(self._lives, select.POLLIN)
 
     def _on_signal(self, number: int, frame: object) -> None:
         self._stop_signals += 1
@@ -293,6 +310,26 @@ class Supervisor:
             worker.told = False
             self._tell_agent({"t": "worker_lost", "worker": worker.index})
 
+    def _hurry(self) -> None:
+        """Whoever has begun to end has a successor at once; its memory may take milliseconds to be taken apart."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._lives)
+        now = time.monotonic()
+        for worker in self.workers:
+            if self._stopping or not worker.up or worker.page is None or not worker.page.ending:
+                continue
+            worker.send_signal(signal.SIGKILL)  # it may not be true
+            self._forget_socket(worker)
+            lived_s = now - worker.started_s
+            self._ending.append(worker.hand_over(now))
+            self._succeed(worker, lived_s, now)
+
+    def _reap(self, child: Child) -> None:
+        self._poll.unregister(child.pidfd)
+        self._ending.remove(child)
+        pid = child.pid
+        say(f"WARN {child.name} (pid {pid}) ended: {how(child.died(time.monotonic()))}; another is in its place")
+
     def _forget_socket(self, child: Child) -> None:
         if child.ours is not None:
             with contextlib.suppress(KeyError):
@@ -312,6 +349,8 @@ class Supervisor:
             if fd == self._signals.fileno():
                 with contextlib.suppress(BlockingIOError):
                     self._signals.recv(64)
+            elif fd == self._lives:
+                self._hurry()
             elif self.agent.ours is not None and fd == self.agent.ours.fileno():
                 self._on_agent_socket(event)
             elif self._on_child(fd, event):
@@ -324,6 +363,10 @@ class Supervisor:
 
     def _on_child(self, fd: int, event: int) -> bool:
         """True: it was buried."""
+        for child in self._ending:
+            if child.pidfd == fd:
+                self._reap(child)
+                return True
         for child in (self.agent, *self.workers, self._spares.spare):
             if child.pidfd == fd:
                 self._bury(child)
@@ -482,7 +525,7 @@ class Supervisor:
             self._step(left)
 
     def _children(self) -> list[Child]:
-        return [self.agent, *self.workers, self._spares.spare]
+        return [self.agent, *self.workers, self._spares.spare, *self._ending]
 
     def _signal(self, children: list[Child], number: signal.Signals) -> None:
         for child in children:

@@ -66,6 +66,15 @@ static inline size_t zr_lay_out(size_t head, const size_t *bytes, int count, siz
     return end;
 }
 
+/* Writes to every page of it, and changes nothing: from then on the memory is there. */
+static inline void zr_touch(void *at, size_t bytes)
+{
+    volatile uint8_t *byte = at;
+
+    for (size_t i = 0; i < bytes; i += 4096)
+        byte[i] = byte[i];
+}
+
 /* A piece of such a layout, for who wants to know what memory is for. */
 typedef struct zr_part {
     const char *name;

@@ -60,6 +60,9 @@ zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_c
 void zr_fwd_fini(zr_fwd *fwd);
 
 zr_pool *zr_fwd_pool(zr_fwd *fwd);
+/* Touches where the first streams, subscribers and packets will lie: memory is cleared by the kernel when it is touched
+ * for the first time, two megabytes in 0.1 to 0.2 ms. */
+void zr_fwd_touch(const zr_fwd *fwd);
 /* A prepared one, that has heard nothing yet, is `lane` from now on, in its life `epoch`; what it executes is noted in
  * `journal` (attached; NULL: nowhere). */
 void zr_fwd_become(zr_fwd *fwd, uint8_t lane, uint16_t epoch, zr_journal *journal, zr_ns_t now);

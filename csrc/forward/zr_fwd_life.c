@@ -2,6 +2,8 @@
  */
 #include "forward/zr_fwd_priv.h"
 
+#define HOT_BYTES (256u << 10) /* of an array that fills from its beginning */
+
 void zr_fwd_lose_due(zr_fwd *fwd, zr_sub *sub, enum zr_drop_id drop)
 {
     zr_stat_add(fwd->page, ZR_STAT_fan_due, sub->due);
@@ -114,4 +116,25 @@ void zr_fwd_all_gone(zr_fwd *fwd)
             zr_fwd_session_gone(fwd, i);
     for (uint32_t i = 0; i < fwd->conf.ingress_max; i++)
         zr_fwd_ingress_gone(fwd, &fwd->ingresses[i]); /* bound or not: the worker closes those that are open */
+}
+
+void zr_fwd_touch(const zr_fwd *fwd)
+{
+    const zr_fwd_conf *conf = &fwd->conf;
+    const struct {
+        void *at;
+        size_t bytes;
+    } hot[] = {
+        { fwd->items.all, fwd->items.count * sizeof(zr_item) },
+        { fwd->cache.items.all, fwd->cache.items.count * sizeof(zr_item) },
+        { fwd->cache.lines, fwd->cache.streams_max * sizeof(zr_cache_line) },
+        { fwd->subs.all, fwd->subs.max * sizeof(zr_sub) },
+        { fwd->subs.dests, fwd->subs.max * sizeof(zr_dest) },
+        { fwd->streams, conf->streams_max * sizeof(zr_stream) },
+        { fwd->ingresses, conf->ingress_max * sizeof(zr_ingress) },
+        { fwd->pool.pkts, fwd->pool.count * sizeof(zr_pkt) },
+    };
+
+    for (size_t i = 0; i < ZR_LEN(hot); i++)
+        zr_touch(hot[i].at, ZR_MIN(hot[i].bytes, HOT_BYTES));
 }

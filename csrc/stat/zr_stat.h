@@ -159,6 +159,7 @@ typedef struct zr_stat_page {
     uint32_t version, stat_count, drop_count, hist_count, streams_max;
     uint32_t generation;
     _Atomic uint64_t pid, heartbeat_ns, started_ns;
+    alignas(ZR_CACHELINE) _Atomic uint32_t life; /* zr_life.h */
     _Atomic uint64_t turn; /* odd while a worker's turn is under way: then the ledgers do not add up yet */
     alignas(ZR_CACHELINE) _Atomic uint64_t stat[ZR_STAT_COUNT];
     alignas(ZR_CACHELINE) _Atomic uint64_t drop[ZR_DROP_COUNT];

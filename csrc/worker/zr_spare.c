@@ -14,7 +14,6 @@
 
 #define SOCKET_WAIT_MS 1000 /* the sockets were sent right behind the order */
 #define HOT_PACKETS    4096u
-#define TOUCH_STEP     4096u
 
 static bool readable(int fd, int other, int timeout_ms)
 {
@@ -123,21 +122,14 @@ void zr_spare_memory(void *mem, size_t bytes)
 #endif
 }
 
-static void touch(void *at, size_t bytes)
-{
-    volatile uint8_t *byte = at;
-
-    for (size_t i = 0; i < bytes; i += TOUCH_STEP)
-        byte[i] = byte[i];
-}
-
 int zr_spare_pin(zr_worker *w)
 {
     const zr_pool *pool = zr_fwd_pool(w->fwd);
     size_t bytes = zr_worker_bytes(&w->conf), behind = (size_t)((uint8_t *)w->rx - (uint8_t *)w);
 
-    touch(pool->bufs, (size_t)ZR_MIN(pool->count, HOT_PACKETS) * ZR_PKT_BYTES);
-    touch(w->rx, bytes - behind); /* and everything behind it: send lists, batch, sockets */
+    zr_fwd_touch(w->fwd);
+    zr_touch(pool->bufs, (size_t)ZR_MIN(pool->count, HOT_PACKETS) * ZR_PKT_BYTES);
+    zr_touch(w->rx, bytes - behind); /* and everything behind it: send lists, batch, sockets */
 #ifdef MLOCK_ONFAULT
     return mlock2(w, bytes, MLOCK_ONFAULT) == 0 ? ZR_OK : ZR_E_os;
 #else

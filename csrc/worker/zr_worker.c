@@ -7,6 +7,7 @@
 
 #include "base/zr_err.h"
 #include "net/zr_fdpass.h"
+#include "mem/zr_life.h"
 #include "worker/zr_ingest.h"
 #include "worker/zr_worker_priv.h"
 
@@ -161,6 +162,7 @@ static bool open_own(zr_worker *w, zr_ns_t now)
 
 void zr_worker_announce(zr_worker *w, zr_ns_t now)
 {
+    (void)zr_life_begin(&w->page->life); /* without it our death is heard of later */
     atomic_store_explicit(&w->page->started_ns, (uint64_t)now, memory_order_relaxed);
     atomic_store_explicit(&w->page->heartbeat_ns, (uint64_t)now, memory_order_relaxed);
     /* Last: who sees our pid there may take us for a working one. */

@@ -44,6 +44,10 @@ class Contender:
         """Its own, where it has some: they only grow."""
         return None
 
+    async def inside_us(self) -> dict[str, float] | None:
+        """Percentiles of a packet's time inside, from its arrival to the return of its send, since the start."""
+        return None
+
     async def __aenter__(self) -> Contender:
         return self
 
@@ -117,6 +121,10 @@ class Relays(Contender):
         assert self.mesh is not None
         return await counters_of([relay.api_url for relay in self.mesh.relays])
 
+    async def inside_us(self) -> dict[str, float] | None:
+        assert self.mesh is not None
+        return await inside_of([relay.api_url for relay in self.mesh.relays])
+
 
 @dataclass
 class Remote(Contender):
@@ -143,6 +151,9 @@ class Remote(Contender):
     async def counters(self) -> dict[str, int] | None:
         return await counters_of(sorted({self.url, self.edge_url or self.url}))
 
+    async def inside_us(self) -> dict[str, float] | None:
+        return await inside_of(sorted({self.url, self.edge_url or self.url}))
+
 
 async def counters_of(urls: list[str]) -> dict[str, int]:
     """Counters of all workers of the relays, and drops as drop_WORD, summed."""
@@ -156,6 +167,17 @@ async def counters_of(urls: list[str]) -> dict[str, int]:
         for word, count in status["drops"].items():
             summed[f"drop_{word}"] = summed.get(f"drop_{word}", 0) + count
     return summed
+
+
+async def inside_of(urls: list[str]) -> dict[str, float] | None:
+    """The slowest relay's percentiles, microseconds; None while it has forwarded nothing."""
+    found = []
+    for url in urls:
+        async with Client(url) as client:
+            told = (await client.get("/v1/status"))["forward_ms"]
+        if told["p50"] is not None:
+            found.append({word: round(ms * 1000, 1) for word, ms in told.items()})
+    return max(found, key=lambda row: row["p99"], default=None)
 
 
 async def publish(origin: Client, streams: int, prefix: str = "bench") -> list[Address]:

@@ -108,6 +108,7 @@ async def measured(contender: Contender, shape: Shape, seconds: float, sinks_ip:
                 measuring.cancel()
                 with suppress(asyncio.CancelledError):
                     await measuring
+        inside = await contender.inside_us()
     figures = side.figures()
     return {
         **figures,
@@ -121,6 +122,7 @@ async def measured(contender: Contender, shape: Shape, seconds: float, sinks_ip:
         "seconds": seconds,
         "sinks_gro": shape.gro,
         "ssrc": shape.ssrc,
+        "inside_us": inside,
         "counters": {word: count for word, count in side.counters.items() if count},
         "fingerprint": fingerprint(),
     }
@@ -152,6 +154,9 @@ def _show(made: dict[str, Any]) -> None:
     delays = (("p50", "p50_us"), ("p99", "p99_us"), ("p99.9", "p999_us"), ("max", "max_us"))
     shown = ", ".join(f"{word} {made[name] / 1000:.2f} ms" for word, name in delays if made[name] is not None)
     click.echo(f"delay       {shown or 'of nothing'}")
+    if made["inside_us"] is not None:
+        inside = ", ".join(f"{word} {us / 1000:.3f} ms" for word, us in made["inside_us"].items())
+        click.echo(f"inside      {inside}: from a relay's socket to its sendmmsg, since it started")
     if cost is not None:
         click.echo(f"CPU         {cost:.3f} µs a packet delivered, {made['core_pct']:.0f} % of a core")
     click.echo(f"what limited this run: {made['limited_by']}; {made['wall_s']:.1f} s")
