@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "base/zr_err.h"
-#include "net/zr_fdpass.h"
 #include "mem/zr_life.h"
+#include "net/zr_fdpass.h"
 #include "worker/zr_ingest.h"
 #include "worker/zr_worker_priv.h"
 
