@@ -65,6 +65,7 @@ _ELSEWHERE = {
     "doctor": ("relay.doctor.command", "What this host lacks for the data path, each with its fix."),
     "flame": ("relay.flame.command", "A flame graph: where a worker, a process or a command spends its time."),
     "profile": ("relay.flame.command", "A flame graph of a running relay's worker."),
+    "keys": ("relay.keycommand", "Keys of sealed links: make, show, list, replace; sign the peer map."),
     "plan": ("relay.plan", "The memory, files and ports a configuration file asks for, before anything starts."),
 }
 _BENCH_ELSEWHERE = {
