@@ -12,7 +12,8 @@ from typing import NoReturn
 import click
 
 from relay.cli import SuggestingGroup
-from relay.keys import KINDS, KeyFileError, Keyring, encode_public, public_of
+from relay.identity import encode_public
+from relay.keys import KINDS, KeyFileError, Keyring, public_of
 
 DEFAULT_KEYRING = "/etc/zrelay/keyring"
 NEXT = {

@@ -17,7 +17,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -55,7 +55,9 @@ class Keyring:
                 raise KeyFileError(EXIT_CONFIG, f"{path}: no such key: {_remedy(name, self.path)}") from None
             except OSError as error:
                 if error.errno == errno.ELOOP:
-                    raise KeyFileError(EXIT_PERMISSION, f"{path} is a symbolic link: put the key itself there") from None
+                    raise KeyFileError(
+                        EXIT_PERMISSION, f"{path} is a symbolic link: put the key itself there"
+                    ) from None
                 raise _from_os(path, error) from None
             try:
                 _check_ours_alone(path, os.fstat(fd))
@@ -110,8 +112,9 @@ class Keyring:
             there = set(os.listdir(folder))
         return [name for name in KINDS if name in there]
 
-    def identity(self, peers: Mapping[str, bytes] | None = None) -> Identity:
-        return identity_of(self.read("identity"), self.read("mesh"), peers or {})
+    def identity(self) -> Identity:
+        """Who we are, without peers."""
+        return identity_of(self.read("identity"), self.read("mesh"))
 
     def _file(self, name: str) -> str:
         return os.path.join(self.path, name)
@@ -155,25 +158,8 @@ def decode(data: bytes, path: str) -> Secret:
     return Secret(value)
 
 
-def parse_public(text: str) -> bytes:
-    """A public key as `zrelay keys show` prints it. ValueError."""
-    try:
-        value = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError(f"{text[:48]!r} is not base64: `zrelay keys show` prints the key") from None
-    if len(value) != KEY_BYTES:
-        raise ValueError(f"{text[:48]!r} holds {len(value)} bytes, a public key has {KEY_BYTES}")
-    if not any(value):
-        raise ValueError("zeros are no public key")
-    return value
-
-
-def encode_public(key: bytes) -> str:
-    return base64.b64encode(key).decode()
-
-
-def identity_of(private: Secret, mesh: Secret, peers: Mapping[str, bytes]) -> Identity:
-    return Identity(private, public_of("identity", private), mesh, dict(peers))
+def identity_of(private: Secret, mesh: Secret) -> Identity:
+    return Identity(private, public_of("identity", private), mesh)
 
 
 def public_of(name: str, key: Secret) -> bytes:

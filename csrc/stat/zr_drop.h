@@ -77,7 +77,9 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(link_died, link, "died", "in a worker when it died")                                                             \
     X(media_died, media, "died", "in a worker when it died")                                                           \
     X(fan_died, fan, "died", "in a worker when it died")                                                               \
-    X(tx_died, egress, "died", "in a worker when it died")
+    X(tx_died, egress, "died", "in a worker when it died")                                                             \
+    X(rights, link, "rights", "violation: announces a stream outside its rights")                                      \
+    X(closed, link, "closed", "from a peer whose link is closed for violations")
 
 enum zr_drop_id {
 #define X(id, ledger, word, help) ZR_DROP_##id,
