@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -50,15 +51,15 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class _Rights(_Strict, frozen=True, kw_only=True):
-    publish: list[str] = [""]
-    pull: list[str] = [""]
+    publish: list[str]
+    pull: list[str]
 
 
 class _Relay(_Strict, frozen=True, kw_only=True):
     id: str
     public_key: str
     addresses: list[str]
-    rights: _Rights = _Rights()
+    rights: _Rights
 
 
 Moment = Annotated[datetime, Meta(tz=True)]
@@ -147,10 +148,11 @@ def _split(data: bytes) -> tuple[bytes, bytes]:
     end = len(_MAGIC) + _SIGNATURE_CHARS
     if not data.startswith(_MAGIC) or data[end : end + 1] != b"\n":
         raise MapError("format", "no peer map: `zrelay keys sign-map` makes one")
-    try:
-        return base64.b64decode(data[len(_MAGIC) : end], validate=True), data[end + 1 :]
-    except binascii.Error:
-        raise MapError("signature", "the signature is not base64") from None
+    with contextlib.suppress(binascii.Error):
+        signature = base64.b64decode(data[len(_MAGIC) : end], validate=True)
+        if base64.b64encode(signature) == data[len(_MAGIC) : end]:  # one spelling: a map has one file
+            return signature, data[end + 1 :]
+    raise MapError("signature", "the signature is not base64")
 
 
 def _peer(relay: _Relay) -> Peer:
