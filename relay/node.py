@@ -247,9 +247,9 @@ class Node:
         if now >= self._heard_next:
             self._heard_next = now + HEARD_EVERY_NS
             sessions = self._sessions
+            self._look_at_peers(now)
         if now >= self._load_next:
             self._load_next = now + LOAD_EVERY_NS
-            self._look_at_peers(now)
             for worker in self.workers:
                 stats = worker.page.stats()
                 self.control.on_load(worker.index, stats["busy_ns"], stats["fan_sent"], now)

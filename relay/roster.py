@@ -1,7 +1,7 @@
 """Who we are and who our peers are, as the agent knows it: its keys, the configuration file, the peer map.
 
 roster = Roster(config, keys_fd, now, say)      then `peers` and `identity` are those of the start
-if roster.news(now):                            once a second: control.set_peers(roster.peers, ...)
+if roster.news(now):                            often: control.set_peers(roster.peers, ...)
 if roster.take_keys():                          on SIGHUP: control.set_identity(roster.identity)
 """
 
