@@ -131,6 +131,11 @@ class Control:
         self._sessions.reset(slot, now)
         self._take_sessions(now)
 
+    def on_rekey(self, slot: int, why: int, now: int) -> None:
+        """A lane wants new keys for the session; `why` as in the worker's event `rekey`."""
+        self._sessions.on_rekey(slot, why, now)
+        self._take_sessions(now)
+
     def set_peers(self, peers: Sequence[Peer], now: int) -> None:
         """The relays of the mesh from now on: who is not among them loses its session at once, and whatever goes beyond
         somebody's rights ends."""
@@ -194,9 +199,9 @@ class Control:
         self._sessions.events.clear()
         for action in self._sessions.actions:
             self._desk.emit(action)
-            if isinstance(action, actions.SessionAdd):
+            if isinstance(action, actions.SessionAdd | actions.SessionRekey):
                 for worker in range(len(self._workers.up)):
-                    self._session_add(worker, action)
+                    self._workers.add_session(worker, action, now)
             elif isinstance(action, actions.SessionDrop):
                 self._rtt_us.pop(action.slot, None)
                 for worker in range(len(self._workers.up)):
@@ -209,14 +214,6 @@ class Control:
                 self._children.on_session_down(event.slot, now)
                 self._pulls.on_session_down(event.slot, now)
 
-    def _session_add(self, worker: int, add: actions.SessionAdd) -> None:
-        self._workers.command(
-            worker, "session_add", session=add.slot, index=add.index, peer_index=add.peer_index, lanes=add.lanes,
-            rate_mhz=add.rate_mhz, mtu=add.mtu, addr=add.address,
-        )  # fmt: skip
-        if add.slot in self._rtt_us:
-            self._workers.command(worker, "session_rtt", session=add.slot, rtt_us=self._rtt_us[add.slot])
-
     # -- workers ----------------------------------------------------------------------------------------------------
 
     def on_worker_up(self, worker: int, now: int) -> None:
@@ -225,7 +222,7 @@ class Control:
             self.on_worker_lost(worker, now)
         self._workers.up[worker] = True
         for add in self._sessions.adds():
-            self._session_add(worker, add)
+            self._workers.add_session(worker, add, now, self._rtt_us.get(add.slot, 0))
         for stream in self._streams:
             if stream.worker != worker:
                 continue
@@ -247,7 +244,7 @@ class Control:
             return
         self._workers.forget_answers(worker)
         for add in self._sessions.adds():
-            self._session_add(worker, add)
+            self._workers.add_session(worker, add, now, self._rtt_us.get(add.slot, 0))
         for stream in self._streams:
             if stream.worker == worker:
                 self._children.gone_all(stream, "moved")
@@ -281,6 +278,8 @@ class Control:
                 stream = self._streams.at(worker, fields["stream"])
                 if stream is not None:
                     self._pulls.on_keyframe(stream, fields["track"], now)
+            case "rekey":
+                self.on_rekey(fields["session"], fields["why"], now)
             case "conv_unknown":
                 self._pulls.on_conv_unknown(fields["session"], fields["conv"])
             case "stream_live":
@@ -465,6 +464,7 @@ class Lane(Protocol):
     def refuse(self, drop: str) -> None: ...
     def heard(self, slot: int) -> int: ...
     def rtt_us(self, slot: int) -> int: ...
+    def rekeys(self) -> list[tuple[int, int]]: ...
 
 
 def step(
@@ -493,6 +493,8 @@ def step(
         if heard:
             control.on_heard(slot, heard)
             control.on_rtt(slot, lane.rtt_us(slot))
+    for slot, why in lane.rekeys():
+        control.on_rekey(slot, why, now)
     control.on_timer(now)
     for action in control.drain():
         moved = True

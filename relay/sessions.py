@@ -32,6 +32,7 @@ SECOND = 1000 * MS
 SILENT_NS = 2 * SECOND
 DOWN_NS = 10 * SECOND
 SESSIONS_MAX = 1024  # of a lane
+REKEY_SHUT = 3
 
 State = Literal["idle", "greeting", "up", "silent", "down"]
 _EDGES: dict[State, tuple[State, ...]] = {
@@ -201,6 +202,11 @@ class Sessions:
         if peer.session is not None:
             self._drop(peer, keep_index=False)
         self._indices.discard(peer.index)
+
+    def on_rekey(self, slot: int, why: int, now: int) -> None:
+        """A lane wants new keys: 1 soon, 2 it sends no more, 3 it takes no more. In plaintext none does."""
+        if why == REKEY_SHUT:
+            self.reset(slot, now)
 
     def on_timer(self, now: int) -> None:
         for peer in self.peers.values():

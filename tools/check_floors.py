@@ -30,7 +30,7 @@ C_SOCKET_FOLDERS = {"net", "worker", "load"}
 C_HEAP_FOLDERS = {"worker", "load"}
 
 PY_FLOORS = [
-    ["__init__", "errors", "units", "names"],
+    ["__init__", "errors", "units", "names", "secret"],
     ["_core", "_bench", "_load", "_ring", "config", "settings", "tracks", "requests"],
     "commands hostinfo sockets messages actions agentlog agenda ctl handles outbox".split(),
     (
