@@ -19,7 +19,6 @@ from relay import actions
 from relay.children import Children
 from relay.commands import Event, decode_event
 from relay.desk import ControlConf, Desk, Progress, Upstream, missing_stream, missing_subscriber
-from relay.errors import Problem
 from relay.identity import Identity
 from relay.messages import (
     Drop,
@@ -47,7 +46,7 @@ from relay.tracks import Track
 from relay.trust import Trust
 from relay.units import Address
 from relay.validation import check_subscribe
-from relay.views import StreamRow, stream_view
+from relay.views import StreamRow, sdp_facts, stream_view
 
 __all__ = ["Control", "ControlConf", "LinkView", "Peer", "Upstream", "actions", "step"]
 
@@ -137,8 +136,7 @@ class Control:
         self._take_sessions(now)
 
     def set_peers(self, peers: Sequence[Peer], now: int) -> None:
-        """The relays of the mesh from now on: who is not among them loses its session at once, and whatever goes beyond
-        somebody's rights ends."""
+        """All peers anew: who is not among them loses its session, and whatever goes beyond somebody's rights ends."""
         self._trust.set_peers(peers, now)
         self._take_sessions(now)
         self._children.on_rights(now)
@@ -278,6 +276,8 @@ class Control:
                 stream = self._streams.at(worker, fields["stream"])
                 if stream is not None:
                     self._pulls.on_keyframe(stream, fields["track"], now)
+            case "violations":
+                self.on_violations(fields["session"], fields["count"], now)
             case "rekey":
                 self.on_rekey(fields["session"], fields["why"], now)
             case "conv_unknown":
@@ -387,16 +387,7 @@ class Control:
 
     def sdp_facts(self, stream_id: str, sid: str) -> tuple[Sequence[Track], Mapping[str, Address] | Address, str]:
         """(tracks, addresses, origin ip) of one subscriber. Raises 404; 503 while the tracks are not known."""
-        stream = self._get(stream_id)
-        sub = stream.subs.get(sid)
-        if sub is None:
-            raise missing_subscriber(sid)
-        if not stream.tracks:
-            detail = "ask again when the subscriber is confirmed"
-            raise Problem(503, "pulling", "The tracks are not known yet", detail, retry_after_s=1)
-        tracks = [track for track in stream.tracks if sub.body.tracks is None or track.id in sub.body.tracks]
-        addresses: Mapping[str, Address] | Address = sub.by_track if sub.default is None else sub.default
-        return tracks, addresses, self._desk.conf.ingress_ip
+        return (*sdp_facts(self._get(stream_id), sid), self._desk.conf.ingress_ip)
 
     def keyframe(self, stream_id: str, now: int) -> None:
         """Asks for a key frame of every video track; the worker merges. Raises 404."""
@@ -465,6 +456,7 @@ class Lane(Protocol):
     def heard(self, slot: int) -> int: ...
     def rtt_us(self, slot: int) -> int: ...
     def rekeys(self) -> list[tuple[int, int]]: ...
+    def violations(self) -> list[tuple[int, int]]: ...
 
 
 def step(
@@ -493,6 +485,8 @@ def step(
         if heard:
             control.on_heard(slot, heard)
             control.on_rtt(slot, lane.rtt_us(slot))
+    for slot, count in lane.violations():
+        control.on_violations(slot, count, now)
     for slot, why in lane.rekeys():
         control.on_rekey(slot, why, now)
     control.on_timer(now)

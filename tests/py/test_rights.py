@@ -9,6 +9,7 @@ import pytest
 
 from relay import actions as act
 from relay import messages as m
+from relay.commands import core_codec
 from relay.control import Control, ControlConf, Upstream
 from relay.identity import Identity
 from relay.peers import Peer
@@ -23,8 +24,11 @@ MS = 1_000_000
 PEERS = [Peer(name, [at], ("live/",), ("live/",)) for name, at in AT.items()]
 
 
-def middle(*peers: Peer) -> Middle:
-    return Middle(peers=list(peers) or PEERS)
+KEYS = Identity(Secret(b"k"), b"K", Secret(b"m"))
+
+
+def middle(*peers: Peer, identity: Identity | None = KEYS) -> Middle:
+    return Middle(peers=list(peers) or PEERS, identity=identity)
 
 
 def say(mid: Middle, name: str, message: m.AnyMessage, now: int = 0) -> str | None:
@@ -168,6 +172,26 @@ def test_a_peer_that_breaks_the_protocol_16_times_loses_its_session_and_comes_ba
     assert mid.control.on_datagram(again, AT["down"], 20 * MS + S - 1) == "closed"
     assert mid.control.on_datagram(again, AT["down"], 20 * MS + S) is None
     assert [action for action in done(mid)[0] if isinstance(action, act.SessionAdd)]
+
+
+def test_what_a_worker_counts_and_what_is_heard_here_add_up() -> None:
+    mid = middle()
+    mid.out()
+    for count, state in ((7, "up"), (8, "up")):
+        told = core_codec().encode_event("violations", session=mid.slots["up1"], count=count)
+        mid.control.on_event(0, core_codec().decode_event(told), 0)
+        assert mid.control.links()[0].state == state
+    assert say(mid, "up1", m.Have(streams={"x": 1})) == "rights"
+    assert mid.control.links()[0].state == "down"
+
+
+def test_in_plaintext_violations_close_nothing_for_anybody_may_have_sent_them() -> None:
+    mid = middle(identity=None)
+    mid.out()
+    for _ in range(40):
+        assert say(mid, "up1", m.Have(streams={"x": 1})) == "rights"
+    mid.control.on_violations(mid.slots["up1"], 100, 0)
+    assert mid.control.links()[0].state == "up"
 
 
 def test_other_peers_keep_their_sessions_when_one_is_closed() -> None:
