@@ -163,7 +163,21 @@ cdef extern from "wire/zr_media.h" nogil:
     enum:
         ZR_DEADLINES
 
+cdef extern from "wire/zr_seal.h" nogil:
+    enum:
+        ZR_SECRET_BYTES
+    ctypedef struct zr_keys:
+        uint8_t cipher
+        cbool initiator
+        uint8_t send[32]
+        uint8_t recv[32]
+        uint32_t age_ms
+    int zr_cipher_default()
+    void zr_wipe(void *mem, size_t size)
+
 cdef extern from "forward/zr_lane.h" nogil:
+    enum zr_rekey_why:
+        pass
     ctypedef struct zr_lane_conf:
         uint8_t lane
         uint16_t epoch
@@ -176,6 +190,7 @@ cdef extern from "forward/zr_lane.h" nogil:
         uint8_t lanes
         uint16_t mtu
         uint32_t rate_mhz
+        zr_keys keys
 
 cdef extern from "forward/zr_mirror.h" nogil:
     enum:
@@ -297,6 +312,10 @@ cdef extern from "worker/zr_agentlane.h" nogil:
     int zr_agentlane_message(zr_agentlane *agent, uint32_t *session, uint8_t *to)
     int zr_agentlane_refuse(zr_agentlane *agent, int why)
     int zr_agentlane_session_add(zr_agentlane *agent, uint32_t slot, const zr_session_conf *conf, zr_ns_t now)
+    int zr_agentlane_session_rekey(zr_agentlane *agent, uint32_t slot, uint32_t index, uint32_t peer_index,
+                                   const zr_keys *keys, zr_ns_t now)
+    cbool zr_agentlane_rekey_wanted(zr_agentlane *agent, uint32_t *slot, zr_rekey_why *why)
+    cbool zr_agentlane_violations(zr_agentlane *agent, uint32_t *slot, uint32_t *count)
     int zr_agentlane_session_drop(zr_agentlane *agent, uint32_t slot)
     int zr_agentlane_send(zr_agentlane *agent, uint32_t slot, const uint8_t *data, size_t len, zr_ns_t now)
     zr_ns_t zr_agentlane_heard(const zr_agentlane *agent, uint32_t slot)

@@ -6,7 +6,10 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from relay.secret import Secret
 from relay.units import Address
+
+KeyRow: TypeAlias = tuple[int, bool, bytes, bytes, int]  # cipher, at once, send, recv, age in ms
 
 
 class SendDatagram(msgspec.Struct, frozen=True):
@@ -14,6 +17,25 @@ class SendDatagram(msgspec.Struct, frozen=True):
 
     address: Address
     data: bytes
+
+
+class SessionKeys(msgspec.Struct, frozen=True):
+    """What a handshake gives to the lanes: a secret of 32 bytes for each direction.
+
+    cipher: 1 AES-128-GCM, 2 ChaCha20-Poly1305. initiator: lanes send under these keys at once, else after the first
+    valid datagram under them. made_at: when the handshake was (monotonic ns; 0: now); 15 minutes later they are over.
+    """
+
+    cipher: int
+    send: Secret
+    recv: Secret
+    initiator: bool
+    made_at: int = 0
+
+    def row(self, now: int) -> KeyRow:
+        """For _core: it holds the secrets openly, so use it up where it is made."""
+        age_ms = max(now - self.made_at, 0) // 1_000_000 if self.made_at else 0
+        return self.cipher, self.initiator, self.send.reveal(), self.recv.reveal(), min(age_ms, 0xFFFFFFFF)
 
 
 class SessionAdd(msgspec.Struct, frozen=True):
@@ -26,6 +48,16 @@ class SessionAdd(msgspec.Struct, frozen=True):
     rate_mhz: int
     mtu: int
     address: Address
+    keys: SessionKeys | None = None  # None: plaintext
+
+
+class SessionRekey(msgspec.Struct, frozen=True):
+    """One more generation of keys for a session that has some, with indices of its own. In every lane, too."""
+
+    slot: int
+    index: int
+    peer_index: int
+    keys: SessionKeys
 
 
 class SessionDrop(msgspec.Struct, frozen=True):
@@ -83,6 +115,7 @@ class Log(msgspec.Struct, frozen=True):
 Action: TypeAlias = (
     SendDatagram
     | SessionAdd
+    | SessionRekey
     | SessionDrop
     | SendControl
     | Command

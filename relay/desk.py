@@ -11,25 +11,16 @@ from typing import Any
 
 from relay.actions import Action, Log, SendControl, StreamChanged
 from relay.errors import Problem
+from relay.identity import Identity
 from relay.messages import AnyMessage, PullNo, encode_message
+from relay.peers import Peer, Rights
 from relay.placement import BUSY, Placement
 from relay.sessions import SECOND, Sessions
 from relay.streams import NUMBER_JUMP, Stream, Streams
-from relay.units import Address
 from relay.workers import Workers
 
 EGRESS_ALLOW = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
 ENDED_MAX = 16384
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A listed relay. `pull`: prefixes of the streams it may pull; `publish`: of those it may give us."""
-
-    id: str
-    addresses: Sequence[Address]
-    pull: Sequence[str] = ("",)
-    publish: Sequence[str] = ("",)
 
 
 @dataclass(frozen=True)
@@ -56,6 +47,7 @@ class ControlConf:
     linger_ns: int = 5 * SECOND
     rate: int = 4
     mtu: int = 1420
+    identity: Identity | None = None  # None: plaintext
 
     @classmethod
     def of(cls, config: Any, boot_id: int, workers: int, streams_max: int) -> ControlConf:
@@ -67,7 +59,7 @@ class ControlConf:
             streams_max=streams_max,
             streams_total=config.limits.max_streams,
             busy=config.workers.busy,
-            peers=[Peer(peer.id, peer.addresses, peer.rights.pull, peer.rights.publish) for peer in config.peers],
+            peers=[Peer.of(peer) for peer in config.peers],
             upstreams=[Upstream(upstream.peer, upstream.prefix) for upstream in config.upstreams],
             ingress_ip=config.ingress.address,
             ingress_ports=config.ingress.port_range,
@@ -100,10 +92,12 @@ class Desk:
         )
         listed = {peer.id: list(peer.addresses) for peer in conf.peers}
         self.sessions = Sessions(
-            conf.relay_id, conf.boot_id, conf.workers, listed, self.rng, rate=conf.rate, mtu=conf.mtu
-        )
+            conf.relay_id, conf.boot_id, conf.workers, listed, self.rng, rate=conf.rate, mtu=conf.mtu,
+            identity=conf.identity,
+        )  # fmt: skip
         self.egress_allow = [ip_network(text) for text in conf.egress_allow]
-        self.may_publish = {peer.id: tuple(peer.publish) for peer in conf.peers}
+        self.rights = Rights(conf.peers)
+        self._alarms: dict[str, int] = {}  # when said last
 
     def full(self, what: str) -> Problem:
         """429: more of `what` than this relay, or this worker, is made for."""
@@ -128,6 +122,13 @@ class Desk:
 
     def log(self, level: str, event: str, **fields: Any) -> None:
         self.emit(Log(level, event, fields))
+
+    def alarm(self, event: str, now: int, **fields: Any) -> None:
+        """An error in the log, of each kind at most one a second: peers may cause as many as they like."""
+        said_at = self._alarms.get(event)
+        if said_at is None or now - said_at >= SECOND:
+            self._alarms[event] = now
+            self.log("error", event, **fields)
 
     def make_stream(self, stream_id: str, group: str | None = None) -> Stream | None:
         """None when the relay is full."""
@@ -164,3 +165,12 @@ class Desk:
         self.ended.move_to_end(stream.id)
         if len(self.ended) > ENDED_MAX:
             self.ended.popitem(last=False)
+
+
+def missing_stream(stream_id: str) -> Problem:
+    detail = f"{stream_id}: publish it with PUT /v1/streams/{{id}}, or PUT a subscriber to pull it from the mesh"
+    return Problem(404, "not-found", "No such stream here", detail)
+
+
+def missing_subscriber(sid: str) -> Problem:
+    return Problem(404, "not-found", "No such subscriber", f"{sid}: PUT it under /v1/streams/{{id}}/subscribers/ first")

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from relay.actions import Action, Log, SendDatagram, SessionAdd, SessionDrop
+from relay.identity import Identity
 from relay.messages import Hello, Violation, decode_hello, encode_hello
 from relay.placement import Slots
 from relay.units import Address
@@ -31,6 +32,7 @@ SECOND = 1000 * MS
 SILENT_NS = 2 * SECOND
 DOWN_NS = 10 * SECOND
 SESSIONS_MAX = 1024  # of a lane
+REKEY_SHUT = 3
 
 State = Literal["idle", "greeting", "up", "silent", "down"]
 _EDGES: dict[State, tuple[State, ...]] = {
@@ -68,6 +70,8 @@ class Peer:
     greet_at: int | None = None
     tries: int = 0
     replaced: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=32))
+    public_key: bytes = b""  # X25519; empty on plaintext links
+    closed_until: int = 0  # no session before that: it broke the protocol too often
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ class Sessions:
         *,
         rate: int = 4,
         mtu: int = 1420,
+        identity: Identity | None = None,
     ) -> None:
         self._hello = Hello(relay=relay_id, boot_id=boot_id, index=0, lanes=lanes, rate_idle=rate, rate_active=rate)
         self._rng = rng
@@ -103,7 +108,9 @@ class Sessions:
         self._slots = Slots(SESSIONS_MAX)
         self._by_slot: dict[int, Peer] = {}
         self._indices: set[int] = set()
-        self.peers = {id: Peer(id, list(addresses)) for id, addresses in peers.items()}
+        self._identity = identity
+        keys = identity.peers if identity is not None else {}
+        self.peers = {id: Peer(id, list(addresses), public_key=keys.get(id, b"")) for id, addresses in peers.items()}
         self.actions: list[Action] = []
         self.events: list[SessionUp | SessionDown] = []
 
@@ -111,9 +118,7 @@ class Sessions:
 
     def start(self, now: int) -> None:
         for peer in self.peers.values():
-            peer.index = self._new_index()
-            self._set_state(peer, "greeting")
-            self._greet(peer, now)
+            self._start(peer, now)
 
     def on_datagram(self, data: bytes, source: Address, now: int) -> str | None:
         """A hello or an answer; returns the drop word when it is refused."""
@@ -126,6 +131,8 @@ class Sessions:
         peer = self.peers.get(hello.relay)
         if peer is None or source not in peer.addresses:
             return "unknown_peer"
+        if now < peer.closed_until:
+            return "closed"
         if (hello.boot_id, hello.index) in peer.replaced:
             return "old"
         if hello.to is not None and hello.to != peer.index:
@@ -161,6 +168,45 @@ class Sessions:
         if peer is not None:
             self._drop(peer, keep_index=False)
             self._greet(peer, now)
+
+    def close(self, slot: int, now: int, for_ns: int) -> None:
+        """Ends the session; the peer gets no other one for `for_ns`."""
+        peer = self._by_slot.get(slot)
+        if peer is not None:
+            self._drop(peer, keep_index=False)
+            self._greet(peer, now)
+            peer.closed_until = peer.greet_at = now + for_ns
+
+    def set_peers(self, peers: Mapping[str, Sequence[Address]], keys: Mapping[str, bytes], now: int) -> None:
+        """The listed relays from now on. Whose key changed, or whose address is no longer listed, begins anew."""
+        for id, peer in list(self.peers.items()):
+            if id not in peers or peer.public_key != keys.get(id, b""):
+                self.revoke(id)
+        for id, addresses in peers.items():
+            known = self.peers.get(id)
+            if known is None:
+                self.peers[id] = peer = Peer(id, list(addresses), public_key=keys.get(id, b""))
+                self._start(peer, now)
+                continue
+            known.addresses = list(addresses)
+            if known.session is not None and known.session.address not in addresses:
+                self.reset(known.session.slot, now)
+
+    def set_identity(self, identity: Identity) -> None:
+        """The keys of handshakes that begin from now on; sessions go on with theirs."""
+        self._identity = identity
+
+    def revoke(self, peer_id: str) -> None:
+        """Its session ends now, and nothing of it is remembered: to us it is a stranger."""
+        peer = self.peers.pop(peer_id)
+        if peer.session is not None:
+            self._drop(peer, keep_index=False)
+        self._indices.discard(peer.index)
+
+    def on_rekey(self, slot: int, why: int, now: int) -> None:
+        """A lane wants new keys: 1 soon, 2 it sends no more, 3 it takes no more. In plaintext none does."""
+        if why == REKEY_SHUT:
+            self.reset(slot, now)
 
     def on_timer(self, now: int) -> None:
         for peer in self.peers.values():
@@ -198,6 +244,11 @@ class Sessions:
         return [self._session_add(peer.session) for peer in self.peers.values() if peer.session is not None]
 
     # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _start(self, peer: Peer, now: int) -> None:
+        peer.index = self._new_index()
+        self._set_state(peer, "greeting")
+        self._greet(peer, now)
 
     def _add(self, peer: Peer, hello: Hello, source: Address, now: int) -> bool:
         slot = self._slots.take()

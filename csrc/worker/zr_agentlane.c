@@ -41,6 +41,7 @@ static zr_lane_conf lane_conf(const zr_agentlane_conf *conf)
         .window = LANE_WINDOW,
         .residual = conf->residual,
         .max_overhead = conf->max_overhead,
+        .ciphers = 1u << zr_cipher_default(),
     };
 }
 
@@ -204,6 +205,22 @@ int zr_agentlane_session_add(zr_agentlane *a, uint32_t slot, const zr_session_co
     if (rc < 0)
         (void)zr_lane_session_drop(a->lane, slot);
     return ZR_MIN(rc, ZR_OK);
+}
+
+int zr_agentlane_session_rekey(zr_agentlane *a, uint32_t slot, uint32_t index, uint32_t peer_index, const zr_keys *keys,
+                               zr_ns_t now)
+{
+    return zr_lane_session_rekey(a->lane, slot, index, peer_index, keys, now);
+}
+
+bool zr_agentlane_rekey_wanted(zr_agentlane *a, uint32_t *slot, enum zr_rekey_why *why)
+{
+    return zr_lane_rekey_wanted(a->lane, slot, why);
+}
+
+bool zr_agentlane_violations(zr_agentlane *a, uint32_t *slot, uint32_t *count)
+{
+    return zr_lane_violations(a->lane, slot, count);
 }
 
 int zr_agentlane_session_drop(zr_agentlane *a, uint32_t slot)

@@ -57,6 +57,12 @@ int zr_agentlane_refuse(zr_agentlane *agent, enum zr_drop_id why);
 
 /* With its conversation 0. As zr_lane_session_add, zr_lane_conv_open. */
 int zr_agentlane_session_add(zr_agentlane *agent, uint32_t slot, const zr_session_conf *conf, zr_ns_t now);
+/* As zr_lane_session_rekey, zr_lane_rekey_wanted. */
+int zr_agentlane_session_rekey(zr_agentlane *agent, uint32_t slot, uint32_t index, uint32_t peer_index,
+                               const zr_keys *keys, zr_ns_t now);
+bool zr_agentlane_rekey_wanted(zr_agentlane *agent, uint32_t *slot, enum zr_rekey_why *why);
+/* As zr_lane_violations. */
+bool zr_agentlane_violations(zr_agentlane *agent, uint32_t *slot, uint32_t *count);
 int zr_agentlane_session_drop(zr_agentlane *agent, uint32_t slot);
 /* ZR_E_missing; as zr_lane_send_bytes. */
 int zr_agentlane_send(zr_agentlane *agent, uint32_t slot, const uint8_t *data, size_t len, zr_ns_t now);
