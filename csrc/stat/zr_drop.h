@@ -77,7 +77,10 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(link_died, link, "died", "in a worker when it died")                                                             \
     X(media_died, media, "died", "in a worker when it died")                                                           \
     X(fan_died, fan, "died", "in a worker when it died")                                                               \
-    X(tx_died, egress, "died", "in a worker when it died")
+    X(tx_died, egress, "died", "in a worker when it died")                                                             \
+    X(mac1, link, "mac1", "handshake message whose MAC1 is wrong: a stranger's")                                       \
+    X(mac2, link, "mac2", "handshake message without a cookie for its address, while we ask for one")                  \
+    X(cookie, link, "cookie", "cookie reply that answers nothing we sent")
 
 enum zr_drop_id {
 #define X(id, ledger, word, help) ZR_DROP_##id,

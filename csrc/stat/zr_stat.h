@@ -116,7 +116,12 @@
     X(fdpass_refused, c, "messages",                                                                                   \
       "no message of the supervisor's, or not with one UDP socket: nothing more is taken")                             \
     X(replayed, c, "records", "commands taken over from the one before (zr_journal.h)")                                \
-    X(resume_ahead, c, "requests", "pulls that wanted to resume after a number or epoch still to come")
+    X(resume_ahead, c, "requests", "pulls that wanted to resume after a number or epoch still to come")                \
+    X(hello_queued, g, "datagrams", "hellos and handshake messages that passed the gate and wait to be handled")       \
+    X(hello_queued_cap, g, "datagrams", "as many may wait")                                                            \
+    X(gate_loads, c, "events", "times the gate began to ask sources for cookies")                                      \
+    X(gate_loaded, g, "gates", "1: it asks for them now")                                                              \
+    X(gate_replies, c, "datagrams", "cookie replies sent")
 
 enum zr_stat_id {
 #define X(id, kind, unit, help) ZR_STAT_##id,

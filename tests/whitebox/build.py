@@ -29,7 +29,7 @@ import cffi
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CSRC = ROOT / "csrc"
-FLOORS = ("base", "mem", "ring", "stat", "time", "coll", "wire", "kcp", "sim", "forward")
+FLOORS = ("base", "mem", "ring", "stat", "time", "coll", "wire", "kcp", "gate", "sim", "forward")
 CFLAGS = ["-std=c11", "-D_GNU_SOURCE", "-DZR_DEBUG", "-O1", "-g", "-fPIC", "-fno-omit-frame-pointer", f"-I{CSRC}"]
 JOBS = 2
 
@@ -108,7 +108,7 @@ def _build(scratch: Path, cdefs: list[Path], shims: list[Path], sources: list[Pa
     with ThreadPoolExecutor(JOBS) as pool:
         list(pool.map(lambda job, obj: _cc([*job[1], "-c", str(job[0]), "-o", str(obj)]), jobs, objects))
     module = scratch / "_whitebox.so"
-    _cc(["-shared", *map(str, objects), "-o", str(module)])
+    _cc(["-shared", *map(str, objects), "-lcrypto", "-o", str(module)])
     return module
 
 
