@@ -9,6 +9,7 @@
 
 #define SOURCES       1024u /* token buckets; sources that collide share one */
 #define REPLIES       64u   /* cookie replies between two outputs */
+#define LOOK_EVERY    ZR_MS(100)
 #define BATCH_ENTRIES 256u
 #define ARENA_BYTES   (BATCH_ENTRIES * 1536u)
 #define LANE_WINDOW   256u
@@ -21,6 +22,7 @@ struct zr_agentlane {
     zr_udp_rx *rx;
     zr_udp_tx *tx;
     zr_udp_sock sock; /* what the last flush was given */
+    zr_ns_t look_at;  /* at the socket, next time */
     zr_pool pool;
     zr_batch batch;
     zr_hello hellos[ZR_HELLO_QUEUE]; /* a ring: first .. first + count */
@@ -353,6 +355,22 @@ zr_batch *zr_agentlane_batch(zr_agentlane *a)
     return &a->batch;
 }
 
+/* What the kernel dropped because its buffer was full. */
+static void look(zr_agentlane *a, zr_ns_t now)
+{
+    zr_udp_memory memory;
+
+    if (now < a->look_at)
+        return;
+    a->look_at = now + LOOK_EVERY;
+    if (zr_udp_meminfo(a->sock.fd, &memory) != ZR_OK)
+        return;
+    zr_stat_add(a->page, ZR_STAT_rx_lost_link, memory.lost - a->sock.lost);
+    a->sock.lost = memory.lost;
+    zr_stat_set(a->page, ZR_STAT_link_rcvbuf, memory.rcvbuf);
+    zr_stat_set(a->page, ZR_STAT_link_sndbuf, memory.sndbuf);
+}
+
 void zr_agentlane_flush(zr_agentlane *a, int fd, zr_ns_t now)
 {
     int rc;
@@ -361,6 +379,7 @@ void zr_agentlane_flush(zr_agentlane *a, int fd, zr_ns_t now)
         rc = zr_udp_sock_of(&a->sock, fd);
         ZR_CHECK(rc == ZR_OK);
     }
+    look(a, now);
     do {
         rc = zr_agentlane_output(a, now);
         ZR_CHECK(rc == ZR_OK || a->batch.count > 0);
