@@ -58,6 +58,21 @@ def test_no_datagram_of_a_strangers_costs_a_twentieth_of_a_key_exchange(program:
         assert median <= BAR_NS * slack()
 
 
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed (Debian: valgrind)")
+@pytest.mark.parametrize("kind", ["forged", "reply"])
+def test_no_datagram_takes_memory_not_even_libcryptos(program: Path, kind: str) -> None:
+    few, many = (heap(program, kind, count) for count in (100, 2000))
+    assert few == many
+
+
+def heap(program: Path, kind: str, count: int) -> tuple[str, ...]:
+    """Allocations, and bytes of them, of a whole run."""
+    done = subprocess.run(["valgrind", str(program), kind, str(count)], check=True, capture_output=True, text=True)
+    usage = re.search(r"heap usage: ([\d,]+) allocs.* ([\d,]+) bytes allocated", done.stderr)
+    assert usage is not None, done.stderr
+    return usage.groups()
+
+
 def instructions(program: Path, kind: str, folder: Path) -> float:
     """The program itself fails when a datagram ended otherwise."""
     done = subprocess.run(

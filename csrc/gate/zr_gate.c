@@ -30,6 +30,7 @@ struct zr_gate {
     int64_t period;                  /* of ZR_GATE_SECRET that `secret` is for */
     uint64_t salt[KINDS];
     uint64_t replies; /* made so far: no nonce twice */
+    uint32_t credit;  /* hundredths of bytes that may be answered */
     uint32_t queued, busy;
     zr_ns_t loaded_until;
     uint64_t loads; /* times it began */
@@ -209,6 +210,18 @@ static void make_reply(zr_gate *gate, uint8_t reply[ZR_GATE_COOKIE], const uint8
                     ZR_MAC_BYTES, cookie, ZR_MAC_BYTES);
 }
 
+/* Whom we answer did not prove that it is where it says: all answers together stay below a share of what came. */
+static bool may_reply(zr_gate *gate, size_t len, const zr_addr *from, zr_ns_t now)
+{
+    const uint32_t price = 100 * ZR_GATE_COOKIE;
+
+    gate->credit = ZR_MIN(gate->credit + ZR_GATE_SHARE * (uint32_t)len, 2 * price);
+    if (gate->credit < price || !take(gate, from, REPLIES, now))
+        return false;
+    gate->credit -= price;
+    return true;
+}
+
 static int refuse(zr_gate_answer *answer, enum zr_drop_id why)
 {
     answer->why = why;
@@ -237,7 +250,7 @@ int zr_gate_input(zr_gate *gate, const uint8_t *data, size_t len, const zr_addr 
         if (!mac2_right(gate, data, len, from)) {
             if (!zr_rate_take(&gate->unproven_full_at, now, ZR_GATE_ALL_EVERY, ZR_GATE_ALL_BURST))
                 set_loaded(gate, now);
-            answer->reply = take(gate, from, REPLIES, now);
+            answer->reply = may_reply(gate, len, from, now);
             if (answer->reply)
                 make_reply(gate, answer->cookie, data, len, from);
             return refuse(answer, ZR_DROP_mac2);
@@ -248,7 +261,7 @@ int zr_gate_input(zr_gate *gate, const uint8_t *data, size_t len, const zr_addr 
 
 bool zr_gate_check(const zr_gate *gate, zr_ns_t now)
 {
-    if (gate->loaded_until > now + ZR_GATE_LOADED)
+    if (gate->loaded_until > now + ZR_GATE_LOADED || gate->credit > 200 * ZR_GATE_COOKIE)
         return false;
     for (int kind = 0; kind < KINDS; kind++)
         if (gate->all_full_at[kind] > now + all[kind].burst * all[kind].every)

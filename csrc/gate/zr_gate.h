@@ -11,8 +11,8 @@
  *
  * Under load is: more than ZR_GATE_QUEUED messages wait, or more than ZR_GATE_BUSY of a core is busy (the caller says
  * both), or the bucket of all ran dry or would; and a second longer. Then a source must show that it hears us: it is
- * sent a cookie, 64 bytes for 116 or 180, and MAC2 is made with that. A cookie is bound to address and port and holds
- * 120 to 240 s; nothing is kept for it.
+ * sent a cookie, 64 bytes, at most 0.45 of what came, and MAC2 is made with that. A cookie is bound to address and port
+ * and holds 120 to 240 s; nothing is kept for it.
  *
  * Sources are networks: /24, /64 (on loopback: address and port). Their buckets are a fixed table, by a hash that
  * strangers do not know; who collides shares.
@@ -34,6 +34,7 @@
 #define ZR_GATE_ALL_EVERY   ZR_MS(1)
 #define ZR_GATE_ALL_BURST   64
 #define ZR_GATE_REPLY_EVERY ZR_US(100) /* cookie replies to anyone; each source has its bucket besides */
+#define ZR_GATE_SHARE       45u        /* hundredths of the bytes that came: replies are never more */
 #define ZR_GATE_QUEUED      128u
 #define ZR_GATE_BUSY        300u /* thousandths of a core */
 #define ZR_GATE_LOADED      ZR_SEC(1)

@@ -88,6 +88,7 @@ class Gate:
         self.seed = seed
         self.queued = self.busy = self.loaded_until = 0
         self.everybody = {"hello": Bucket(MS, 64), "reply": Bucket(MS // 10, 64), "cookie": Bucket(MS, 64)}
+        self.credit = 0  # hundredths of bytes
         self.unproven = Bucket(MS, 64)
         self.sources: dict[tuple[str, bytes], Bucket] = {}
 
@@ -111,10 +112,17 @@ class Gate:
             if data[-16:] not in good:
                 if not self.unproven.take(now):
                     self.loaded_until = now + SECOND
-                return "mac2", self._take("reply", source, now)
+                return "mac2", self._reply(len(data), source, now)
         if self._take("hello", source, now):
             return None, False
         return "ratelimit", False
+
+    def _reply(self, size: int, source: Source, now: int) -> bool:
+        self.credit = min(self.credit + 45 * size, 2 * 6400)
+        if self.credit < 6400 or not self._take("reply", source, now):
+            return False
+        self.credit -= 6400
+        return True
 
     def _take(self, what: str, source: Source, now: int) -> bool:
         bucket = self.sources.setdefault((what, network(source)), Bucket(50 * MS, 5))
