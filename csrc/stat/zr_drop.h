@@ -81,7 +81,10 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(rights, link, "rights", "violation: announces a stream outside its rights")                                      \
     X(closed, link, "closed", "from a peer whose link is closed for violations")                                       \
     X(expired, link, "expired", "under keys whose time is over")                                                       \
-    X(limit, link, "limit", "the last number of a counter: the peer lane's keys are used up")
+    X(limit, link, "limit", "the last number of a counter: the peer lane's keys are used up")                          \
+    X(mac1, link, "mac1", "handshake message whose MAC1 is wrong: a stranger's")                                       \
+    X(mac2, link, "mac2", "handshake message without a cookie for its address, while we ask for one")                  \
+    X(cookie, link, "cookie", "cookie reply that answers nothing we sent")
 
 enum zr_drop_id {
 #define X(id, ledger, word, help) ZR_DROP_##id,
