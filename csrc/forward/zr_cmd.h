@@ -55,7 +55,10 @@ _Static_assert(sizeof(zr_cmd) == 64, "one cache line");
     X(mirror_add, stream, target, slot, feed, _, _, _,                                                                 \
       "its packets go to this stream slot of another worker, too, from the latest cached key frame on")                \
     X(mirror_drop, stream, target, _, _, _, _, _, "and no more")                                                       \
-    X(peer_up, peer, _, _, _, _, _, _, "another worker of this relay is a new process: its ring is read again")
+    X(peer_up, peer, _, _, _, _, _, _, "another worker of this relay is a new process: its ring is read again")        \
+    X(session_mtu, session, mtu, _, _, _, _, _, "KCP mtu that the path takes now, at most session_add's")              \
+    X(session_kick, session, _, _, _, _, _, _, "the peer is heard again: its conversations try at once")               \
+    X(session_heard, session, _, _, _, _, _, _, "done.x = ns since anything of the session was heard here; 2^63: never")
 
 /* Worker -> control plane. */
 #define ZR_EVT_LIST(X)                                                                                                 \

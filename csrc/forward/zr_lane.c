@@ -3,7 +3,7 @@
 #include "base/zr_err.h"
 #include "forward/zr_lane_priv.h"
 
-enum part { PART_SESSIONS, PART_CONVS, PART_PEERS, PART_BY_INDEX, PART_BY_CONV, PART_BLOCKS, PARTS };
+enum part { PART_SESSIONS, PART_CONVS, PART_PEERS, PART_BY_INDEX, PART_BY_CONV, PART_BLOCKS, PART_PROBES, PARTS };
 
 /* Where each part begins behind the lane itself; returns the end. */
 static size_t lay_out(const zr_lane_conf *conf, size_t at[PARTS])
@@ -15,6 +15,7 @@ static size_t lay_out(const zr_lane_conf *conf, size_t at[PARTS])
         [PART_BY_INDEX] = zr_map_bytes(conf->sessions_max),
         [PART_BY_CONV] = zr_map_bytes(conf->convs_max),
         [PART_BLOCKS] = zr_kcp_blocks_bytes(conf->blocks_max),
+        [PART_PROBES] = conf->probe.rate_idle == 0 ? 0 : conf->sessions_max * sizeof(zr_probe),
     };
     return zr_lay_out(sizeof(zr_lane), bytes, PARTS, at);
 }
@@ -30,6 +31,7 @@ int zr_lane_parts(const zr_lane_conf *conf, zr_part *parts)
     static const char *const names[PARTS] = {
         [PART_SESSIONS] = "sessions",      [PART_CONVS] = "conversations",        [PART_PEERS] = "peer lanes",
         [PART_BY_INDEX] = "session index", [PART_BY_CONV] = "conversation index", [PART_BLOCKS] = "KCP windows",
+        [PART_PROBES] = "probes",
     };
     size_t at[PARTS], end = lay_out(conf, at);
 
@@ -47,8 +49,11 @@ static bool in_range(const zr_lane_conf *conf)
 
 static void init_slots(zr_lane *lane)
 {
-    for (uint32_t i = 0; i < lane->conf.sessions_max; i++)
+    for (uint32_t i = 0; i < lane->conf.sessions_max; i++) {
         lane->sessions[i] = (zr_lane_session){ .slot = i };
+        zr_timer_init(&lane->sessions[i].probe_timer, ZR_LANE_TIMER_PROBE, i);
+        zr_list_init(&lane->sessions[i].news);
+    }
     for (uint32_t i = 0; i < lane->conf.peer_lanes_max; i++) {
         zr_lane_peer *peer = &lane->peers[i];
         peer->session = NULL;
@@ -84,6 +89,8 @@ zr_lane *zr_lane_init(void *mem, const zr_lane_conf *conf, zr_pool *pool, zr_sta
     zr_list_init(&lane->peers_free);
     zr_list_init(&lane->due);
     zr_list_init(&lane->ready);
+    zr_list_init(&lane->news);
+    lane->probes = conf->probe.rate_idle == 0 ? NULL : (void *)(base + at[PART_PROBES]);
     lane->unknown.rest = now;
     zr_wheel_init(&lane->wheel, now);
     init_slots(lane);
@@ -117,7 +124,6 @@ zr_lane_session *zr_lane_session_at(const zr_lane *lane, uint32_t slot)
 
 int zr_lane_session_add(zr_lane *lane, uint32_t slot, const zr_session_conf *conf, zr_ns_t now)
 {
-    (void)now;
     if (slot >= lane->conf.sessions_max || conf->index > ZR_LANE_INDEX_MAX || conf->peer_index > ZR_LANE_INDEX_MAX ||
         conf->lanes > ZR_LANES - 2 || conf->mtu < ZR_LANE_MTU_MIN || conf->mtu > ZR_LANE_MTU_MAX ||
         conf->agent.family == 0 || conf->agent.port == 0 || conf->agent.port + conf->lanes > UINT16_MAX)
@@ -125,10 +131,11 @@ int zr_lane_session_add(zr_lane *lane, uint32_t slot, const zr_session_conf *con
     zr_lane_session *session = &lane->sessions[slot];
     if (session->open || zr_map_get(&lane->by_index, conf->index) != ZR_MAP_NONE)
         return ZR_E_exists;
-    *session = (zr_lane_session){ .open = true, .slot = slot, .conf = *conf };
+    *session = (zr_lane_session){ .open = true, .slot = slot, .conf = *conf, .mtu = conf->mtu };
     session->beat_every = conf->rate_mhz == 0 ? ZR_NEVER : ZR_SEC(1000) / conf->rate_mhz;
     zr_list_init(&session->convs);
     zr_list_init(&session->peers);
+    zr_lane_probe_begin(lane, session, now);
     return zr_map_put(&lane->by_index, conf->index, slot);
 }
 
@@ -150,6 +157,7 @@ int zr_lane_session_drop(zr_lane *lane, uint32_t slot)
         zr_lane_conv *conv = ZR_LIST_FIRST(&session->convs, zr_lane_conv, node);
         zr_lane_conv_close(lane, (uint32_t)(conv - lane->convs));
     }
+    zr_lane_probe_end(lane, session);
     while (!zr_list_empty(&session->peers))
         give_peer(lane, ZR_LIST_FIRST(&session->peers, zr_lane_peer, node));
     zr_map_del(&lane->by_index, session->conf.index);
@@ -222,6 +230,8 @@ void zr_lane_on_deadline(zr_lane *lane, zr_ns_t now)
     while ((timer = zr_wheel_expired(&lane->wheel)) != NULL) {
         if (timer->kind == ZR_LANE_TIMER_BEAT) {
             zr_lane_on_beat(lane, &lane->peers[timer->ref], now);
+        } else if (timer->kind == ZR_LANE_TIMER_PROBE) {
+            zr_lane_on_probe(lane, &lane->sessions[timer->ref], now);
         } else {
             zr_lane_conv *conv = &lane->convs[timer->ref];
             zr_kcp_on_deadline(&conv->kcp, now);
@@ -259,6 +269,8 @@ bool zr_lane_check(const zr_lane *lane)
         if (!session->open)
             continue;
         if (zr_map_get(&lane->by_index, session->conf.index) != i)
+            return false;
+        if (session->probe != NULL && !zr_probe_check(session->probe))
             return false;
         sessions++;
         convs += length(&session->convs);

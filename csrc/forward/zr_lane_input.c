@@ -9,11 +9,13 @@ typedef struct arrival {
     zr_env env;
     zr_lane_session *session;
     zr_lane_peer *peer;
+    zr_ns_t now;
     enum zr_drop_id drop; /* why, when a check failed */
     uint32_t count;
     struct {
         zr_seg seg;
         zr_lane_conv *conv; /* NULL: passed over */
+        bool probe;
     } segs[SEGS_MAX];
 } arrival;
 
@@ -94,15 +96,19 @@ static int judge(const zr_lane *lane, arrival *in, const zr_seg *seg)
     zr_lane_conv *conv = handle == ZR_MAP_NONE ? NULL : &lane->convs[handle];
     int drop = ZR_DROP_COUNT;
 
-    if (is_probe(lane, seg))
+    bool probe = is_probe(lane, seg);
+    if (probe && in->session->probe == NULL)
         return ZR_OK;
-    if (seg->cmd < ZR_SEG_PUSH || seg->cmd > ZR_SEG_WINS)
+    if (probe && !zr_probe_judge(in->session->probe, seg, in->now))
+        return refuse(in, ZR_DROP_probe);
+    if (!probe && (seg->cmd < ZR_SEG_PUSH || seg->cmd > ZR_SEG_WINS))
         return refuse(in, ZR_DROP_kcp_cmd); /* of an unknown conversation, too */
-    if (conv != NULL && zr_kcp_judge(&conv->kcp, seg, &drop) < 0)
+    if (!probe && conv != NULL && zr_kcp_judge(&conv->kcp, seg, &drop) < 0)
         return refuse(in, (enum zr_drop_id)drop);
     ZR_CHECK(in->count < SEGS_MAX); /* the mtu is bounded, so is this */
     in->segs[in->count].seg = *seg;
-    in->segs[in->count++].conv = conv;
+    in->segs[in->count].probe = probe;
+    in->segs[in->count++].conv = probe ? NULL : conv;
     return ZR_OK;
 }
 
@@ -139,6 +145,11 @@ static void apply(zr_lane *lane, arrival *in, zr_pkt *pkt, zr_ns_t now)
 {
     for (uint32_t i = 0; i < in->count; i++) {
         zr_lane_conv *conv = in->segs[i].conv;
+        if (in->segs[i].probe) {
+            zr_probe_input(in->session->probe, &in->segs[i].seg, now);
+            zr_stat_add(lane->page, ZR_STAT_probes_received, 1);
+            continue;
+        }
         if (conv == NULL) {
             note_unknown(lane, in, in->segs[i].seg.conv, now);
             continue;
@@ -165,14 +176,19 @@ int zr_lane_input(zr_lane *lane, zr_pkt *pkt, const zr_addr *from, zr_ns_t now)
     const uint8_t *data = zr_pkt_data(pkt);
     arrival in;
 
+    in.now = now;
     if (check_envelope(lane, data, pkt->len, from, &in) < 0 || check_replay(lane, &in) < 0 ||
         check_segments(lane, &in, data + ZR_ENV_HEAD, pkt->len - ZR_ENV_HEAD - ZR_ENV_TAG) < 0) {
         zr_drop_add(lane->page, in.drop);
         zr_pkt_drop(pkt);
         return ZR_E_dropped;
     }
+    if (in.session->probe != NULL && in.env.lane == ZR_LANE_AGENT)
+        zr_probe_on_counter(in.session->probe, in.env.epoch, in.env.counter, now);
     apply(lane, &in, pkt, now);
     in.session->heard = now;
+    if (in.session->probe != NULL)
+        zr_lane_probe_settle(lane, in.session, now);
     zr_stat_add(lane->page, ZR_STAT_link_accepted, 1);
     if (pkt->len == ZR_ENV_HEAD + ZR_ENV_TAG)
         zr_stat_add(lane->page, ZR_STAT_link_empty, 1);

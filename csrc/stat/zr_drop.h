@@ -77,7 +77,8 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(link_died, link, "died", "in a worker when it died")                                                             \
     X(media_died, media, "died", "in a worker when it died")                                                           \
     X(fan_died, fan, "died", "in a worker when it died")                                                               \
-    X(tx_died, egress, "died", "in a worker when it died")
+    X(tx_died, egress, "died", "in a worker when it died")                                                             \
+    X(probe, link, "probe", "answer to a probe that was never sent, or not then")
 
 enum zr_drop_id {
 #define X(id, ledger, word, help) ZR_DROP_##id,

@@ -116,7 +116,10 @@
     X(fdpass_refused, c, "messages",                                                                                   \
       "no message of the supervisor's, or not with one UDP socket: nothing more is taken")                             \
     X(replayed, c, "records", "commands taken over from the one before (zr_journal.h)")                                \
-    X(resume_ahead, c, "requests", "pulls that wanted to resume after a number or epoch still to come")
+    X(resume_ahead, c, "requests", "pulls that wanted to resume after a number or epoch still to come")                \
+    X(probes_sent, c, "segments", "probes of links, and answers to them, sent")                                        \
+    X(probes_received, c, "segments", "probes of links, and answers to them, received")                                \
+    X(link_deaths, c, "events", "sessions whose peer was silent for T_dead, or said that it hears nothing")
 
 enum zr_stat_id {
 #define X(id, kind, unit, help) ZR_STAT_##id,
