@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from relay import actions
 from relay.children import Children
@@ -38,7 +38,7 @@ from relay.mirrors import Mirrors, Pps
 from relay.publications import Publications
 from relay.pulls import Pulls
 from relay.requests import PublishAnswer, PublishRequest, StreamView, SubscribeAnswer, SubscribeRequest
-from relay.sessions import SessionUp
+from relay.sessions import SessionDown, SessionHeard, SessionSilent, SessionUp
 from relay.streams import Stream, Sub
 from relay.tracks import Track
 from relay.units import Address
@@ -46,6 +46,7 @@ from relay.validation import check_subscribe
 
 __all__ = ["Control", "ControlConf", "LinkView", "Peer", "Upstream", "actions", "step"]
 
+ENVELOPED = 80  # IP size minus KCP mtu: IPv6, UDP, envelope (wire.md, "Sizes")
 BELOW = ("fan_sent", "nack_asked", "nack_served")  # counted where the subscriber is
 StreamRow = Callable[[int, int], Mapping[str, int]]
 
@@ -77,6 +78,7 @@ class Control:
         self._publications = Publications(self._desk, self._pulls, self._children)
         self._mirrors = Mirrors(self._desk, pps)
         self._rtt_us: dict[int, int] = {}  # by session slot, as the workers were told
+        self._mtu: dict[int, int] = {}  # the same
 
     # -- life and time ----------------------------------------------------------------------------------------------
 
@@ -122,6 +124,34 @@ class Control:
         self._rtt_us[slot] = rtt_us
         for worker in range(len(self._workers.up)):
             self._workers.command(worker, "session_rtt", session=slot, rtt_us=rtt_us)
+
+    def on_link(self, slot: int, view: Mapping[str, Any], now: int) -> None:
+        """The lane's probes have news of this session: struct zr_probe_view."""
+        if self._sessions.peer_of(slot) is None:
+            return
+        self._sessions.on_alive(slot, view["up"], now)
+        self._take_sessions(now)
+        mtu = view["mtu"] - ENVELOPED
+        if mtu != self._mtu.get(slot):
+            self._mtu[slot] = mtu
+            for worker in range(len(self._workers.up)):
+                self._workers.command(worker, "session_mtu", session=slot, mtu=mtu)
+        if view["ask"]:
+            for worker in range(len(self._workers.up)):
+                self._workers.ask(worker, "session_heard", self._heard_elsewhere(slot), session=slot)
+
+    def _heard_elsewhere(self, slot: int) -> Callable[[int, int, int], None]:
+        session = self._sessions.session_at(slot)
+
+        def answered(rc: int, ago: int, now: int) -> None:
+            if rc == 0 and ago <= now and self._sessions.session_at(slot) is session:
+                self._desk.emit(actions.HeardElsewhere(slot, now - ago))
+
+        return answered
+
+    def carrying(self) -> set[int]:
+        """Slots of the sessions that carry streams, either way."""
+        return self._pulls.sessions() | self._children.sessions()
 
     def reset_session(self, slot: int, now: int) -> None:
         """Its control messages do not get through: the peer and we begin again."""
@@ -171,13 +201,22 @@ class Control:
                     self._session_add(worker, action)
             elif isinstance(action, actions.SessionDrop):
                 self._rtt_us.pop(action.slot, None)
+                self._mtu.pop(action.slot, None)
                 for worker in range(len(self._workers.up)):
                     self._workers.command(worker, "session_drop", session=action.slot)
         self._sessions.actions.clear()
         for event in events:
             if isinstance(event, SessionUp):
                 self._pulls.on_session_up(event.peer, now)
-            else:
+            elif isinstance(event, SessionSilent):
+                self._desk.log("warning", "peer is silent", peer=event.peer, code="ZR1008")
+                self._pulls.on_session_silent(event.slot, now)
+            elif isinstance(event, SessionHeard):
+                self._desk.log("info", "peer is heard again", peer=event.peer)
+                for worker in range(len(self._workers.up)):
+                    self._workers.command(worker, "session_kick", session=event.slot)
+                self._pulls.on_session_up(event.peer, now)
+            elif isinstance(event, SessionDown):
                 self._children.on_session_down(event.slot, now)
                 self._pulls.on_session_down(event.slot, now)
 
@@ -188,6 +227,8 @@ class Control:
         )  # fmt: skip
         if add.slot in self._rtt_us:
             self._workers.command(worker, "session_rtt", session=add.slot, rtt_us=self._rtt_us[add.slot])
+        if add.slot in self._mtu:
+            self._workers.command(worker, "session_mtu", session=add.slot, mtu=self._mtu[add.slot])
 
     # -- workers ----------------------------------------------------------------------------------------------------
 
@@ -452,6 +493,9 @@ class Lane(Protocol):
     def refuse(self, drop: str) -> None: ...
     def heard(self, slot: int) -> int: ...
     def rtt_us(self, slot: int) -> int: ...
+    def probed(self) -> list[int]: ...
+    def probe(self, slot: int, now: int) -> dict[str, Any] | None: ...
+    def session_active(self, slot: int, active: bool, now: int) -> None: ...
 
 
 def step(
@@ -475,7 +519,14 @@ def step(
     for worker, record in events:
         moved = True
         control.on_event(worker, decode_event(record), now)
+    for slot in lane.probed():
+        moved = True
+        view = lane.probe(slot, now)
+        if view is not None:
+            control.on_link(slot, view, now)
+    carrying = control.carrying() if sessions else ()
     for slot in sessions:
+        lane.session_active(slot, slot in carrying, now)
         heard = lane.heard(slot)
         if heard:
             control.on_heard(slot, heard)

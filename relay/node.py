@@ -69,8 +69,9 @@ class Node:
         now = _core.clock_now()
         links = self.config.links
         self.lane = _core.ControlLane(
-            now, page_fd=boot["page"], residual=links.residual, max_overhead=links.max_overhead
-        )
+            now, page_fd=boot["page"], residual=links.residual, max_overhead=links.max_overhead,
+            seed=random.SystemRandom().getrandbits(64),
+        )  # fmt: skip
         self._outbox = Outbox(self.lane)
         conf = ControlConf.of(self.config, self.boot_id, len(self.workers), streams_max)
         self.control = Control(
@@ -142,12 +143,15 @@ class Node:
 
     def _on_link(self) -> None:
         now = _core.clock_now()
+        self._receive(now)
+        self.pump(now)
+
+    def _receive(self, now: int) -> None:
         for data, addr in self.lane.receive(self._link_fd, now):
             source = Address.unpack(addr)
             word = self.control.on_datagram(data, source, now) if source else "src"
             if word is not None:
                 self.lane.refuse(word)
-        self.pump(now)
 
     def _on_wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -197,7 +201,9 @@ class Node:
 
     def _on_timer(self) -> None:
         self._timer = None
-        self.pump()
+        now = _core.clock_now()
+        self._receive(now)  # before the clock says that nothing came
+        self.pump(now)
 
     # -- the pump -------------------------------------------------------------------------------------------------
 
@@ -271,6 +277,9 @@ class Node:
                     action.address.pack(), now,
                 )  # fmt: skip
                 self._sessions.add(action.slot)
+            case act.HeardElsewhere(slot, when):
+                if slot in self._sessions:
+                    self.lane.heard_elsewhere(slot, when, now)
             case act.SessionDrop(slot):
                 self._sessions.discard(slot)
                 self._outbox.drop(slot)

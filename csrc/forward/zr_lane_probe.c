@@ -97,8 +97,10 @@ int zr_lane_session_set_active(zr_lane *lane, uint32_t slot, bool active, zr_ns_
 {
     zr_lane_session *session = zr_lane_session_at(lane, slot);
 
-    if (session == NULL || session->probe == NULL)
+    if (session == NULL)
         return ZR_E_missing;
+    if (session->probe == NULL)
+        return ZR_OK;
     zr_probe_set_active(session->probe, active, now);
     follow(lane, session, now);
     return ZR_OK;

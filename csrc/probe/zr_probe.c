@@ -81,6 +81,7 @@ void zr_probe_on_counter(zr_probe *probe, uint32_t run, uint64_t counter, zr_ns_
     zr_path_on_counter(&probe->path, run, counter, now);
     if (hole || probe->path.gap.at != 0) /* the next one may be as long */
         settle(probe, now);
+    probe->ask = false;
     if (zr_alive_on_heard(&probe->alive, now))
         news(probe, now);
 }
@@ -88,6 +89,7 @@ void zr_probe_on_counter(zr_probe *probe, uint32_t run, uint64_t counter, zr_ns_
 void zr_probe_on_heard(zr_probe *probe, zr_ns_t when, zr_ns_t now)
 {
     if (when > probe->alive.heard && when <= now && now - when < probe->alive.dead_after) {
+        probe->ask = false;
         if (zr_alive_on_heard(&probe->alive, when))
             news(probe, now);
     }
@@ -176,13 +178,17 @@ void zr_probe_input(zr_probe *probe, const zr_seg *seg, zr_ns_t now)
     }
 }
 
+/* When silence begins to look like death. */
+static zr_ns_t half(const zr_alive *alive)
+{
+    return alive->theirs == 0 || alive->deaf ? ZR_NEVER : alive->heard + alive->dead_after / 2;
+}
+
 zr_ns_t zr_probe_ping_at(const zr_probe *probe)
 {
     const zr_alive *alive = &probe->alive;
 
-    if (alive->theirs == 0 || alive->deaf)
-        return probe->ping_at;
-    zr_ns_t last_call = ZR_MAX(alive->heard + alive->dead_after / 2, probe->pinged_at + ZR_PROBE_LAST_CALL);
+    zr_ns_t last_call = ZR_MAX(half(alive), probe->pinged_at + ZR_PROBE_LAST_CALL);
     return ZR_MIN(probe->ping_at, last_call);
 }
 
@@ -190,6 +196,8 @@ zr_ns_t zr_probe_deadline(const zr_probe *probe)
 {
     zr_ns_t at = ZR_MIN(zr_probe_ping_at(probe), zr_alive_deadline(&probe->alive));
 
+    if (probe->active && !probe->ask)
+        at = ZR_MIN(at, half(&probe->alive));
     return probe->owed > 0 ? 0 : ZR_MIN(at, zr_mtu_deadline(&probe->mtu));
 }
 
@@ -197,6 +205,8 @@ void zr_probe_on_deadline(zr_probe *probe, zr_ns_t listened, zr_ns_t now)
 {
     if (now >= probe->settle_at)
         settle(probe, now);
+    if (probe->active && !probe->ask && now >= half(&probe->alive))
+        probe->ask = probe->changed = true;
     if (zr_alive_on_deadline(&probe->alive, listened, now))
         news(probe, now);
     if (zr_mtu_on_deadline(&probe->mtu, now))
@@ -286,6 +296,40 @@ bool zr_probe_take_changed(zr_probe *probe)
 
     probe->changed = false;
     return changed;
+}
+
+void zr_probe_look(const zr_probe *probe, zr_probe_view *view, zr_ns_t now)
+{
+    const zr_path *path = &probe->path;
+    const zr_alive *alive = &probe->alive;
+
+    *view = (zr_probe_view){
+        .up = zr_alive_up(alive),
+        .deaf = alive->deaf,
+        .unheard = alive->unheard,
+        .ask = probe->ask,
+        .mtu = zr_mtu_size(&probe->mtu),
+        .promise = alive->promise,
+        .theirs = alive->theirs,
+        .heard = path->heard,
+        .since = alive->since,
+        .dead_after = alive->dead_after,
+        .srtt_us = path->srtt_us,
+        .rtt_min_us = path->rtt_min_us,
+        .samples = path->samples,
+        .longest_in = zr_path_longest(path, now),
+        .longest_out = path->told_run,
+        .flaps = alive->flaps,
+        .loss_in = zr_path_loss(&path->in),
+        .loss_out = zr_path_loss(&path->out),
+        .jitter_ns = zr_path_jitter(path),
+        .queue_in_ns = zr_path_queue_in(path),
+        .queue_out_ns = zr_path_queue_out(path),
+        .reordered = path->reordered,
+        .received = path->received,
+        .expected = path->expected,
+    };
+    view->offset_known = zr_path_offset(path, now, &view->offset_ns, &view->drift_ppm);
 }
 
 bool zr_probe_check(const zr_probe *probe)

@@ -11,7 +11,8 @@
  * peer are limited to 100 a second; a ping beyond that is heard, and not answered.
  *
  * A peer that has been silent for half of T_dead gets a last call, a ping every 20 ms: its answers carry on through a
- * burst of losses that its usual rate would not have outlived.
+ * burst of losses that its usual rate would not have outlived. A session that carries streams asks its owner, too: have
+ * the workers' lanes heard it (`ask`)? They may, while the peer's agent is stopped or begins anew.
  */
 #ifndef ZR_PROBE_H
 #define ZR_PROBE_H
@@ -58,6 +59,7 @@ typedef struct zr_probe {
     zr_alive alive;
     zr_mtu mtu;
     bool active, changed;
+    bool ask;                    /* since the peer was last heard: somebody was told to look elsewhere */
     zr_ns_t ping_at, pinged_at;  /* the next, the last */
     uint32_t next_id, newest_id; /* ours; of the peer's pings, for what they say */
     bool any_said;
@@ -107,6 +109,19 @@ static inline zr_ns_t zr_probe_beat(const zr_probe *probe)
 {
     return ZR_SEC(1) / probe->alive.keep;
 }
+/* Everything that is known, for who shows it. Shares 0..1; nothing known yet is 0. */
+typedef struct zr_probe_view {
+    bool up, deaf, unheard, ask, offset_known;
+    uint16_t mtu;             /* IP bytes */
+    uint16_t promise, theirs; /* datagrams a second */
+    zr_ns_t heard, since, dead_after;
+    uint32_t srtt_us, rtt_min_us, samples, longest_in, longest_out, flaps;
+    double loss_in, loss_out, drift_ppm;
+    int64_t jitter_ns, queue_in_ns, queue_out_ns, offset_ns;
+    uint64_t reordered;
+    uint32_t received, expected; /* of the peer's datagrams; they wrap */
+} zr_probe_view;
+void zr_probe_look(const zr_probe *probe, zr_probe_view *view, zr_ns_t now);
 bool zr_probe_check(const zr_probe *probe);
 
 #endif

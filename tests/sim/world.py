@@ -154,6 +154,9 @@ class SimRelay:
                     action.slot, action.index, action.peer_index, action.lanes, action.rate_mhz, action.mtu,
                     action.address.pack(), now,
                 )  # fmt: skip
+            case act.HeardElsewhere(slot, when):
+                if slot in self.sessions:
+                    self.lane.heard_elsewhere(slot, when, now)
             case act.SessionDrop(slot):
                 self.sessions.discard(slot)
                 self.outbox.drop(slot)
