@@ -165,7 +165,7 @@ cdef extern from "probe/zr_probe.h" nogil:
         cbool up, deaf, unheard, ask, offset_known
         uint16_t mtu, promise, theirs
         zr_ns_t heard, since, dead_after
-        uint32_t srtt_us, rtt_min_us, samples, longest_in, longest_out, flaps
+        uint32_t pings, srtt_us, rtt_min_us, samples, longest_in, longest_out, flaps
         double loss_in, loss_out, drift_ppm
         int64_t jitter_ns, queue_in_ns, queue_out_ns, offset_ns
         uint64_t reordered

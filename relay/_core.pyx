@@ -552,7 +552,7 @@ cdef class ControlLane(Counters):
         known = v.offset_known
         return {"up": v.up, "deaf": v.deaf, "unheard": v.unheard, "ask": v.ask, "mtu": v.mtu, "promise": v.promise,
                 "theirs": v.theirs, "heard": v.heard, "since": v.since, "dead_after": v.dead_after,
-                "srtt_us": v.srtt_us, "rtt_min_us": v.rtt_min_us, "samples": v.samples, "longest_in": v.longest_in,
+                "srtt_us": v.srtt_us, "rtt_min_us": v.rtt_min_us, "pings": v.pings, "samples": v.samples, "longest_in": v.longest_in,
                 "longest_out": v.longest_out, "flaps": v.flaps, "loss_in": v.loss_in, "loss_out": v.loss_out,
                 "jitter_ns": v.jitter_ns, "queue_in_ns": v.queue_in_ns, "queue_out_ns": v.queue_out_ns,
                 "offset_ns": v.offset_ns if known else None, "drift_ppm": v.drift_ppm if known else None,

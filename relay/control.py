@@ -15,11 +15,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
+
 from relay import actions
 from relay.children import Children
 from relay.commands import Event, decode_event
 from relay.desk import ControlConf, Desk, Peer, Progress, Upstream
 from relay.errors import Problem
+from relay.links import Links, report_of
 from relay.messages import (
     Drop,
     Gone,
@@ -27,6 +30,7 @@ from relay.messages import (
     Pull,
     PullNo,
     PullOk,
+    Report,
     Tracks,
     Unknown,
     Unsupported,
@@ -59,6 +63,7 @@ class LinkView:
     state: str
     rtt_ms: float | None = None
     slot: int | None = None  # of the session, while there is one
+    address: str | None = None  # the same
 
 
 class Control:
@@ -79,6 +84,7 @@ class Control:
         self._mirrors = Mirrors(self._desk, pps)
         self._rtt_us: dict[int, int] = {}  # by session slot, as the workers were told
         self._mtu: dict[int, int] = {}  # the same
+        self.linked = Links()
 
     # -- life and time ----------------------------------------------------------------------------------------------
 
@@ -186,9 +192,30 @@ class Control:
                 self._children.on_keyframe(slot, message)
             case Unknown(of=of, r=r):
                 self._desk.send(slot, Unsupported(of=of, r=r))
-            case _:  # have, report, goaway: nobody acts on them yet; unsupported: never answered
+            case Report(links=links):
+                return self._on_report(slot, links, now)
+            case _:  # have, goaway: nobody acts on them yet; unsupported: never answered
                 pass
         return None
+
+    def _on_report(self, slot: int, links: msgspec.Raw, now: int) -> str | None:
+        """What a peer says of its own links; nobody can speak for another."""
+        peer = self._sessions.peer_of(slot)
+        try:
+            said = msgspec.msgpack.decode(links)
+        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, TypeError, RecursionError):
+            return "report"
+        if peer is None or said is None:
+            return None
+        return self.linked.on_report(peer, said, now)
+
+    def report(self, views: Mapping[str, Mapping[str, Any]]) -> None:
+        """Tells every peer what our own links are like."""
+        said = msgspec.Raw(msgspec.msgpack.encode(report_of(views)))
+        for peer in views:
+            slot = self._sessions.slot_of(peer)
+            if slot is not None:
+                self._desk.send(slot, Report(links=said))
 
     def _take_sessions(self, now: int) -> None:
         """Sessions came or went: the lanes learn it, then the streams."""
@@ -457,7 +484,8 @@ class Control:
         for peer in self._sessions.peers.values():
             slot = peer.session.slot if peer.session is not None else None
             rtt_us = self._rtt_us.get(slot) if slot is not None else None
-            views.append(LinkView(peer.id, peer.state, None if rtt_us is None else rtt_us / 1000, slot))
+            address = str(peer.session.address) if peer.session is not None else None
+            views.append(LinkView(peer.id, peer.state, None if rtt_us is None else rtt_us / 1000, slot, address))
         return views
 
     def worker_of(self, stream_id: str) -> int:

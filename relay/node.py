@@ -36,8 +36,9 @@ from relay.api import make_app
 from relay.config import Config, load
 from relay.control import Control, ControlConf, step
 from relay.ctl import Ctl
-from relay.errors import CoreError
+from relay.errors import CoreError, Problem
 from relay.handles import WorkerHandle
+from relay.links import REPORT_NS
 from relay.metrics import Facts, PageCollector
 from relay.outbox import Outbox
 from relay.report import control_report, lanes_report, loss_of
@@ -83,7 +84,7 @@ class Node:
         self._changed = asyncio.Event()  # replaced by a fresh one whenever it is set
         self._stop = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._heard_next = self._load_next = now
+        self._heard_next = self._load_next = self._report_next = now
         self._last_errors: list[str] = []
         self._sessions: set[int] = set()
         self._corrupt: set[int] = set()  # workers with a broken ring; each said once
@@ -240,6 +241,7 @@ class Node:
                 stats = worker.page.stats()
                 self.control.on_load(worker.index, stats["busy_ns"], stats["fan_sent"], now)
                 worker.corrupt |= worker.up and stats["channel_broken"] > 0
+            self._sample_links(now)
         moved = step(self.control, self.lane, events, sessions, lambda action: self._perform(action, now), now)
         for worker in self.workers:
             if worker.corrupt and worker.index not in self._corrupt:
@@ -250,6 +252,20 @@ class Node:
             if worker.behind:
                 self._begin_again(worker, now)
         return moved
+
+    def _sample_links(self, now: int) -> None:
+        """Once a second: the history of the links; now and then a report to the peers."""
+        views = {}
+        linked = self.control.linked
+        for link in self.control.links():
+            view = self.lane.probe(link.slot, now) if link.slot is not None else None
+            if link.slot is not None and view is not None:
+                views[link.peer] = view
+                trips = self.lane.round_trips(link.slot, linked.taken(link.peer))
+                linked.sample(link.peer, view, trips, now)
+        if now >= self._report_next:
+            self._report_next = now + REPORT_NS
+            self.control.report(views)
 
     def _begin_again(self, worker: WorkerHandle, now: int) -> None:
         """It took no commands for too long: it is told everything anew, like a successor."""
@@ -371,6 +387,10 @@ class Node:
 
     def _facts(self) -> Facts:
         links = self.control.links()
+        now = _core.clock_now()
+        views = {link.peer: self.lane.probe(link.slot, now) for link in links if link.slot is not None}
+        probed = [self.control.linked.facts(peer, view) for peer, view in views.items() if view is not None]
+        losses = {link.peer: loss for link in links if (loss := loss_of(link, self.lane)) is not None}
         return Facts(
             version=__version__,
             started_s=self.started_s,
@@ -379,9 +399,24 @@ class Node:
             worker_restarts={worker.index: worker.restarts for worker in self.workers},
             streams=self.control.stream_counts(),
             links_up={link.peer: link.state == "up" for link in links},
-            links_loss={link.peer: loss for link in links if (loss := loss_of(link, self.lane)) is not None},
+            links_loss=losses | {peer: view["loss_out"] for peer, view in views.items() if view and view["samples"]},
             rejected=self.control.rejected(),
+            probed=probed,
         )
+
+    def link(self, peer: str, since: int) -> dict[str, Any]:
+        """The body of GET /v1/links/{peer}; round trips from number `since` on. Raises 404."""
+        now = _core.clock_now()
+        rows = control_report(self.control, self.lane, now)["links"]
+        found = next((row for row in rows if row["peer"] == peer), None)
+        if found is None:
+            known = ", ".join(row["peer"] for row in rows) or "none"
+            raise Problem(404, "not-found", "No such peer", f"{peer}: the peers of this relay are: {known}")
+        slot = next((link.slot for link in self.control.links() if link.peer == peer), None)
+        trips = self.lane.round_trips(slot, since) if slot is not None else []
+        reported = self.control.linked.rtt_ms_of(peer, now)
+        history = self.control.linked.history(peer)
+        return {**found, "neighbours_rtt_ms": reported, "round_trips_us": trips, "history": history}
 
     def status(self) -> dict[str, Any]:
         """The body of GET /v1/status; see relay/status.py for the screen made of it."""
@@ -391,7 +426,7 @@ class Node:
             "relay": self.config.node.id, "version": __version__, "state": "degraded" if reasons else "ready",
             "reasons": reasons, "pid": os.getpid(), "boot_id": self.boot_id,
             "uptime_s": round((now - self._started_ns) / 1e9, 3), "last_errors": self._last_errors,
-            **lanes_report(self.workers, self.page, now), **control_report(self.control, self.lane),
+            **lanes_report(self.workers, self.page, now), **control_report(self.control, self.lane, now),
         }  # fmt: skip
 
 

@@ -99,8 +99,11 @@ static int judge(const zr_lane *lane, arrival *in, const zr_seg *seg)
     bool probe = is_probe(lane, seg);
     if (probe && in->session->probe == NULL)
         return ZR_OK;
-    if (probe && !zr_probe_judge(in->session->probe, seg, in->now))
-        return refuse(in, ZR_DROP_probe);
+    if (probe) {
+        zr_probe_seg said = zr_lane_probe_seg(seg);
+        if (!zr_probe_judge(in->session->probe, &said, in->now))
+            return refuse(in, ZR_DROP_probe);
+    }
     if (!probe && (seg->cmd < ZR_SEG_PUSH || seg->cmd > ZR_SEG_WINS))
         return refuse(in, ZR_DROP_kcp_cmd); /* of an unknown conversation, too */
     if (!probe && conv != NULL && zr_kcp_judge(&conv->kcp, seg, &drop) < 0)
@@ -146,7 +149,8 @@ static void apply(zr_lane *lane, arrival *in, zr_pkt *pkt, zr_ns_t now)
     for (uint32_t i = 0; i < in->count; i++) {
         zr_lane_conv *conv = in->segs[i].conv;
         if (in->segs[i].probe) {
-            zr_probe_input(in->session->probe, &in->segs[i].seg, now);
+            zr_probe_seg said = zr_lane_probe_seg(&in->segs[i].seg);
+            zr_probe_input(in->session->probe, &said, now);
             zr_stat_add(lane->page, ZR_STAT_probes_received, 1);
             continue;
         }

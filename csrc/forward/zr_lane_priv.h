@@ -143,6 +143,16 @@ void zr_lane_gauge(zr_lane *lane);
 #define ZR_LANE_BEAT_GRID ZR_MS(5)            /* of a probing lane: sessions share its turns */
 void zr_lane_probe_begin(zr_lane *lane, zr_lane_session *session, zr_ns_t now);
 void zr_lane_probe_end(zr_lane *lane, zr_lane_session *session);
+static inline zr_probe_seg zr_lane_probe_seg(const zr_seg *seg)
+{
+    return (zr_probe_seg){ .cmd = seg->cmd,
+                           .flags = seg->frg,
+                           .ts = seg->ts,
+                           .id = seg->sn,
+                           .token = seg->una,
+                           .len = seg->len,
+                           .data = seg->data };
+}
 void zr_lane_on_probe(zr_lane *lane, zr_lane_session *session, zr_ns_t now);
 /* A datagram of the peer's was accepted; then each probe segment in it; then once: */
 void zr_lane_probe_settle(zr_lane *lane, zr_lane_session *session, zr_ns_t now);

@@ -81,10 +81,11 @@ int zr_lane_probe_output(zr_lane *lane, zr_lane_session *session, zr_pack *pack,
 {
     static const uint8_t zeros[ZR_LANE_MTU_MAX];
     uint8_t body[ZR_PROBE_BODY_MAX];
-    zr_seg seg;
+    zr_probe_seg seg;
 
     while (zr_probe_next(session->probe, &seg, body, now) == ZR_OK) {
-        if (zr_pack_put(pack, &seg, NULL, 0, seg.data == NULL ? zeros : seg.data, seg.len) != ZR_OK)
+        zr_seg head = { .cmd = seg.cmd, .frg = seg.flags, .ts = seg.ts, .sn = seg.id, .una = seg.token };
+        if (zr_pack_put(pack, &head, NULL, 0, seg.data == NULL ? zeros : seg.data, seg.len) != ZR_OK)
             return ZR_E_full;
         zr_probe_sent(session->probe, &seg, now);
         zr_stat_add(lane->page, ZR_STAT_probes_sent, 1);

@@ -2,10 +2,11 @@
 
 #include <string.h>
 
-#define NONE      INT64_MAX
-#define SECOND    ZR_SEC(1)
-#define MINUTE    ZR_SEC(60)
-#define STRAGGLER ZR_MS(100) /* a hole may be filled that long before it counts as a run */
+#define NONE        INT64_MAX
+#define SECOND      ZR_SEC(1)
+#define MINUTE      ZR_SEC(60)
+#define USUAL_DRIFT 30e-6
+#define STRAGGLER   ZR_MS(100) /* a hole may be filled that long before it counts as a run */
 
 /* Peers say any number: differences of times wrap rather than overflow. */
 static int64_t minus(zr_ns_t a, zr_ns_t b)
@@ -183,11 +184,6 @@ void zr_path_on_clock(zr_path *path, zr_ns_t left, zr_ns_t now)
     path->in_known = true;
     path->in_last = path->in_ns = in;
     least_put(&path->in_least, in, now);
-    pair_turn(path, now);
-    if (in < path->pair.in) {
-        path->pair.in = in;
-        path->pair.in_at = now;
-    }
 }
 
 bool zr_path_answer_ok(zr_ns_t sent, zr_ns_t came, zr_ns_t left, zr_ns_t now)
@@ -220,6 +216,12 @@ void zr_path_on_answer(zr_path *path, zr_ns_t sent, zr_ns_t came, zr_ns_t left, 
     zr_path_on_clock(path, left, now);
     path->out_ns = out;
     least_put(&path->out_least, out, now);
+    /* Answers alone, for both ways: the least of more samples on one side would be less. */
+    pair_turn(path, now);
+    if (path->in_ns < path->pair.in) {
+        path->pair.in = path->in_ns;
+        path->pair.in_at = now;
+    }
     if (out < path->pair.out) {
         path->pair.out = out;
         path->pair.out_at = sent;
@@ -276,7 +278,10 @@ bool zr_path_offset(const zr_path *path, zr_ns_t now, int64_t *offset, double *d
         across += x * x;
         along += x * (path->points[i].offset - mean);
     }
-    double slope = count >= 3 && across > 0 ? along / across : 0;
+    /* A point is off by about a twelfth of the jitter: as long as that could be it, a drift beyond 30 ppm is doubted.
+     */
+    double doubt = (double)zr_path_jitter(path) / 12 / USUAL_DRIFT;
+    double slope = across > 0 ? along / (across + doubt * doubt) : 0;
     double guess = mean + slope * ((double)now - at);
     if (guess >= 9e18 || guess <= -9e18)
         return false;

@@ -7,7 +7,8 @@
 #define ANSWER_EVERY ZR_MS(10)
 #define ANSWER_BURST 32
 #define SETTLE       ZR_MS(500)
-#define DEAF         1u /* flag of a ping or pong: I do not hear you */
+#define FIRST        ZR_MS(100) /* the peer may still be reading what makes the session */
+#define DEAF         1u         /* flag of a ping or pong: I do not hear you */
 
 /* xorshift64*: tokens need to be unlike each other and unknown before they are sent, no more. */
 static uint32_t random32(uint64_t *state)
@@ -36,7 +37,7 @@ void zr_probe_init(zr_probe *probe, const zr_probe_conf *conf, zr_ns_t now)
     zr_alive_init(&probe->alive, probe->conf.rate_idle, now);
     zr_mtu_init(&probe->mtu, conf->ip_max != 0 ? conf->ip_max : ZR_MTU_BASE, now);
     zr_mtu_pause(&probe->mtu, true, now);
-    probe->ping_at = now;
+    probe->ping_at = now + FIRST;
     probe->next_id = random32(&probe->random);
     probe->settle_at = now + SETTLE;
     probe->changed = true;
@@ -95,16 +96,16 @@ void zr_probe_on_heard(zr_probe *probe, zr_ns_t when, zr_ns_t now)
     }
 }
 
-static bool pinged(const zr_probe *probe, const zr_seg *seg, zr_ns_t *sent)
+static bool pinged(const zr_probe *probe, const zr_probe_seg *seg, zr_ns_t *sent)
 {
-    uint32_t i = seg->sn % ZR_PROBE_PINGS;
+    uint32_t i = seg->id % ZR_PROBE_PINGS;
 
     *sent = probe->pings[i].sent;
-    return probe->next_id - seg->sn - 1 < ZR_PROBE_PINGS && probe->pings[i].waiting &&
-           probe->pings[i].token == seg->una && (uint32_t)((uint64_t)*sent / 1000) == seg->ts;
+    return probe->next_id - seg->id - 1 < ZR_PROBE_PINGS && probe->pings[i].waiting &&
+           probe->pings[i].token == seg->token && (uint32_t)((uint64_t)*sent / 1000) == seg->ts;
 }
 
-bool zr_probe_judge(const zr_probe *probe, const zr_seg *seg, zr_ns_t now)
+bool zr_probe_judge(const zr_probe *probe, const zr_probe_seg *seg, zr_ns_t now)
 {
     zr_ns_t sent;
 
@@ -115,14 +116,14 @@ bool zr_probe_judge(const zr_probe *probe, const zr_seg *seg, zr_ns_t now)
         return seg->len == ZR_PROBE_TIMES && pinged(probe, seg, &sent) &&
                zr_path_answer_ok(sent, (zr_ns_t)zr_get64(seg->data + 8), (zr_ns_t)zr_get64(seg->data), now);
     case ZR_PROBE_PADDED:
-        return seg->len == 0 && zr_mtu_asked(&probe->mtu, seg->sn, seg->una);
+        return seg->len == 0 && zr_mtu_asked(&probe->mtu, seg->id, seg->token);
     default:
         return true;
     }
 }
 
 /* What each ping and pong says of its sender. */
-static void hear_state(zr_probe *probe, const zr_seg *seg, zr_ns_t now)
+static void hear_state(zr_probe *probe, const zr_probe_seg *seg, zr_ns_t now)
 {
     const uint8_t *body = seg->data;
     uint16_t promise = zr_get16(body + 16), repeated = zr_get16(body + 18);
@@ -130,21 +131,21 @@ static void hear_state(zr_probe *probe, const zr_seg *seg, zr_ns_t now)
     zr_path_on_told(&probe->path, zr_get32(body + 8), zr_get32(body + 12), zr_get16(body + 20), now);
     promise = (uint16_t)ZR_MIN(ZR_MAX(promise, 1u), ZR_ALIVE_RATE);
     bool first = probe->alive.theirs != promise;
-    if (zr_alive_on_told(&probe->alive, promise, repeated, (seg->frg & DEAF) != 0, now))
+    if (zr_alive_on_told(&probe->alive, promise, repeated, (seg->flags & DEAF) != 0, now))
         news(probe, now);
     if (first)
         settle(probe, now);
 }
 
-static void owe(zr_probe *probe, const zr_seg *seg, uint8_t cmd, zr_ns_t now)
+static void owe(zr_probe *probe, const zr_probe_seg *seg, uint8_t cmd, zr_ns_t now)
 {
     if (probe->owed == ZR_PROBE_ANSWERS || !zr_rate_take(&probe->answers_full_at, now, ANSWER_EVERY, ANSWER_BURST))
         return;
     probe->answers[(probe->first + probe->owed++) % ZR_PROBE_ANSWERS] =
-        (zr_probe_answer){ .cmd = cmd, .ts = seg->ts, .sn = seg->sn, .token = seg->una, .came = now };
+        (zr_probe_answer){ .cmd = cmd, .ts = seg->ts, .id = seg->id, .token = seg->token, .came = now };
 }
 
-void zr_probe_input(zr_probe *probe, const zr_seg *seg, zr_ns_t now)
+void zr_probe_input(zr_probe *probe, const zr_probe_seg *seg, zr_ns_t now)
 {
     zr_ns_t sent;
 
@@ -153,16 +154,16 @@ void zr_probe_input(zr_probe *probe, const zr_seg *seg, zr_ns_t now)
         owe(probe, seg, ZR_PROBE_PONG, now);
         zr_path_on_clock(&probe->path, (zr_ns_t)zr_get64(seg->data), now);
         /* One that was overtaken says what is no longer true. */
-        if (probe->any_said && (int32_t)(seg->sn - probe->newest_id) <= 0)
+        if (probe->any_said && (int32_t)(seg->id - probe->newest_id) <= 0)
             return;
         probe->any_said = true;
-        probe->newest_id = seg->sn;
+        probe->newest_id = seg->id;
         hear_state(probe, seg, now);
         break;
     case ZR_PROBE_PONG:
         if (!pinged(probe, seg, &sent)) /* twice in one datagram */
             return;
-        probe->pings[seg->sn % ZR_PROBE_PINGS].waiting = false;
+        probe->pings[seg->id % ZR_PROBE_PINGS].waiting = false;
         zr_path_on_answer(&probe->path, sent, (zr_ns_t)zr_get64(seg->data + 8), (zr_ns_t)zr_get64(seg->data), now);
         zr_mtu_pause(&probe->mtu, !may_size(probe), now); /* the first one: now it is known how long to wait */
         break;
@@ -170,7 +171,7 @@ void zr_probe_input(zr_probe *probe, const zr_seg *seg, zr_ns_t now)
         owe(probe, seg, ZR_PROBE_PADDED, now);
         break;
     case ZR_PROBE_PADDED:
-        if (zr_mtu_on_answer(&probe->mtu, seg->sn, seg->una, now))
+        if (zr_mtu_on_answer(&probe->mtu, seg->id, seg->token, now))
             probe->changed = true;
         break;
     default:
@@ -226,14 +227,16 @@ static void put_state(const zr_probe *probe, uint8_t *body, zr_ns_t now)
     zr_put16(body + 22, zr_mtu_size(&probe->mtu));
 }
 
-int zr_probe_next(const zr_probe *probe, zr_seg *seg, uint8_t body[ZR_PROBE_BODY_MAX], zr_ns_t now)
+int zr_probe_next(const zr_probe *probe, zr_probe_seg *seg, uint8_t body[ZR_PROBE_BODY_MAX], zr_ns_t now)
 {
     uint8_t flags = probe->alive.deaf ? DEAF : 0;
     uint16_t size = zr_mtu_due(&probe->mtu, now);
 
     if (probe->owed > 0) {
         const zr_probe_answer *answer = &probe->answers[probe->first];
-        *seg = (zr_seg){ .cmd = answer->cmd, .frg = flags, .ts = answer->ts, .sn = answer->sn, .una = answer->token };
+        *seg = (zr_probe_seg){
+            .cmd = answer->cmd, .flags = flags, .ts = answer->ts, .id = answer->id, .token = answer->token
+        };
         if (answer->cmd == ZR_PROBE_PONG) {
             zr_put64(body, (uint64_t)now);
             zr_put64(body + 8, (uint64_t)answer->came);
@@ -245,12 +248,12 @@ int zr_probe_next(const zr_probe *probe, zr_seg *seg, uint8_t body[ZR_PROBE_BODY
     bool ping = now >= zr_probe_ping_at(probe);
     if (!ping && size == 0)
         return ZR_E_again;
-    *seg = (zr_seg){
+    *seg = (zr_probe_seg){
         .cmd = ZR_PROBE_PING,
-        .frg = flags,
+        .flags = flags,
         .ts = (uint32_t)((uint64_t)now / 1000),
-        .sn = probe->next_id,
-        .una = token_of(probe),
+        .id = probe->next_id,
+        .token = token_of(probe),
     };
     if (ping) {
         put_state(probe, body, now);
@@ -263,22 +266,23 @@ int zr_probe_next(const zr_probe *probe, zr_seg *seg, uint8_t body[ZR_PROBE_BODY
     return ZR_OK;
 }
 
-void zr_probe_sent(zr_probe *probe, const zr_seg *seg, zr_ns_t now)
+void zr_probe_sent(zr_probe *probe, const zr_probe_seg *seg, zr_ns_t now)
 {
     double loss = zr_path_loss(&probe->path.in) + zr_path_loss(&probe->path.out);
-    uint32_t i = seg->sn % ZR_PROBE_PINGS;
+    uint32_t i = seg->id % ZR_PROBE_PINGS;
 
     switch (seg->cmd) {
     case ZR_PROBE_PING:
-        probe->pings[i].token = seg->una;
+        probe->pings[i].token = seg->token;
         probe->pings[i].waiting = true;
         probe->pings[i].sent = now;
         probe->pinged_at = now;
+        probe->pinged++;
         probe->ping_at = now + (zr_alive_up(&probe->alive) ? ZR_PROBE_EVERY : ZR_PROBE_URGENT);
         break;
     case ZR_PROBE_PAD:
         probe->pings[i].waiting = false;
-        zr_mtu_sent(&probe->mtu, seg->sn, seg->una, probe->active,
+        zr_mtu_sent(&probe->mtu, seg->id, seg->token, probe->active,
                     ZR_US((zr_ns_t)probe->path.srtt_us + 4 * (zr_ns_t)probe->path.rttvar_us), ZR_MIN(loss, 0.99), now);
         break;
     default:
@@ -316,6 +320,7 @@ void zr_probe_look(const zr_probe *probe, zr_probe_view *view, zr_ns_t now)
         .dead_after = alive->dead_after,
         .srtt_us = path->srtt_us,
         .rtt_min_us = path->rtt_min_us,
+        .pings = probe->pinged,
         .samples = path->samples,
         .longest_in = zr_path_longest(path, now),
         .longest_out = path->told_run,

@@ -17,7 +17,8 @@
 #ifndef ZR_PROBE_H
 #define ZR_PROBE_H
 
-#include "kcp/zr_seg.h"
+#include "base/zr_bytes.h"
+#include "base/zr_err.h"
 #include "probe/zr_alive.h"
 #include "probe/zr_mtu.h"
 #include "probe/zr_path.h"
@@ -47,9 +48,17 @@ typedef struct zr_probe_conf {
     uint64_t seed;                   /* of the tokens */
 } zr_probe_conf;
 
+/* The fields of a segment's header that mean something to probes, by their own names. */
+typedef struct zr_probe_seg {
+    uint8_t cmd, flags;     /* cmd, frg */
+    uint32_t ts, id, token; /* ts, sn, una */
+    uint32_t len;
+    const uint8_t *data;
+} zr_probe_seg;
+
 typedef struct zr_probe_answer {
     uint8_t cmd;
-    uint32_t ts, sn, token;
+    uint32_t ts, id, token;
     zr_ns_t came;
 } zr_probe_answer;
 
@@ -61,6 +70,7 @@ typedef struct zr_probe {
     bool active, changed;
     bool ask;                    /* since the peer was last heard: somebody was told to look elsewhere */
     zr_ns_t ping_at, pinged_at;  /* the next, the last */
+    uint32_t pinged;             /* pings sent since the start */
     uint32_t next_id, newest_id; /* ours; of the peer's pings, for what they say */
     bool any_said;
     uint64_t random;
@@ -84,18 +94,18 @@ void zr_probe_on_counter(zr_probe *probe, uint32_t run, uint64_t counter, zr_ns_
 /* Something authentic of the peer's came elsewhere, at `when`: a worker's lane heard it. */
 void zr_probe_on_heard(zr_probe *probe, zr_ns_t when, zr_ns_t now);
 /* May this segment (conv 0, cmd 96..103) come now? False: drop its datagram, nothing was asked that this answers. */
-bool zr_probe_judge(const zr_probe *probe, const zr_seg *seg, zr_ns_t now);
+bool zr_probe_judge(const zr_probe *probe, const zr_probe_seg *seg, zr_ns_t now);
 /* One that was judged true. */
-void zr_probe_input(zr_probe *probe, const zr_seg *seg, zr_ns_t now);
+void zr_probe_input(zr_probe *probe, const zr_probe_seg *seg, zr_ns_t now);
 
 zr_ns_t zr_probe_deadline(const zr_probe *probe);
 /* `listened`: see zr_alive.h. */
 void zr_probe_on_deadline(zr_probe *probe, zr_ns_t listened, zr_ns_t now);
 /* The next segment to send, its body in `body` (seg->data is body, or NULL: seg->len zeros); ZR_E_again: none is due.
  */
-int zr_probe_next(const zr_probe *probe, zr_seg *seg, uint8_t body[ZR_PROBE_BODY_MAX], zr_ns_t now);
+int zr_probe_next(const zr_probe *probe, zr_probe_seg *seg, uint8_t body[ZR_PROBE_BODY_MAX], zr_ns_t now);
 /* It is in a datagram. */
-void zr_probe_sent(zr_probe *probe, const zr_seg *seg, zr_ns_t now);
+void zr_probe_sent(zr_probe *probe, const zr_probe_seg *seg, zr_ns_t now);
 /* When the next ping is due. */
 zr_ns_t zr_probe_ping_at(const zr_probe *probe);
 static inline bool zr_probe_due(const zr_probe *probe, zr_ns_t now)
@@ -107,7 +117,7 @@ bool zr_probe_take_changed(zr_probe *probe);
 /* The longest this side may be silent. */
 static inline zr_ns_t zr_probe_beat(const zr_probe *probe)
 {
-    return ZR_SEC(1) / probe->alive.keep;
+    return probe->pinged_at == 0 ? ZR_MS(250) : ZR_SEC(1) / probe->alive.keep; /* before: nothing is promised */
 }
 /* Everything that is known, for who shows it. Shares 0..1; nothing known yet is 0. */
 typedef struct zr_probe_view {
@@ -115,6 +125,7 @@ typedef struct zr_probe_view {
     uint16_t mtu;             /* IP bytes */
     uint16_t promise, theirs; /* datagrams a second */
     zr_ns_t heard, since, dead_after;
+    uint32_t pings; /* sent; `samples` of them were answered */
     uint32_t srtt_us, rtt_min_us, samples, longest_in, longest_out, flaps;
     double loss_in, loss_out, drift_ppm;
     int64_t jitter_ns, queue_in_ns, queue_out_ns, offset_ns;

@@ -78,7 +78,8 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(media_died, media, "died", "in a worker when it died")                                                           \
     X(fan_died, fan, "died", "in a worker when it died")                                                               \
     X(tx_died, egress, "died", "in a worker when it died")                                                             \
-    X(probe, link, "probe", "answer to a probe that was never sent, or not then")
+    X(probe, link, "probe", "answer to a probe that was never sent, or not then")                                      \
+    X(report, link, "report", "violation: a report with a value that cannot be, or about its own sender")
 
 enum zr_drop_id {
 #define X(id, ledger, word, help) ZR_DROP_##id,

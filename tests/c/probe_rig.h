@@ -3,6 +3,7 @@
 #define PROBE_RIG_H
 
 #include "base/zr_err.h"
+#include "kcp/zr_seg.h"
 #include "probe/zr_probe.h"
 #include "sim/zr_simlink.h"
 #include "zr_test.h"
@@ -82,6 +83,17 @@ static inline void rig_note(rig *r, rig_end *e, bool was)
     }
 }
 
+static inline zr_probe_seg rig_of(const zr_seg *seg)
+{
+    return (zr_probe_seg){ .cmd = seg->cmd,
+                           .flags = seg->frg,
+                           .ts = seg->ts,
+                           .id = seg->sn,
+                           .token = seg->una,
+                           .len = seg->len,
+                           .data = seg->data };
+}
+
 /* What zr_lane_input does with a datagram of the peer's. */
 static inline void rig_hear(rig *r, rig_end *e, const uint8_t *data, size_t len)
 {
@@ -93,14 +105,17 @@ static inline void rig_hear(rig *r, rig_end *e, const uint8_t *data, size_t len)
     if (e->stopped)
         return;
     while (zr_seg_next(&seg, data, len - RIG_HEAD, &pos) == ZR_OK) {
-        if (!zr_probe_judge(&e->probe, &seg, now)) {
+        zr_probe_seg said = rig_of(&seg);
+        if (!zr_probe_judge(&e->probe, &said, now)) {
             e->refused++;
             return;
         }
     }
     zr_probe_on_counter(&e->probe, zr_get32(data + 8), zr_get64(data), now);
-    for (pos = RIG_HEAD; zr_seg_next(&seg, data, len - RIG_HEAD, &pos) == ZR_OK;)
-        zr_probe_input(&e->probe, &seg, now);
+    for (pos = RIG_HEAD; zr_seg_next(&seg, data, len - RIG_HEAD, &pos) == ZR_OK;) {
+        zr_probe_seg said = rig_of(&seg);
+        zr_probe_input(&e->probe, &said, now);
+    }
     rig_note(r, e, was);
 }
 
@@ -124,7 +139,7 @@ static inline void rig_speak(rig *r, int i)
     zr_ns_t now = rig_local(e, r->now);
     uint8_t data[2048], body[ZR_PROBE_BODY_MAX];
     size_t len = RIG_HEAD;
-    zr_seg seg;
+    zr_probe_seg seg;
 
     if (e->stopped)
         return;
@@ -139,7 +154,10 @@ static inline void rig_speak(rig *r, int i)
         }
         zr_put64(data, e->counter);
         zr_put32(data + 8, e->run);
-        zr_seg_put(data + len, &seg);
+        zr_seg head = {
+            .cmd = seg.cmd, .frg = seg.flags, .ts = seg.ts, .sn = seg.id, .una = seg.token, .len = seg.len
+        };
+        zr_seg_put(data + len, &head);
         if (seg.data != NULL)
             memcpy(data + len + ZR_SEG_HEAD, seg.data, seg.len);
         len += need;

@@ -308,9 +308,9 @@ ZR_TEST(an_outage_takes_no_size_away)
     rig_close(&r);
 }
 
-static zr_seg ping_of(zr_probe *probe, uint8_t *body, zr_ns_t now)
+static zr_probe_seg ping_of(zr_probe *probe, uint8_t *body, zr_ns_t now)
 {
-    zr_seg seg;
+    zr_probe_seg seg;
 
     CHECK_EQ(zr_probe_next(probe, &seg, body, now), ZR_OK);
     CHECK_EQ(seg.cmd, ZR_PROBE_PING);
@@ -325,21 +325,23 @@ ZR_TEST(an_answer_counts_only_for_what_was_asked_once)
     uint8_t body[ZR_PROBE_BODY_MAX], times[16];
     zr_ns_t now = ZR_SEC(10);
 
-    zr_probe_init(&probe, &conf, now);
-    zr_seg ping = ping_of(&probe, body, now);
-    zr_seg pong = { .cmd = ZR_PROBE_PONG, .ts = ping.ts, .sn = ping.sn, .una = ping.una, .len = 16, .data = times };
+    zr_probe_init(&probe, &conf, now - ZR_SEC(1));
+    zr_probe_seg ping = ping_of(&probe, body, now);
+    zr_probe_seg pong = {
+        .cmd = ZR_PROBE_PONG, .ts = ping.ts, .id = ping.id, .token = ping.token, .len = 16, .data = times
+    };
     zr_put64(times, 7000000);     /* left */
     zr_put64(times + 8, 7000000); /* came */
     now += ZR_MS(30);
     CHECK(zr_probe_judge(&probe, &pong, now));
     for (int i = 0; i < 8; i++) { /* K37: id, time, token, held longer than it was away, left before it came */
-        zr_seg forged = pong;
+        zr_probe_seg forged = pong;
         uint8_t other[16];
         memcpy(other, times, sizeof other);
         forged.data = other;
-        forged.sn += i == 0 ? 1 : i == 1 ? UINT32_MAX : 0;
+        forged.id += i == 0 ? 1 : i == 1 ? UINT32_MAX : 0;
         forged.ts += i == 2;
-        forged.una ^= i == 3 ? 1u << 31 : 0;
+        forged.token ^= i == 3 ? 1u << 31 : 0;
         forged.len = i == 4 ? 15 : 16;
         zr_put64(other, 7000000 + (i == 5 ? ZR_MS(31) : i == 6 ? -1 : 0));
         forged.cmd = i == 7 ? ZR_PROBE_PADDED : ZR_PROBE_PONG;
@@ -363,7 +365,7 @@ ZR_TEST(a_flood_of_pings_is_answered_a_hundred_times_a_second)
 
     zr_probe_init(&probe, &conf, now);
     for (uint32_t i = 0; i < 100000; i++) { /* 10 s */
-        zr_seg ping = { .cmd = ZR_PROBE_PING, .sn = i, .len = ZR_PROBE_STATE, .data = body }, seg;
+        zr_probe_seg ping = { .cmd = ZR_PROBE_PING, .id = i, .len = ZR_PROBE_STATE, .data = body }, seg;
         now += ZR_US(100);
         CHECK(zr_probe_judge(&probe, &ping, now));
         zr_probe_input(&probe, &ping, now);
