@@ -5,7 +5,9 @@
 #define NONE        INT64_MAX
 #define SECOND      ZR_SEC(1)
 #define MINUTE      ZR_SEC(60)
+#define FAR         1e300
 #define USUAL_DRIFT 30e-6
+#define MOST_DRIFT  500e-6
 #define STRAGGLER   ZR_MS(100) /* a hole may be filled that long before it counts as a run */
 
 /* Peers say any number: differences of times wrap rather than overflow. */
@@ -152,23 +154,12 @@ void zr_path_on_told(zr_path *path, uint32_t expected, uint32_t received, uint32
     path->told_run = run;
 }
 
-static void point(zr_path *path, const zr_path_pair *pair)
-{
-    double *at = &path->points[path->points_made % ZR_PATH_POINTS].at;
-    double *offset = &path->points[path->points_made % ZR_PATH_POINTS].offset;
-
-    /* (out - in) / 2 without overflow, whatever the peer's clock says. */
-    *offset = ((double)pair->out - (double)pair->in) / 2;
-    *at = ((double)pair->out_at + (double)pair->in_at) / 2;
-    path->points_made++;
-}
-
 static void pair_turn(zr_path *path, zr_ns_t now)
 {
     if (now - path->pair.since < ZR_PATH_POINT)
         return;
     if (path->pair.out != NONE && path->pair.in != NONE)
-        point(path, &path->pair);
+        path->points[path->points_made++ % ZR_PATH_POINTS] = path->pair;
     pair_begin(&path->pair, now);
 }
 
@@ -257,36 +248,59 @@ int64_t zr_path_queue_out(const zr_path *path)
     return above(&path->out_least, path->out_ns);
 }
 
-bool zr_path_offset(const zr_path *path, zr_ns_t now, int64_t *offset, double *drift_ppm)
+/* The least of all points each way, brought to `now` along a drift: more samples, less of their jitter. In doubles: the
+ * peer's clock may say anything. */
+static bool bring(const zr_path *path, double slope, zr_ns_t now, double *out, double *in)
 {
     uint32_t count = ZR_MIN(path->points_made, ZR_PATH_POINTS);
-    double at = 0, mean = 0, across = 0, along = 0;
 
-    *drift_ppm = 0;
-    if (count == 0) { /* the first seconds: what is there */
-        if (path->pair.out == NONE || path->pair.in == NONE)
-            return false;
-        *offset = (int64_t)(((double)path->pair.out - (double)path->pair.in) / 2);
-        return true;
+    *out = *in = FAR;
+    for (uint32_t i = 0; i <= count; i++) {
+        const zr_path_pair *pair = i < count ? &path->points[i] : &path->pair;
+        if (pair->out == NONE || pair->in == NONE)
+            continue;
+        double brought_out = (double)pair->out + slope * (double)(now - pair->out_at);
+        double brought_in = (double)pair->in - slope * (double)(now - pair->in_at);
+        *out = ZR_MIN(*out, brought_out);
+        *in = ZR_MIN(*in, brought_in);
     }
-    for (uint32_t i = 0; i < count; i++) {
-        at += path->points[i].at / count;
-        mean += path->points[i].offset / count;
+    return *out < FAR;
+}
+
+/* How well a drift explains the delays: along the true one both ways keep their least delay, any other one makes some
+ * look shorter than that. What jitter alone may do is no reason for a drift that clocks seldom have. */
+static double merit(const zr_path *path, double slope, zr_ns_t now)
+{
+    double out, in, unusual = slope / USUAL_DRIFT;
+
+    (void)bring(path, slope, now, &out, &in);
+    return out + in - unusual * unusual * ((double)zr_path_jitter(path) / 12 + 1);
+}
+
+/* `merit` is concave: ternary search. */
+static double drift(const zr_path *path, zr_ns_t now)
+{
+    double low = -MOST_DRIFT, high = MOST_DRIFT;
+
+    for (int i = 0; i < 32; i++) {
+        double third = (high - low) / 3;
+        if (merit(path, low + third, now) < merit(path, high - third, now))
+            low += third;
+        else
+            high -= third;
     }
-    for (uint32_t i = 0; i < count; i++) {
-        double x = path->points[i].at - at;
-        across += x * x;
-        along += x * (path->points[i].offset - mean);
-    }
-    /* A point is off by about a twelfth of the jitter: as long as that could be it, a drift beyond 30 ppm is doubted.
-     */
-    double doubt = (double)zr_path_jitter(path) / 12 / USUAL_DRIFT;
-    double slope = across > 0 ? along / (across + doubt * doubt) : 0;
-    double guess = mean + slope * ((double)now - at);
-    if (guess >= 9e18 || guess <= -9e18)
-        return false;
+    return (low + high) / 2;
+}
+
+bool zr_path_offset(const zr_path *path, zr_ns_t now, int64_t *offset, double *drift_ppm)
+{
+    double slope = drift(path, now), out, in;
+
     *drift_ppm = slope * 1e6;
-    *offset = (int64_t)guess;
+    *offset = 0;
+    if (!bring(path, slope, now, &out, &in) || (out - in) / 2 >= 9e18 || (out - in) / 2 <= -9e18)
+        return false;
+    *offset = (int64_t)((out - in) / 2);
     return true;
 }
 

@@ -8,9 +8,9 @@
  *                                           queue            one way minus its least of 10 s
  *                                           offset           half the difference of the least of both ways
  *
- * Offset: the least delay each way within 8 s makes one point; a line through the points of the last two minutes gives
- * offset and drift. Right to half of what the two ways differ in their least delay; a symmetric path has no error
- * there.
+ * Offset: the least delay each way within 8 s makes one point; the drift that explains the points of two minutes best,
+ * and along it the least delay of all of them, give the offset. Right to half of what the two ways differ in their
+ * least delay; a symmetric path has no error there.
  *
  * Silence longer than the largest T_dead (zr_alive.h) is an outage, not loss: it counts in neither share nor run.
  */
@@ -76,9 +76,7 @@ typedef struct zr_path {
     uint64_t jitter16_ns;           /* of the way in, 16 times (RFC 3550) */
     zr_path_least in_least, out_least;
     zr_path_pair pair;
-    struct {
-        double at, offset; /* ns */
-    } points[ZR_PATH_POINTS];
+    zr_path_pair points[ZR_PATH_POINTS];
     uint32_t points_made;
 } zr_path;
 
