@@ -235,7 +235,10 @@ uint32_t zr_path_longest(const zr_path *path, zr_ns_t now)
 static int64_t above(const zr_path_least *least, int64_t value)
 {
     int64_t floor = least_of(least);
-    return floor == NONE || value <= floor ? 0 : minus(value, floor);
+    if (floor == NONE || value <= floor)
+        return 0;
+    int64_t more = minus(value, floor);
+    return more < 0 ? INT64_MAX : more; /* a clock that jumps about */
 }
 
 int64_t zr_path_queue_in(const zr_path *path)
