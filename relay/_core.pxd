@@ -159,6 +159,25 @@ cdef extern from "kcp/zr_kcp.h" nogil:
         cbool full, dark
         zr_ns_t heard
 
+cdef extern from "probe/zr_probe.h" nogil:
+    enum:
+        ZR_PATH_SAMPLES
+    ctypedef struct zr_path:
+        uint32_t rtt_us[256]
+        uint32_t samples
+    ctypedef struct zr_probe:
+        zr_path path
+    ctypedef struct zr_probe_view:
+        cbool up, deaf, unheard, ask, offset_known
+        uint16_t mtu, promise, theirs
+        zr_ns_t heard, since, dead_after
+        uint32_t pings, srtt_us, rtt_min_us, samples, longest_in, longest_out, flaps
+        double loss_in, loss_out, drift_ppm
+        int64_t jitter_ns, queue_in_ns, queue_out_ns, offset_ns
+        uint64_t reordered
+        uint32_t received, expected
+    void zr_probe_look(const zr_probe *probe, zr_probe_view *view, zr_ns_t now)
+
 cdef extern from "wire/zr_media.h" nogil:
     enum:
         ZR_DEADLINES
@@ -303,6 +322,8 @@ cdef extern from "worker/zr_agentlane.h" nogil:
         uint32_t sessions_max, pkts_max, batch
         cbool gso
         double residual, max_overhead
+        uint16_t rate_idle, rate_active
+        uint64_t seed
     ctypedef struct zr_hello:
         zr_addr addr "from"
         zr_pkt *pkt
@@ -336,6 +357,10 @@ cdef extern from "worker/zr_agentlane.h" nogil:
     zr_batch *zr_agentlane_batch(zr_agentlane *agent)
     void zr_agentlane_flush(zr_agentlane *agent, int fd, zr_ns_t now)
     cbool zr_agentlane_check(const zr_agentlane *agent)
+    int zr_agentlane_session_active(zr_agentlane *agent, uint32_t slot, cbool active, zr_ns_t now)
+    const zr_probe *zr_agentlane_probe(const zr_agentlane *agent, uint32_t slot)
+    int zr_agentlane_probed(zr_agentlane *agent, uint32_t *slot)
+    int zr_agentlane_heard_elsewhere(zr_agentlane *agent, uint32_t slot, zr_ns_t when, zr_ns_t now)
 
 cdef extern from "worker/zr_lists.h" nogil:
     enum:

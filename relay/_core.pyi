@@ -5,7 +5,7 @@ struct zr_addr as 20 bytes (`relay.units.Address.pack`), records struct zr_cmd a
 Return codes < 0 become `relay.errors.CoreError`; where the operating system refused, OSError.
 """
 
-from typing import TypeAlias, final
+from typing import Any, TypeAlias, final
 
 KeyRow: TypeAlias = tuple[int, bool, bytes, bytes, int]  # relay.actions.SessionKeys.row()
 
@@ -188,7 +188,11 @@ class Forwarder(Counters):
 
 @final
 class ControlLane(Counters):
-    """Lane 63: the agent's end of every session; conversation 0 of each. With `page_fd`, counts into that page."""
+    """Lane 63: the agent's end of every session; conversation 0 of each. With `page_fd`, counts into that page.
+
+    `rate_idle`, `rate_active`: datagrams a second that a session promises its peer, -1: the usual; idle 0: no probes.
+    `seed`: of the probes' tokens, 64 bits that nobody knows.
+    """
 
     def __new__(
         cls,
@@ -199,6 +203,9 @@ class ControlLane(Counters):
         gso: bool = True,
         residual: float = 0,
         max_overhead: float = 0,
+        rate_idle: int = -1,
+        rate_active: int = -1,
+        seed: int = 0,
     ) -> ControlLane: ...
     def input(self, data: bytes, addr: bytes, now: int) -> list[tuple[bytes, bytes]]:
         """One datagram; answers as `receive`."""
@@ -259,6 +266,21 @@ class ControlLane(Counters):
 
     def estimates(self, slot: int) -> dict[str, int] | None:
         """What conversation 0 has measured: struct zr_kcp_estimates, and the segments `sent`. None: no such session."""
+
+    def session_active(self, slot: int, active: bool, now: int) -> None:
+        """The session carries streams, or no longer does. CoreError "missing"."""
+
+    def heard_elsewhere(self, slot: int, when: int, now: int) -> None:
+        """A worker's lane heard the session at `when`. CoreError "missing"."""
+
+    def probed(self) -> list[int]:
+        """Sessions whose state or path mtu changed, or whose peer has been silent for half of T_dead (`ask`)."""
+
+    def probe(self, slot: int, now: int) -> dict[str, Any] | None:
+        """What the session knows of its path: struct zr_probe_view. None: no such session, or it is not probed."""
+
+    def round_trips(self, slot: int, since: int = 0) -> list[int]:
+        """Microseconds, oldest first: from the sample with this number on, of the last 256."""
 
     def datagrams(self, now: int) -> list[tuple[bytes, bytes]]:
         """What is due: (address, datagram). For simulations."""

@@ -498,8 +498,13 @@ cdef class ControlLane(Counters):
     cdef zr_agentlane *lane
 
     def __cinit__(self, zr_ns_t now, *, uint32_t sessions_max=1024, int page_fd=-1, bint gso=True,
-                  double residual=0, double max_overhead=0):
+                  double residual=0, double max_overhead=0, int rate_idle=-1, int rate_active=-1, uint64_t seed=0):
         cdef zr_agentlane_conf conf = zr_agentlane_conf_default(sessions_max)
+        if rate_idle >= 0:
+            conf.rate_idle = rate_idle
+        if rate_active >= 0:
+            conf.rate_active = rate_active
+        conf.seed = seed
         conf.gso, conf.residual, conf.max_overhead = gso, residual, max_overhead
         if page_fd < 0:
             self.own_page(0)
@@ -614,6 +619,43 @@ cdef class ControlLane(Counters):
         return {"srtt_ms": e.srtt_ms, "timer_ms": e.timer_ms, "queue_ms": e.queue_ms, "loss_ppm": e.loss_ppm,
                 "inbound_ppm": e.inbound_ppm, "rate_kbps": e.rate_kbps, "full": e.full, "dark": e.dark,
                 "heard": e.heard, "sent": sent}
+
+    def session_active(self, uint32_t slot, bint active, zr_ns_t now):
+        check(zr_agentlane_session_active(self.lane, slot, active, now))
+
+    def heard_elsewhere(self, uint32_t slot, zr_ns_t when, zr_ns_t now):
+        check(zr_agentlane_heard_elsewhere(self.lane, slot, when, now))
+
+    def probed(self):
+        cdef uint32_t slot = 0
+        cdef list slots = []
+        while zr_agentlane_probed(self.lane, &slot) == ZR_OK:
+            slots.append(slot)
+        return slots
+
+    def probe(self, uint32_t slot, zr_ns_t now):
+        cdef zr_probe_view v
+        cdef const zr_probe *probe = zr_agentlane_probe(self.lane, slot)
+        if probe is NULL:
+            return None
+        zr_probe_look(probe, &v, now)
+        known = v.offset_known
+        return {"up": v.up, "deaf": v.deaf, "unheard": v.unheard, "ask": v.ask, "mtu": v.mtu, "promise": v.promise,
+                "theirs": v.theirs, "heard": v.heard, "since": v.since, "dead_after": v.dead_after,
+                "srtt_us": v.srtt_us, "rtt_min_us": v.rtt_min_us, "pings": v.pings, "samples": v.samples, "longest_in": v.longest_in,
+                "longest_out": v.longest_out, "flaps": v.flaps, "loss_in": v.loss_in, "loss_out": v.loss_out,
+                "jitter_ns": v.jitter_ns, "queue_in_ns": v.queue_in_ns, "queue_out_ns": v.queue_out_ns,
+                "offset_ns": v.offset_ns if known else None, "drift_ppm": v.drift_ppm if known else None,
+                "reordered": v.reordered, "received": v.received, "expected": v.expected}
+
+    def round_trips(self, uint32_t slot, uint32_t since=0):
+        cdef const zr_probe *probe = zr_agentlane_probe(self.lane, slot)
+        cdef uint32_t i, count
+        if probe is NULL:
+            return []
+        count = probe.path.samples
+        i = max(since, count - ZR_PATH_SAMPLES if count > ZR_PATH_SAMPLES else 0)
+        return [probe.path.rtt_us[k % ZR_PATH_SAMPLES] for k in range(i, count)]
 
     def datagrams(self, zr_ns_t now):
         cdef list sent = []

@@ -64,6 +64,13 @@ class SessionDrop(msgspec.Struct, frozen=True):
     slot: int
 
 
+class HeardElsewhere(msgspec.Struct, frozen=True):
+    """A worker's lane heard the session at `when` (ns): the agent's lane takes it for a sign of life."""
+
+    slot: int
+    when: int
+
+
 class SendControl(msgspec.Struct, frozen=True):
     """On conversation 0 of the session."""
 
@@ -117,6 +124,7 @@ Action: TypeAlias = (
     | SessionAdd
     | SessionRekey
     | SessionDrop
+    | HeardElsewhere
     | SendControl
     | Command
     | OpenIngress

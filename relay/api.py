@@ -58,6 +58,7 @@ class Node(Protocol):
         """A stream's counters."""
 
     def status(self) -> dict[str, Any]: ...
+    def link(self, peer: str, since: int) -> dict[str, Any]: ...
     def reasons(self) -> list[str]:
         """Why the relay is not ready; empty when it is."""
 
@@ -118,6 +119,7 @@ def make_app(node: Node) -> web.Application:
     app.router.add_get("/v1/streams/{id}/sdp", api.sdp)
     app.router.add_post("/v1/streams/{id}/keyframe", api.keyframe)
     app.router.add_get("/v1/links", api.links)
+    app.router.add_get("/v1/links/{peer}", api.link)
     app.router.add_get("/v1/workers", api.workers)
     app.router.add_get("/v1/status", api.status)
     app.router.add_get("/v1/version", api.version)
@@ -202,6 +204,11 @@ class Api:
 
     async def links(self, request: web.Request) -> web.Response:
         return respond(request, {"items": self._node.status()["links"]})
+
+    async def link(self, request: web.Request) -> web.Response:
+        """GET /v1/links/{peer}?since=: everything known of it; round trips from number `since` on."""
+        since = min(_number(request, "since") or 0, 0xFFFFFFFF)
+        return respond(request, self._node.link(request.match_info["peer"], since))
 
     async def workers(self, request: web.Request) -> web.Response:
         return respond(request, {"items": self._node.status()["workers"]})

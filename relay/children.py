@@ -74,6 +74,10 @@ class Children:
         self.pulls.release(stream, now)
         return True
 
+    def sessions(self) -> set[int]:
+        """Those of relays that pull from here."""
+        return {session for session, count in self._count.items() if count > 0}
+
     def on_stuck(self, stream: Stream, slot: int, now: int) -> None:
         """It acknowledges nothing: it is told that this conversation is gone, and may ask again."""
         for key, child in list(stream.children.items()):

@@ -66,6 +66,8 @@ _ELSEWHERE = {
     "flame": ("relay.flame.command", "A flame graph: where a worker, a process or a command spends its time."),
     "profile": ("relay.flame.command", "A flame graph of a running relay's worker."),
     "keys": ("relay.keycommand", "Keys of sealed links: make, show, list, replace; sign the peer map."),
+    "links": ("relay.linkcmd", "Peers: state, round trip, loss each way, jitter, path MTU; one of them in full."),
+    "ping": ("relay.linkcmd", "Round trips to a peer, as the running relay's probes measure them."),
     "plan": ("relay.plan", "The memory, files and ports a configuration file asks for, before anything starts."),
 }
 _BENCH_ELSEWHERE = {

@@ -13,13 +13,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 from relay import actions
 from relay.children import Children
 from relay.commands import Event, decode_event
-from relay.desk import ControlConf, Desk, Progress, Upstream, missing_stream, missing_subscriber
+from relay.desk import ControlConf, Desk, Peer, Progress, Upstream, missing_stream, missing_subscriber
+from relay.errors import Problem
 from relay.identity import Identity
+from relay.links import Links, report_of
 from relay.messages import (
     Drop,
     Gone,
@@ -28,6 +32,7 @@ from relay.messages import (
     Pull,
     PullNo,
     PullOk,
+    Report,
     Tracks,
     Unknown,
     Unsupported,
@@ -40,7 +45,7 @@ from relay.peers import Peer
 from relay.publications import Publications
 from relay.pulls import Pulls
 from relay.requests import PublishAnswer, PublishRequest, StreamView, SubscribeAnswer, SubscribeRequest
-from relay.sessions import SessionUp
+from relay.sessions import SessionDown, SessionHeard, SessionSilent, SessionUp
 from relay.streams import Stream, Sub
 from relay.tracks import Track
 from relay.trust import Trust
@@ -49,6 +54,8 @@ from relay.validation import check_subscribe
 from relay.views import StreamRow, sdp_facts, stream_view
 
 __all__ = ["Control", "ControlConf", "LinkView", "Peer", "Upstream", "actions", "step"]
+
+ENVELOPED = 80  # IP size minus KCP mtu: IPv6, UDP, envelope (wire.md, "Sizes")
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,7 @@ class LinkView:
     state: str
     rtt_ms: float | None = None
     slot: int | None = None  # of the session, while there is one
+    address: str | None = None  # the same
 
 
 class Control:
@@ -79,6 +87,8 @@ class Control:
         self._mirrors = Mirrors(self._desk, pps)
         self._trust = Trust(self._desk)
         self._rtt_us: dict[int, int] = {}  # by session slot, as the workers were told
+        self._mtu: dict[int, int] = {}  # the same
+        self.linked = Links()
 
     # -- life and time ----------------------------------------------------------------------------------------------
 
@@ -124,6 +134,34 @@ class Control:
         self._rtt_us[slot] = rtt_us
         for worker in range(len(self._workers.up)):
             self._workers.command(worker, "session_rtt", session=slot, rtt_us=rtt_us)
+
+    def on_link(self, slot: int, view: Mapping[str, Any], now: int) -> None:
+        """The lane's probes have news of this session: struct zr_probe_view."""
+        if self._sessions.peer_of(slot) is None:
+            return
+        self._sessions.on_alive(slot, view["up"], now)
+        self._take_sessions(now)
+        mtu = view["mtu"] - ENVELOPED
+        if mtu != self._mtu.get(slot):
+            self._mtu[slot] = mtu
+            for worker in range(len(self._workers.up)):
+                self._workers.command(worker, "session_mtu", session=slot, mtu=mtu)
+        if view["ask"]:
+            for worker in range(len(self._workers.up)):
+                self._workers.ask(worker, "session_heard", self._heard_elsewhere(slot), session=slot)
+
+    def _heard_elsewhere(self, slot: int) -> Callable[[int, int, int], None]:
+        session = self._sessions.session_at(slot)
+
+        def answered(rc: int, ago: int, now: int) -> None:
+            if rc == 0 and ago <= now and self._sessions.session_at(slot) is session:
+                self._desk.emit(actions.HeardElsewhere(slot, now - ago))
+
+        return answered
+
+    def carrying(self) -> set[int]:
+        """Slots of the sessions that carry streams, either way."""
+        return self._pulls.sessions() | self._children.sessions()
 
     def reset_session(self, slot: int, now: int) -> None:
         """Its control messages do not get through: the peer and we begin again."""
@@ -187,9 +225,30 @@ class Control:
                 self._desk.send(slot, Unsupported(of=of, r=r))
             case Have(streams=streams):
                 return self._trust.check_have(slot, streams, now)
-            case _:  # report, goaway: nobody acts on them yet; unsupported: never answered
+            case Report(links=links):
+                return self._on_report(slot, links, now)
+            case _:  # goaway: nobody acts on it yet; unsupported: never answered
                 pass
         return None
+
+    def _on_report(self, slot: int, links: msgspec.Raw, now: int) -> str | None:
+        """What a peer says of its own links; nobody can speak for another."""
+        peer = self._sessions.peer_of(slot)
+        try:
+            said = msgspec.msgpack.decode(links)
+        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, TypeError, RecursionError):
+            return "report"
+        if peer is None or said is None:
+            return None
+        return self.linked.on_report(peer, said, now)
+
+    def report(self, views: Mapping[str, Mapping[str, Any]]) -> None:
+        """Tells every peer what our own links are like."""
+        said = msgspec.Raw(msgspec.msgpack.encode(report_of(views)))
+        for peer in views:
+            slot = self._sessions.slot_of(peer)
+            if slot is not None:
+                self._desk.send(slot, Report(links=said))
 
     def _take_sessions(self, now: int) -> None:
         """Sessions came or went: the lanes learn it, then the streams."""
@@ -202,13 +261,22 @@ class Control:
                     self._workers.add_session(worker, action, now)
             elif isinstance(action, actions.SessionDrop):
                 self._rtt_us.pop(action.slot, None)
+                self._mtu.pop(action.slot, None)
                 for worker in range(len(self._workers.up)):
                     self._workers.command(worker, "session_drop", session=action.slot)
         self._sessions.actions.clear()
         for event in events:
             if isinstance(event, SessionUp):
                 self._pulls.on_session_up(event.peer, now)
-            else:
+            elif isinstance(event, SessionSilent):
+                self._desk.log("warning", "peer is silent", peer=event.peer, code="ZR1008")
+                self._pulls.on_session_silent(event.slot, now)
+            elif isinstance(event, SessionHeard):
+                self._desk.log("info", "peer is heard again", peer=event.peer)
+                for worker in range(len(self._workers.up)):
+                    self._workers.command(worker, "session_kick", session=event.slot)
+                self._pulls.on_session_up(event.peer, now)
+            elif isinstance(event, SessionDown):
                 self._children.on_session_down(event.slot, now)
                 self._pulls.on_session_down(event.slot, now)
 
@@ -220,7 +288,7 @@ class Control:
             self.on_worker_lost(worker, now)
         self._workers.up[worker] = True
         for add in self._sessions.adds():
-            self._workers.add_session(worker, add, now, self._rtt_us.get(add.slot, 0))
+            self._workers.add_session(worker, add, now, self._rtt_us.get(add.slot, 0), self._mtu.get(add.slot, 0))
         for stream in self._streams:
             if stream.worker != worker:
                 continue
@@ -242,7 +310,7 @@ class Control:
             return
         self._workers.forget_answers(worker)
         for add in self._sessions.adds():
-            self._workers.add_session(worker, add, now, self._rtt_us.get(add.slot, 0))
+            self._workers.add_session(worker, add, now, self._rtt_us.get(add.slot, 0), self._mtu.get(add.slot, 0))
         for stream in self._streams:
             if stream.worker == worker:
                 self._children.gone_all(stream, "moved")
@@ -419,7 +487,8 @@ class Control:
         for peer in self._sessions.peers.values():
             slot = peer.session.slot if peer.session is not None else None
             rtt_us = self._rtt_us.get(slot) if slot is not None else None
-            views.append(LinkView(peer.id, peer.state, None if rtt_us is None else rtt_us / 1000, slot))
+            address = str(peer.session.address) if peer.session is not None else None
+            views.append(LinkView(peer.id, peer.state, None if rtt_us is None else rtt_us / 1000, slot, address))
         return views
 
     def worker_of(self, stream_id: str) -> int:
@@ -457,6 +526,9 @@ class Lane(Protocol):
     def rtt_us(self, slot: int) -> int: ...
     def rekeys(self) -> list[tuple[int, int]]: ...
     def violations(self) -> list[tuple[int, int]]: ...
+    def probed(self) -> list[int]: ...
+    def probe(self, slot: int, now: int) -> dict[str, Any] | None: ...
+    def session_active(self, slot: int, active: bool, now: int) -> None: ...
 
 
 def step(
@@ -480,7 +552,14 @@ def step(
     for worker, record in events:
         moved = True
         control.on_event(worker, decode_event(record), now)
+    for slot in lane.probed():
+        moved = True
+        view = lane.probe(slot, now)
+        if view is not None:
+            control.on_link(slot, view, now)
+    carrying = control.carrying() if sessions else ()
     for slot in sessions:
+        lane.session_active(slot, slot in carrying, now)
         heard = lane.heard(slot)
         if heard:
             control.on_heard(slot, heard)

@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from relay import _core
+from relay.links import RTT_BOUNDS_S, LinkFacts
 
 
 class Named(NamedTuple):
@@ -78,6 +79,7 @@ class Facts(NamedTuple):
     insecure: bool = False  # links are plaintext
     map_version: int | None = None  # of the peer map; 0: none was good, None: there is none to be
     maps_refused: int = 0
+    probed: Sequence[LinkFacts] = ()  # links that know their own health
 
 
 class PageCollector(Collector):
@@ -135,6 +137,29 @@ class PageCollector(Collector):
         for peer, ratio in facts.links_loss.items():
             loss.add_metric([peer], ratio)
         yield loss
+        yield from _links(facts.probed)
+
+
+def _links(links: Sequence[LinkFacts]) -> Iterator[Metric]:
+    rtt = HistogramMetricFamily("zrelay_link_rtt_seconds", "Round trips of probes to this peer", labels=["peer"])
+    flaps = CounterMetricFamily("zrelay_link_flaps", "Times the link to this peer went down", labels=["peer"])
+    gauges = {
+        "loss_in_ratio": "Loss from this peer over the last minute",
+        "jitter_seconds": "Jitter of the way from this peer",
+        "clock_offset_seconds": "This peer's monotonic clock minus ours",
+        "mtu_bytes": "Largest IP packet that reaches this peer",
+    }
+    made = {name: GaugeMetricFamily(f"zrelay_link_{name}", text, labels=["peer"]) for name, text in gauges.items()}
+    for link in links:
+        bounds = [*(f"{bound:g}" for bound in RTT_BOUNDS_S), "+Inf"]
+        rtt.add_metric([link.peer], list(zip(bounds, link.rtt_counts, strict=True)), link.rtt_sum_s)
+        flaps.add_metric([link.peer], link.flaps)
+        made["loss_in_ratio"].add_metric([link.peer], link.loss_in)
+        made["jitter_seconds"].add_metric([link.peer], link.jitter_s)
+        made["mtu_bytes"].add_metric([link.peer], link.mtu)
+        if link.offset_s is not None:
+            made["clock_offset_seconds"].add_metric([link.peer], link.offset_s)
+    yield from (rtt, flaps, *made.values())
 
 
 def _counters(counts: Sequence[LaneCounts]) -> Iterator[Metric]:

@@ -38,8 +38,9 @@ from relay.api import make_app
 from relay.config import Config, load
 from relay.control import Control, ControlConf, step
 from relay.ctl import Ctl
-from relay.errors import CoreError
+from relay.errors import CoreError, Problem
 from relay.handles import WorkerHandle
+from relay.links import REPORT_NS
 from relay.metrics import Facts, PageCollector
 from relay.outbox import Outbox
 from relay.report import control_report, lanes_report, loss_of
@@ -73,8 +74,9 @@ class Node:
         now = _core.clock_now()
         links = self.config.links
         self.lane = _core.ControlLane(
-            now, page_fd=boot["page"], residual=links.residual, max_overhead=links.max_overhead
-        )
+            now, page_fd=boot["page"], residual=links.residual, max_overhead=links.max_overhead,
+            seed=random.SystemRandom().getrandbits(64),
+        )  # fmt: skip
         self._outbox = Outbox(self.lane)
         self.roster = Roster(self.config, boot.get("keys", -1), datetime.now(UTC), self._say)
         conf = ControlConf.of(self.config, self.boot_id, len(self.workers), streams_max)
@@ -88,7 +90,7 @@ class Node:
         self._changed = asyncio.Event()  # replaced by a fresh one whenever it is set
         self._stop = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._heard_next = self._load_next = now
+        self._heard_next = self._load_next = self._report_next = now
         self._link_again = False  # is called soon
         self._busy_then = (now, time.process_time_ns())
         self._last_errors: list[str] = []
@@ -150,6 +152,10 @@ class Node:
 
     def _on_link(self) -> None:
         now = _core.clock_now()
+        self._receive(now)
+        self.pump(now)
+
+    def _receive(self, now: int) -> None:
         for data, addr in self.lane.receive(self._link_fd, now):
             source = Address.unpack(addr)
             word = self.control.on_datagram(data, source, now) if source else "src"
@@ -158,7 +164,6 @@ class Node:
         if self.lane.hellos_waiting() and not self._link_again:  # a few at a time: others have their turn in between
             self._link_again = True
             asyncio.get_running_loop().call_soon(self._on_link_again)
-        self.pump(now)
 
     def _on_link_again(self) -> None:
         self._link_again = False
@@ -226,7 +231,9 @@ class Node:
 
     def _on_timer(self) -> None:
         self._timer = None
-        self.pump()
+        now = _core.clock_now()
+        self._receive(now)  # before the clock says that nothing came
+        self.pump(now)
 
     # -- the pump -------------------------------------------------------------------------------------------------
 
@@ -265,6 +272,7 @@ class Node:
                 stats = worker.page.stats()
                 self.control.on_load(worker.index, stats["busy_ns"], stats["fan_sent"], now)
                 worker.corrupt |= worker.up and stats["channel_broken"] > 0
+            self._sample_links(now)
         moved = step(self.control, self.lane, events, sessions, lambda action: self._perform(action, now), now)
         for worker in self.workers:
             if worker.corrupt and worker.index not in self._corrupt:
@@ -282,6 +290,19 @@ class Node:
         then, used_then = self._busy_then
         self._busy_then = (now, used)
         self.lane.busy(1000 * (used - used_then) // max(now - then, 1))
+    def _sample_links(self, now: int) -> None:
+        """Once a second: the history of the links; now and then a report to the peers."""
+        views = {}
+        linked = self.control.linked
+        for link in self.control.links():
+            view = self.lane.probe(link.slot, now) if link.slot is not None else None
+            if link.slot is not None and view is not None:
+                views[link.peer] = view
+                trips = self.lane.round_trips(link.slot, linked.taken(link.peer))
+                linked.sample(link.peer, view, trips, now)
+        if now >= self._report_next:
+            self._report_next = now + REPORT_NS
+            self.control.report(views)
 
     def _begin_again(self, worker: WorkerHandle, now: int) -> None:
         """It took no commands for too long: it is told everything anew, like a successor."""
@@ -311,6 +332,9 @@ class Node:
                 self._sessions.add(action.slot)
             case act.SessionRekey(slot, index, peer_index, keys):
                 self.lane.session_rekey(slot, index, peer_index, keys.row(now), now)
+            case act.HeardElsewhere(slot, when):
+                if slot in self._sessions:
+                    self.lane.heard_elsewhere(slot, when, now)
             case act.SessionDrop(slot):
                 self._sessions.discard(slot)
                 self._outbox.drop(slot)
@@ -400,6 +424,10 @@ class Node:
 
     def _facts(self) -> Facts:
         links = self.control.links()
+        now = _core.clock_now()
+        views = {link.peer: self.lane.probe(link.slot, now) for link in links if link.slot is not None}
+        probed = [self.control.linked.facts(peer, view) for peer, view in views.items() if view is not None]
+        losses = {link.peer: loss for link in links if (loss := loss_of(link, self.lane)) is not None}
         return Facts(
             version=__version__,
             started_s=self.started_s,
@@ -408,12 +436,27 @@ class Node:
             worker_restarts={worker.index: worker.restarts for worker in self.workers},
             streams=self.control.stream_counts(),
             links_up={link.peer: link.state == "up" for link in links},
-            links_loss={link.peer: loss for link in links if (loss := loss_of(link, self.lane)) is not None},
+            links_loss=losses | {peer: view["loss_out"] for peer, view in views.items() if view and view["samples"]},
             rejected=self.control.rejected(),
             insecure=self.config.security.insecure_plaintext,
             map_version=self.roster.map_version,
             maps_refused=self.roster.maps_refused,
+            probed=probed,
         )
+
+    def link(self, peer: str, since: int) -> dict[str, Any]:
+        """The body of GET /v1/links/{peer}; round trips from number `since` on. Raises 404."""
+        now = _core.clock_now()
+        rows = control_report(self.control, self.lane, now)["links"]
+        found = next((row for row in rows if row["peer"] == peer), None)
+        if found is None:
+            known = ", ".join(row["peer"] for row in rows) or "none"
+            raise Problem(404, "not-found", "No such peer", f"{peer}: the peers of this relay are: {known}")
+        slot = next((link.slot for link in self.control.links() if link.peer == peer), None)
+        trips = self.lane.round_trips(slot, since) if slot is not None else []
+        reported = self.control.linked.rtt_ms_of(peer, now)
+        history = self.control.linked.history(peer)
+        return {**found, "neighbours_rtt_ms": reported, "round_trips_us": trips, "history": history}
 
     def status(self) -> dict[str, Any]:
         """The body of GET /v1/status; see relay/status.py for the screen made of it."""
@@ -423,7 +466,7 @@ class Node:
             "relay": self.config.node.id, "version": __version__, "state": "degraded" if reasons else "ready",
             "reasons": reasons, "pid": os.getpid(), "boot_id": self.boot_id,
             "uptime_s": round((now - self._started_ns) / 1e9, 3), "last_errors": self._last_errors,
-            **lanes_report(self.workers, self.page, now), **control_report(self.control, self.lane),
+            **lanes_report(self.workers, self.page, now), **control_report(self.control, self.lane, now),
         }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ _STREAM = {
     "description": "`/` is sent as %2F",
 }
 _SID = {"name": "sid", "in": "path", "required": True, "schema": {"type": "string"}}
+_PEER = {"name": "peer", "in": "path", "required": True, "schema": {"type": "string"}}
 _PROBLEM = {
     "description": "RFC 9457 problem",
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
@@ -120,6 +121,14 @@ def document() -> dict[str, Any]:
             )
         },
         "/v1/links": {"get": call("Peers and the state of their sessions", answers={200: None})},
+        "/v1/links/{peer}": {
+            "get": call(
+                "One link: estimates, the last hour by minutes, round trips",
+                answers={200: None},
+                parameters=(_PEER, _query("since", "round trips from this number on")),
+                problems=(404, 422),
+            )
+        },
         "/v1/workers": {"get": call("Workers and their counters", answers={200: None})},
         "/v1/status": {"get": call("Everything `zrelay status` shows", answers={200: None})},
         "/v1/version": {"get": call("Version", answers={200: None})},

@@ -195,6 +195,22 @@ class Pulls:
             if pull is not None and idle and peer in self.candidates(stream, pull.below):
                 self._retry(stream, now)
 
+    def on_session_silent(self, session: int, now: int) -> None:
+        """What comes from there is asked for elsewhere, if there is an elsewhere. Else the conversation stays: it goes
+        on at the first datagram that comes through."""
+        for stream in self._desk.streams:
+            pull = stream.pull
+            if pull is None or pull.parent is None or pull.parent.session != session:
+                continue
+            others = (self._desk.sessions.slot_of(peer) for peer in self.candidates(stream, pull.below))
+            if any(slot is not None for slot in others):
+                self._forget(stream, tell=True)
+                self._retry(stream, now)
+
+    def sessions(self) -> set[int]:
+        """Those that streams are pulled from, or asked of."""
+        return {session for session, _ in self._by_conv}
+
     def on_session_down(self, session: int, now: int) -> None:
         self._convs_used.pop(session, None)
         for stream in self._desk.streams:

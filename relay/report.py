@@ -8,6 +8,7 @@ from typing import Any
 from relay import _core
 from relay.control import Control, LinkView
 from relay.handles import WorkerHandle
+from relay.links import row as probed_row
 from relay.metrics import percentile
 
 HISTS = ("hop_delay_us", "age_us", "forward_us")
@@ -43,22 +44,32 @@ def lanes_report(workers: Sequence[WorkerHandle], agent: _core.StatPage, now: in
     }  # fmt: skip
 
 
-def control_report(control: Control, lane: _core.ControlLane) -> dict[str, Any]:
+def control_report(control: Control, lane: _core.ControlLane, now: int = 0) -> dict[str, Any]:
     """Links, and how many streams are in which state."""
     streams: dict[str, int] = {}
     for (state, _), count in control.stream_counts().items():
         streams[state] = streams.get(state, 0) + count
     links = []
     for link in control.links():
-        row = {"peer": link.peer, "state": link.state, "rtt_ms": link.rtt_ms, "loss_pct": None, "queue_ms": None}
+        row = {"peer": link.peer, "state": link.state, "address": link.address, "rtt_ms": link.rtt_ms}
+        row |= {"loss_pct": None, "queue_ms": None}
         estimates = lane.estimates(link.slot) if link.slot is not None else None
         if estimates is not None and estimates["srtt_ms"] > 0:  # something was acknowledged
             row["queue_ms"] = estimates["queue_ms"]
         loss = loss_of(link, lane)
         if loss is not None:
             row["loss_pct"] = loss * 100
-        links.append(row)
+        links.append(row | link_row(link, lane, now))
     return {"links": links, "streams": streams}
+
+
+def link_row(link: LinkView, lane: _core.ControlLane, now: int) -> dict[str, Any]:
+    """What the probes of the session know; only what is known."""
+    view = lane.probe(link.slot, now) if link.slot is not None else None
+    if link.slot is None or view is None:
+        return {}
+    known = probed_row(view, lane.round_trips(link.slot), now)
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def loss_of(link: LinkView, lane: _core.ControlLane) -> float | None:

@@ -55,6 +55,7 @@ class Session:
     lanes: int
     address: Address
     heard_at: int
+    alive: bool = True  # as the lane's probes say: each side hears the other
 
 
 @dataclass
@@ -76,6 +77,22 @@ class Peer:
 
 @dataclass(frozen=True)
 class SessionUp:
+    peer: str
+    slot: int
+
+
+@dataclass(frozen=True)
+class SessionSilent:
+    """The peer does not hear us, or we not it. The session and its keys stay."""
+
+    peer: str
+    slot: int
+
+
+@dataclass(frozen=True)
+class SessionHeard:
+    """And again it does."""
+
     peer: str
     slot: int
 
@@ -112,7 +129,7 @@ class Sessions:
         keys = identity.peers if identity is not None else {}
         self.peers = {id: Peer(id, list(addresses), public_key=keys.get(id, b"")) for id, addresses in peers.items()}
         self.actions: list[Action] = []
-        self.events: list[SessionUp | SessionDown] = []
+        self.events: list[SessionUp | SessionSilent | SessionHeard | SessionDown] = []
 
     # -- inputs -----------------------------------------------------------------------------------------------------
 
@@ -159,8 +176,23 @@ class Sessions:
             return
         peer.session.heard_at = now
         peer.greet_at = None
-        if peer.state == "silent":
+        if peer.state == "silent" and peer.session.alive:
             self._set_state(peer, "up")
+
+    def on_alive(self, slot: int, alive: bool, now: int) -> None:
+        """The lane's verdict changed: each side hears the other, or one does not."""
+        peer = self._by_slot.get(slot)
+        if peer is None or peer.session is None or peer.session.alive == alive:
+            return
+        peer.session.alive = alive
+        if alive:
+            self.on_heard(slot, now)
+            self.events.append(SessionHeard(peer.id, slot))
+        else:
+            if peer.state == "up":
+                self._set_state(peer, "silent")
+                self._greet(peer, now)
+            self.events.append(SessionSilent(peer.id, slot))
 
     def reset(self, slot: int, now: int) -> None:
         """Ends the session and greets with a new index: the peer hears that and ends its own."""
@@ -234,6 +266,10 @@ class Sessions:
         """The slot of the session with this peer, when it is up."""
         peer = self.peers.get(peer_id)
         return peer.session.slot if peer is not None and peer.session is not None and peer.state == "up" else None
+
+    def session_at(self, slot: int) -> Session | None:
+        peer = self._by_slot.get(slot)
+        return None if peer is None else peer.session
 
     def peer_of(self, slot: int) -> str | None:
         peer = self._by_slot.get(slot)

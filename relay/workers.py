@@ -84,8 +84,8 @@ class Workers:
 
     # -- sessions ---------------------------------------------------------------------------------------------------
 
-    def add_session(self, worker: int, told: SessionAdd | SessionRekey, now: int, rtt_us: int = 0) -> None:
-        """A session with its first generation of keys and its round trip when known; or one generation more."""
+    def add_session(self, worker: int, told: SessionAdd | SessionRekey, now: int, rtt_us: int = 0, mtu: int = 0) -> None:
+        """A session with its first generation of keys, round trip and KCP mtu when known; or one generation more."""
         if told.keys is not None:
             self._tell_keys(worker, told.slot, told.keys, now)
         if isinstance(told, SessionRekey):
@@ -98,6 +98,8 @@ class Workers:
         )  # fmt: skip
         if rtt_us:
             self.command(worker, "session_rtt", session=told.slot, rtt_us=rtt_us)
+        if mtu:
+            self.command(worker, "session_mtu", session=told.slot, mtu=mtu)
 
     def _tell_keys(self, worker: int, slot: int, keys: SessionKeys, now: int) -> None:
         cipher, at_once, send, recv, age_ms = keys.row(now)

@@ -35,11 +35,11 @@ PY_FLOORS = [
     "commands hostinfo sockets messages actions agentlog agenda ctl handles outbox keymemory mapfile".split(),
     (
         "supervisor processes places spares watchdog worker sessions streams pulls children publications control desk "
-        "placement mirrors workers validation hostlimits roster trust views"
+        "placement mirrors workers validation links hostlimits roster trust views"
     ).split(),
     "api openapi media_types metrics sdp client status report".split(),
     ["node"],
-    ["cli", "__main__", "dev", "demo", "ffmpeg", "impair", "passage", "bench", "doctor", "flame", "plan", "keycommand"],
+    ["cli", "linkcmd", "__main__", "dev", "demo", "ffmpeg", "impair", "passage", "bench", "doctor", "flame", "plan", "keycommand"],
 ]
 # The mains: whoever starts a loop may read a clock and hands `now` to everyone else.
 PY_CLOCK_MODULES = {"node", "supervisor", "processes", "spares", "worker", *PY_FLOORS[6]}

@@ -60,7 +60,10 @@ _Static_assert(sizeof(zr_cmd) == 64, "one cache line");
     X(session_secret, session, part, cipher, age_ms, low, high, _,                                                     \
       "16 bytes of the keys of the session_add or session_rekey that follows: parts 0, 1 to send, 2, 3 to receive; "   \
       "cipher + 256: may be sent under at once; the record is wiped once it is executed")                              \
-    X(session_rekey, session, index, peer_index, _, _, _, _, "one more generation of keys, with its indices")
+    X(session_rekey, session, index, peer_index, _, _, _, _, "one more generation of keys, with its indices")          \
+    X(session_mtu, session, mtu, _, _, _, _, _, "KCP mtu that the path takes now, at most session_add's")              \
+    X(session_kick, session, _, _, _, _, _, _, "the peer is heard again: its conversations try at once")               \
+    X(session_heard, session, _, _, _, _, _, _, "done.x = ns since anything of the session was heard here; 2^63: never")
 
 /* Worker -> control plane. */
 #define ZR_EVT_LIST(X)                                                                                                 \

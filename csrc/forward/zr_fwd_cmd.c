@@ -115,6 +115,26 @@ static int cmd_session_rtt(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_n
     return zr_lane_session_set_rtt(fwd->lane, cmd->a, cmd->b);
 }
 
+static int cmd_session_mtu(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    (void)value, (void)now;
+    return cmd->b > UINT16_MAX ? ZR_E_inval : zr_lane_session_set_mtu(fwd->lane, cmd->a, (uint16_t)cmd->b);
+}
+
+static int cmd_session_kick(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    (void)value;
+    return zr_lane_session_kick(fwd->lane, cmd->a, now);
+}
+
+static int cmd_session_heard(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    zr_ns_t heard = zr_lane_session_heard(fwd->lane, cmd->a);
+
+    *value = heard == 0 ? 1ull << 63 : (uint64_t)(now - heard);
+    return zr_lane_session_open(fwd->lane, cmd->a) ? ZR_OK : ZR_E_missing;
+}
+
 /* stream_open and stream_epoch: whose stream is it? */
 enum { ROLE_PULLED, ROLE_LOCAL, ROLE_MIRROR };
 

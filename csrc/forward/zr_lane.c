@@ -3,7 +3,17 @@
 #include "base/zr_err.h"
 #include "forward/zr_lane_priv.h"
 
-enum part { PART_SESSIONS, PART_CONVS, PART_PEERS, PART_KEYS, PART_BY_INDEX, PART_BY_CONV, PART_BLOCKS, PARTS };
+enum part {
+    PART_SESSIONS,
+    PART_CONVS,
+    PART_PEERS,
+    PART_KEYS,
+    PART_BY_INDEX,
+    PART_BY_CONV,
+    PART_BLOCKS,
+    PART_PROBES,
+    PARTS
+};
 
 /* Where each part begins behind the lane itself; returns the end. */
 static size_t lay_out(const zr_lane_conf *conf, size_t at[PARTS])
@@ -16,6 +26,7 @@ static size_t lay_out(const zr_lane_conf *conf, size_t at[PARTS])
         [PART_BY_INDEX] = zr_map_bytes(conf->sessions_max * ZR_LANE_GENS),
         [PART_BY_CONV] = zr_map_bytes(conf->convs_max),
         [PART_BLOCKS] = zr_kcp_blocks_bytes(conf->blocks_max),
+        [PART_PROBES] = conf->probe.rate_idle == 0 ? 0 : conf->sessions_max * sizeof(zr_probe),
     };
     return zr_lay_out(sizeof(zr_lane), bytes, PARTS, at);
 }
@@ -31,7 +42,7 @@ int zr_lane_parts(const zr_lane_conf *conf, zr_part *parts)
     static const char *const names[PARTS] = {
         [PART_SESSIONS] = "sessions",  [PART_CONVS] = "conversations",    [PART_PEERS] = "peer lanes",
         [PART_KEYS] = "receive keys",  [PART_BY_INDEX] = "session index", [PART_BY_CONV] = "conversation index",
-        [PART_BLOCKS] = "KCP windows",
+        [PART_BLOCKS] = "KCP windows", [PART_PROBES] = "probes",
     };
     size_t at[PARTS], end = lay_out(conf, at);
 
@@ -49,8 +60,11 @@ static bool in_range(const zr_lane_conf *conf)
 
 static void init_slots(zr_lane *lane)
 {
-    for (uint32_t i = 0; i < lane->conf.sessions_max; i++)
+    for (uint32_t i = 0; i < lane->conf.sessions_max; i++) {
         lane->sessions[i] = (zr_lane_session){ .slot = i };
+        zr_timer_init(&lane->sessions[i].probe_timer, ZR_LANE_TIMER_PROBE, i);
+        zr_list_init(&lane->sessions[i].news);
+    }
     for (uint32_t i = 0; i < lane->conf.peer_lanes_max; i++) {
         zr_lane_peer *peer = &lane->peers[i];
         peer->session = NULL;
@@ -89,6 +103,8 @@ zr_lane *zr_lane_init(void *mem, const zr_lane_conf *conf, zr_pool *pool, zr_sta
     zr_list_init(&lane->due);
     zr_list_init(&lane->ready);
     zr_list_init(&lane->hostile);
+    zr_list_init(&lane->news);
+    lane->probes = conf->probe.rate_idle == 0 ? NULL : (void *)(base + at[PART_PROBES]);
     lane->unknown.rest = now;
     zr_wheel_init(&lane->wheel, now);
     init_slots(lane);
@@ -136,7 +152,7 @@ int zr_lane_session_add(zr_lane *lane, uint32_t slot, const zr_session_conf *con
     int rc = zr_lane_prepare(lane, (enum zr_cipher)conf->keys.cipher);
     if (rc < 0)
         return rc;
-    *session = (zr_lane_session){ .open = true, .slot = slot, .conf = *conf };
+    *session = (zr_lane_session){ .open = true, .slot = slot, .conf = *conf, .mtu = conf->mtu };
     zr_wipe(&session->conf.keys, sizeof session->conf.keys);
     session->beat_every = conf->rate_mhz == 0 ? ZR_NEVER : ZR_SEC(1000) / conf->rate_mhz;
     zr_list_init(&session->convs);
@@ -144,7 +160,10 @@ int zr_lane_session_add(zr_lane *lane, uint32_t slot, const zr_session_conf *con
     zr_list_init(&session->wanting);
     zr_list_init(&session->hostile);
     zr_timer_init(&session->expiry, ZR_LANE_TIMER_KEYS, slot);
-    return zr_lane_gen_add(lane, session, conf->index, conf->peer_index, &conf->keys, now);
+    rc = zr_lane_gen_add(lane, session, conf->index, conf->peer_index, &conf->keys, now);
+    if (rc == ZR_OK)
+        zr_lane_probe_begin(lane, session, now);
+    return rc;
 }
 
 static void give_peer(zr_lane *lane, zr_lane_peer *peer)
@@ -168,6 +187,7 @@ int zr_lane_session_drop(zr_lane *lane, uint32_t slot)
         zr_lane_conv_close(lane, (uint32_t)(conv - lane->convs));
     }
     zr_lane_gens_drop(lane, session);
+    zr_lane_probe_end(lane, session);
     while (!zr_list_empty(&session->peers))
         give_peer(lane, ZR_LIST_FIRST(&session->peers, zr_lane_peer, node));
     zr_list_remove(&session->hostile);
@@ -245,6 +265,8 @@ void zr_lane_on_deadline(zr_lane *lane, zr_ns_t now)
             zr_lane_on_beat(lane, &lane->peers[timer->ref], now);
         } else if (timer->kind == ZR_LANE_TIMER_KEYS) {
             zr_lane_on_expiry(lane, &lane->sessions[timer->ref], now);
+        } else if (timer->kind == ZR_LANE_TIMER_PROBE) {
+            zr_lane_on_probe(lane, &lane->sessions[timer->ref], now);
         } else {
             zr_lane_conv *conv = &lane->convs[timer->ref];
             zr_kcp_on_deadline(&conv->kcp, now);
@@ -281,6 +303,8 @@ bool zr_lane_check(const zr_lane *lane)
         const zr_lane_session *session = &lane->sessions[i];
         if (!session->open)
             continue;
+        if (session->probe != NULL && !zr_probe_check(session->probe))
+            return false;
         convs += length(&session->convs);
         peers += length(&session->peers);
     }

@@ -28,6 +28,7 @@
 #include "coll/zr_win.h"
 #include "kcp/zr_kcp.h"
 #include "mem/zr_batch.h"
+#include "probe/zr_probe.h"
 #include "stat/zr_stat.h"
 #include "time/zr_wheel.h"
 #include "wire/zr_seal.h"
@@ -62,6 +63,8 @@ typedef struct zr_lane_conf {
     uint32_t ciphers;     /* 1 << enum zr_cipher: contexts made at start */
     uint32_t keys_max;    /* receive keys, one per pair of lanes and generation; 0: twice the peer lanes and 64 */
     zr_addr own;          /* our own address where it is known: nothing comes from there. family 0: not known */
+    /* Lane 63: how sessions are probed; rate_idle 0: they are not. ip_max and seed are set per session. */
+    zr_probe_conf probe;
 } zr_lane_conf;
 
 typedef struct zr_session_conf {
@@ -122,6 +125,21 @@ zr_ns_t zr_lane_session_heard(const zr_lane *lane, uint32_t slot);
  * measures, so workers, whose conversations mostly receive, are told by the agent what it measured. */
 uint32_t zr_lane_session_rtt_us(const zr_lane *lane, uint32_t slot);
 int zr_lane_session_set_rtt(zr_lane *lane, uint32_t slot, uint32_t rtt_us);
+
+/* Size of KCP datagrams from now on, at most the session's own mtu. ZR_E_missing, ZR_E_inval. */
+int zr_lane_session_set_mtu(zr_lane *lane, uint32_t slot, uint16_t mtu);
+/* Its conversations that are dark try at once. ZR_E_missing. */
+int zr_lane_session_kick(zr_lane *lane, uint32_t slot, zr_ns_t now);
+/* Of a lane that probes; NULL: no such session, or a lane that does not. */
+zr_probe *zr_lane_session_probe(const zr_lane *lane, uint32_t slot);
+/* The session carries streams: it promises the higher rate. ZR_E_missing. */
+int zr_lane_session_set_active(zr_lane *lane, uint32_t slot, bool active, zr_ns_t now);
+/* A worker's lane heard it at `when`. ZR_E_missing. */
+int zr_lane_session_heard_at(zr_lane *lane, uint32_t slot, zr_ns_t when, zr_ns_t now);
+/* The next session whose state (up, down) or path mtu changed since it was last named; ZR_E_again. */
+int zr_lane_probed(zr_lane *lane, uint32_t *slot);
+/* Silence counts up to here: the socket was empty then. Who never says so is taken to listen always. */
+void zr_lane_listened(zr_lane *lane, zr_ns_t now);
 
 /*
  * Opens conversation `conv` to `peer_lane`; returns its handle, or ZR_E_missing (no session), ZR_E_inval, ZR_E_exists,

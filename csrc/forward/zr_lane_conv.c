@@ -58,7 +58,7 @@ static void note_queue(zr_lane *lane, zr_lane_conv *conv)
 
     conv->session->queued += queued - conv->queued;
     conv->queued = queued;
-    bytes = conv->session->queued * conv->session->conf.mtu;
+    bytes = conv->session->queued * conv->session->mtu;
     if (bytes > lane->queued_most) {
         lane->queued_most = bytes;
         zr_stat_set(lane->page, ZR_STAT_child_queue_max, bytes);
@@ -129,6 +129,8 @@ int zr_lane_conv_open(zr_lane *lane, uint32_t slot, uint32_t id, uint8_t peer_la
     int rc = zr_kcp_init(&conv->kcp, &conf, &lane->blocks, lane->pool, now);
     if (rc < 0)
         return rc;
+    /* Control must arrive in order: no segment of it may be larger than a path that shrinks can take. */
+    zr_kcp_set_mtu(&conv->kcp, kind == ZR_CONV_MEDIA ? session->mtu : ZR_MIN(session->mtu, ZR_LANE_MTU_SAFE));
     rc = zr_map_put(&lane->by_conv, zr_lane_conv_key(slot, id), handle);
     ZR_CHECK(rc == ZR_OK); /* it was not there, and the map has room for every handle */
     conv->session = session;
@@ -302,7 +304,7 @@ uint32_t zr_lane_conv_fill(const zr_lane *lane, uint32_t handle)
     if (conv == NULL)
         return 0;
     used = zr_kcp_used(&conv->kcp, &most);
-    queued = conv->session->queued * conv->session->conf.mtu;
+    queued = conv->session->queued * conv->session->mtu;
     if (2 * used < most && 2 * queued < ZR_LANE_QUEUE_MAX)
         return 0;
     return ZR_MAX(16 * used / most, queued / (ZR_LANE_QUEUE_MAX / 16));

@@ -11,12 +11,14 @@ typedef struct arrival {
     zr_lane_session *session;
     uint32_t gen;
     zr_lane_peer *peer;
-    bool stray;           /* not from where the session's peer lane is */
+    bool stray; /* not from where the session's peer lane is */
+    zr_ns_t now;
     enum zr_drop_id drop; /* why, when a check failed */
     uint32_t count;
     struct {
         zr_seg seg;
         zr_lane_conv *conv; /* NULL: passed over */
+        bool probe;
     } segs[SEGS_MAX];
 } arrival;
 
@@ -172,15 +174,22 @@ static int judge(const zr_lane *lane, arrival *in, const zr_seg *seg)
     zr_lane_conv *conv = handle == ZR_MAP_NONE ? NULL : &lane->convs[handle];
     int drop = ZR_DROP_COUNT;
 
-    if (is_probe(lane, seg))
+    bool probe = is_probe(lane, seg);
+    if (probe && in->session->probe == NULL)
         return ZR_OK;
-    if (seg->cmd < ZR_SEG_PUSH || seg->cmd > ZR_SEG_WINS)
+    if (probe) {
+        zr_probe_seg said = zr_lane_probe_seg(seg);
+        if (!zr_probe_judge(in->session->probe, &said, in->now))
+            return refuse(in, ZR_DROP_probe);
+    }
+    if (!probe && (seg->cmd < ZR_SEG_PUSH || seg->cmd > ZR_SEG_WINS))
         return refuse(in, ZR_DROP_kcp_cmd); /* of an unknown conversation, too */
-    if (conv != NULL && zr_kcp_judge(&conv->kcp, seg, &drop) < 0)
+    if (!probe && conv != NULL && zr_kcp_judge(&conv->kcp, seg, &drop) < 0)
         return refuse(in, (enum zr_drop_id)drop);
     ZR_CHECK(in->count < SEGS_MAX); /* the mtu is bounded, so is this */
     in->segs[in->count].seg = *seg;
-    in->segs[in->count++].conv = conv;
+    in->segs[in->count].probe = probe;
+    in->segs[in->count++].conv = probe ? NULL : conv;
     return ZR_OK;
 }
 
@@ -239,6 +248,12 @@ static void apply(zr_lane *lane, arrival *in, zr_pkt *pkt, zr_ns_t now)
 {
     for (uint32_t i = 0; i < in->count; i++) {
         zr_lane_conv *conv = in->segs[i].conv;
+        if (in->segs[i].probe) {
+            zr_probe_seg said = zr_lane_probe_seg(&in->segs[i].seg);
+            zr_probe_input(in->session->probe, &said, now);
+            zr_stat_add(lane->page, ZR_STAT_probes_received, 1);
+            continue;
+        }
         if (conv == NULL) {
             note_unknown(lane, in, in->segs[i].seg.conv, now);
             continue;
@@ -266,6 +281,7 @@ int zr_lane_input(zr_lane *lane, zr_pkt *pkt, const zr_addr *from, zr_ns_t now)
     zr_lane_rx *rx = NULL;
     arrival in;
 
+    in.now = now;
     if (check_envelope(lane, data, pkt->len, from, now, &in) < 0 ||
         check_tag(lane, &in, data, pkt->len, now, &rx) < 0 || check_replay(lane, &in, rx) < 0 ||
         check_segments(lane, &in, data + ZR_ENV_HEAD, pkt->len - ZR_ENV_HEAD - ZR_ENV_TAG) < 0) {
@@ -278,8 +294,12 @@ int zr_lane_input(zr_lane *lane, zr_pkt *pkt, const zr_addr *from, zr_ns_t now)
     zr_lane_gen_heard(lane, in.session, in.gen);
     if (in.stray)
         zr_stat_add(lane->page, ZR_STAT_roam_refused, 1);
+    if (in.session->probe != NULL && in.env.lane == ZR_LANE_AGENT)
+        zr_probe_on_counter(in.session->probe, in.env.epoch, in.env.counter, now);
     apply(lane, &in, pkt, now);
     in.session->heard = now;
+    if (in.session->probe != NULL)
+        zr_lane_probe_settle(lane, in.session, now);
     zr_stat_add(lane->page, ZR_STAT_link_accepted, 1);
     if (pkt->len == ZR_ENV_HEAD + ZR_ENV_TAG)
         zr_stat_add(lane->page, ZR_STAT_link_empty, 1);

@@ -11,10 +11,18 @@ void zr_lane_gauge(zr_lane *lane)
     lane->exhausted_told = lane->blocks.exhausted;
 }
 
+/* Of many probed sessions some beat together, a little early: one turn of the lane serves them all. */
+static zr_ns_t beat_at(const zr_lane_peer *peer)
+{
+    zr_ns_t at = peer->last_tx + peer->session->beat_every, early = at - at % ZR_LANE_BEAT_GRID;
+
+    return peer->session->probe != NULL && early > peer->last_tx ? early : at;
+}
+
 /* The timer is not moved by every datagram: when it fires it looks how long the peer lane really was quiet. */
 void zr_lane_on_beat(zr_lane *lane, zr_lane_peer *peer, zr_ns_t now)
 {
-    zr_ns_t at = peer->last_tx + peer->session->beat_every;
+    zr_ns_t at = beat_at(peer);
 
     if (at > now) {
         zr_timer_arm(&lane->wheel, &peer->timer, at);
@@ -55,7 +63,7 @@ static int output_segments(zr_lane *lane, zr_lane_peer *peer, zr_batch *batch, z
     zr_pack pack;
     int rc = ZR_OK;
 
-    zr_pack_begin(&pack, batch, &peer->addr, ZR_SOCK_LINK, peer->session->conf.mtu, ZR_ENV_HEAD, ZR_ENV_TAG, true);
+    zr_pack_begin(&pack, batch, &peer->addr, ZR_SOCK_LINK, peer->session->mtu, ZR_ENV_HEAD, ZR_ENV_TAG, true);
     while (!zr_list_empty(&peer->convs_due)) {
         zr_lane_conv *conv = ZR_LIST_FIRST(&peer->convs_due, zr_lane_conv, due);
         if (zr_kcp_due(&conv->kcp, now) && (rc = zr_kcp_output(&conv->kcp, &pack, now)) < 0)
@@ -63,6 +71,8 @@ static int output_segments(zr_lane *lane, zr_lane_peer *peer, zr_batch *batch, z
         zr_list_remove(&conv->due);
         zr_lane_conv_settle(lane, conv);
     }
+    if (rc == ZR_OK && peer->number == ZR_LANE_AGENT && peer->session->probe != NULL)
+        rc = zr_lane_probe_output(lane, peer->session, &pack, now);
     zr_pack_finish(&pack);
     return rc;
 }
@@ -101,7 +111,7 @@ static int output_peer(zr_lane *lane, zr_lane_peer *peer, zr_batch *batch, zr_ns
         return rc;
     zr_list_remove(&peer->due);
     if (peer->convs > 0 && !zr_timer_armed(&peer->timer) && peer->session->beat_every != ZR_NEVER)
-        zr_timer_arm(&lane->wheel, &peer->timer, peer->last_tx + peer->session->beat_every);
+        zr_timer_arm(&lane->wheel, &peer->timer, beat_at(peer));
     return ZR_OK;
 }
 

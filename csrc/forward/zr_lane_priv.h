@@ -4,6 +4,7 @@
  *   zr_lane.c  memory, sessions, deadlines, check     zr_lane_input.c   a datagram: judged whole, then applied
  *   zr_lane_conv.c  conversations, messages           zr_lane_output.c  what is due becomes sealed datagrams
  *   zr_lane_keys.c  generations, keys of pairs of lanes
+ *   zr_lane_probe.c  lane 63: probes of the path (probe/)
  *
  * Whatever happens to a conversation (send, recv, input, deadline) *touches* it: it joins its peer lane's list, and the
  * peer lane joins the lane's. Output empties these lists, and settles each conversation as it leaves: its counts go to
@@ -64,6 +65,10 @@ typedef struct zr_lane_session {
     uint32_t rtt_us;    /* told by the control plane, for conversations that only receive; 0: not known */
     zr_ns_t beat_every; /* ZR_NEVER: no heartbeats */
     zr_list convs, peers;
+    uint16_t mtu;    /* KCP mtu of what is sent; conf.mtu bounds what comes */
+    zr_probe *probe; /* NULL: not probed here */
+    zr_timer probe_timer;
+    zr_list news;                        /* in lane->news */
     uint32_t queued;                     /* segments that wait for their windows, of all conversations */
     struct zr_lane_peer *peer[ZR_LANES]; /* NULL until first used */
 } zr_lane_session;
@@ -109,7 +114,7 @@ typedef struct zr_lane_conv {
     zr_kcp kcp;
 } zr_lane_conv;
 
-enum { ZR_LANE_TIMER_CONV, ZR_LANE_TIMER_BEAT, ZR_LANE_TIMER_KEYS };
+enum { ZR_LANE_TIMER_CONV, ZR_LANE_TIMER_BEAT, ZR_LANE_TIMER_KEYS, ZR_LANE_TIMER_PROBE };
 
 struct zr_lane {
     zr_lane_conf conf;
@@ -142,6 +147,10 @@ struct zr_lane {
         uint32_t session, conv;
         zr_ns_t rest; /* nothing is told before */
     } unknown;
+    zr_probe *probes; /* by slot, or none */
+    zr_list news;     /* sessions to be named by zr_lane_probed */
+    bool listens;
+    zr_ns_t listened;
     zr_wheel wheel;
     zr_kcp_plan plan; /* of every conversation */
 };
@@ -200,5 +209,26 @@ static inline bool zr_lane_gen_over(const zr_lane_gen *gen, zr_ns_t now)
 /* zr_lane_output.c. The peer lane's heartbeat timer fired. */
 void zr_lane_on_beat(zr_lane *lane, zr_lane_peer *peer, zr_ns_t now);
 void zr_lane_gauge(zr_lane *lane);
+
+/* zr_lane_probe.c */
+#define ZR_LANE_MTU_SAFE  (ZR_MTU_BASE - 80u) /* KCP mtu of an IP size that every path takes */
+#define ZR_LANE_BEAT_GRID ZR_MS(5)            /* of a probing lane: sessions share its turns */
+void zr_lane_probe_begin(zr_lane *lane, zr_lane_session *session, zr_ns_t now);
+void zr_lane_probe_end(zr_lane *lane, zr_lane_session *session);
+static inline zr_probe_seg zr_lane_probe_seg(const zr_seg *seg)
+{
+    return (zr_probe_seg){ .cmd = seg->cmd,
+                           .flags = seg->frg,
+                           .ts = seg->ts,
+                           .id = seg->sn,
+                           .token = seg->una,
+                           .len = seg->len,
+                           .data = seg->data };
+}
+void zr_lane_on_probe(zr_lane *lane, zr_lane_session *session, zr_ns_t now);
+/* A datagram of the peer's was accepted; then each probe segment in it; then once: */
+void zr_lane_probe_settle(zr_lane *lane, zr_lane_session *session, zr_ns_t now);
+/* Everything due into the packer; ZR_E_full: call again with another batch. */
+int zr_lane_probe_output(zr_lane *lane, zr_lane_session *session, zr_pack *pack, zr_ns_t now);
 
 #endif

@@ -90,6 +90,19 @@ int zr_kcp_init(zr_kcp *kcp, const zr_kcp_conf *conf, zr_kcp_blocks *blocks, zr_
     return ZR_OK;
 }
 
+void zr_kcp_set_mtu(zr_kcp *kcp, uint32_t mtu)
+{
+    uint32_t least = kcp->tail + ZR_KCP_HEAD_MAX + ZR_SEG_HEAD; /* the tail is agreed on, it never changes */
+
+    kcp->mss = ZR_MIN(ZR_MAX(mtu, least), kcp->conf.mtu) - ZR_SEG_HEAD;
+}
+
+void zr_kcp_kick(zr_kcp *kcp, zr_ns_t now)
+{
+    if (kcp->conf.profile == ZR_KCP_MEDIA && kcp->media.dark)
+        kcp->media.probe_at = zr_kcp_ms(now);
+}
+
 void zr_kcp_fini(zr_kcp *kcp)
 {
     for (uint32_t sn; (sn = zr_kcp_slot_next(kcp->blocks, &kcp->snd, kcp->snd_una, kcp->snd_end)) != kcp->snd_end;)

@@ -47,7 +47,7 @@ int zr_kcp_judge(const zr_kcp *kcp, const zr_seg *seg, int *drop)
     if (!kcp->conf.harden)
         return ZR_OK;
     bool push = seg->cmd == ZR_SEG_PUSH;
-    if (push ? seg->len == 0 || seg->len > kcp->mss : seg->len != 0)
+    if (push ? seg->len == 0 || seg->len > kcp->conf.mtu - ZR_SEG_HEAD : seg->len != 0)
         *drop = ZR_DROP_kcp_len;
     else if (push && seg->frg >= kcp->conf.fragments_max)
         *drop = ZR_DROP_kcp_frg;

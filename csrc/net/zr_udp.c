@@ -34,9 +34,11 @@ static bool configure(int fd, const zr_addr *bind_to, uint32_t flags)
         return false;
     if (flags & ZR_UDP_GRO)
         (void)set(fd, IPPROTO_UDP, UDP_GRO, 1);
+    /* PROBE: not fragmented either, and the kernel's own idea of the path, which anybody can forge by ICMP, is not
+     * asked. */
     if (flags & ZR_UDP_DONT_FRAGMENT) {
-        bool both = bind_to->family == 4 || (set(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO) && wildcard);
-        if (both && !set(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO))
+        bool both = bind_to->family == 4 || (set(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE) && wildcard);
+        if (both && !set(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE))
             return false;
     }
     return true;

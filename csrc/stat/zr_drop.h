@@ -84,7 +84,9 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(limit, link, "limit", "the last number of a counter: the peer lane's keys are used up")                          \
     X(mac1, link, "mac1", "handshake message whose MAC1 is wrong: a stranger's")                                       \
     X(mac2, link, "mac2", "handshake message without a cookie for its address, while we ask for one")                  \
-    X(cookie, link, "cookie", "cookie reply that answers nothing we sent")
+    X(cookie, link, "cookie", "cookie reply that answers nothing we sent")                                             \
+    X(probe, link, "probe", "answer to a probe that was never sent, or not then")                                      \
+    X(report, link, "report", "violation: a report with a value that cannot be, or about its own sender")
 
 enum zr_drop_id {
 #define X(id, ledger, word, help) ZR_DROP_##id,

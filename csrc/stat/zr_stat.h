@@ -128,7 +128,10 @@
     X(hello_queued_cap, g, "datagrams", "as many may wait")                                                            \
     X(gate_loads, c, "events", "times the gate began to ask sources for cookies")                                      \
     X(gate_loaded, g, "gates", "1: it asks for them now")                                                              \
-    X(gate_replies, c, "datagrams", "cookie replies sent")
+    X(gate_replies, c, "datagrams", "cookie replies sent")                                                             \
+    X(probes_sent, c, "segments", "probes of links, and answers to them, sent")                                        \
+    X(probes_received, c, "segments", "probes of links, and answers to them, received")                                \
+    X(link_deaths, c, "events", "sessions whose peer was silent for T_dead, or said that it hears nothing")
 
 enum zr_stat_id {
 #define X(id, kind, unit, help) ZR_STAT_##id,

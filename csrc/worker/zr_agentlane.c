@@ -49,6 +49,7 @@ static zr_lane_conf lane_conf(const zr_agentlane_conf *conf)
         .peer_lanes_max = conf->sessions_max,
         .blocks_max = ZR_MIN(2 * conf->sessions_max + 64, 65534u),
         .window = LANE_WINDOW,
+        .probe = { .rate_idle = conf->rate_idle, .rate_active = conf->rate_active, .seed = conf->seed },
         .residual = conf->residual,
         .max_overhead = conf->max_overhead,
         .ciphers = 1u << zr_cipher_default(),
@@ -71,7 +72,12 @@ static size_t lay_out(const zr_agentlane_conf *conf, size_t at[PARTS])
 
 zr_agentlane_conf zr_agentlane_conf_default(uint32_t sessions_max)
 {
-    return (zr_agentlane_conf){ .sessions_max = sessions_max, .pkts_max = 4096, .batch = 16, .gso = true };
+    return (zr_agentlane_conf){ .sessions_max = sessions_max,
+                                .pkts_max = 4096,
+                                .batch = 16,
+                                .gso = true,
+                                .rate_idle = ZR_RATE_IDLE,
+                                .rate_active = ZR_RATE_ACTIVE };
 }
 
 size_t zr_agentlane_bytes(const zr_agentlane_conf *conf)
@@ -216,6 +222,8 @@ int zr_agentlane_receive(zr_agentlane *a, int fd, zr_ns_t now)
             count++;
         }
     }
+    if (messages < (int)a->conf.batch) /* all is read: silence until now is silence, not our own absence */
+        zr_lane_listened(a->lane, now);
     return count;
 }
 
@@ -295,6 +303,26 @@ bool zr_agentlane_rekey_wanted(zr_agentlane *a, uint32_t *slot, enum zr_rekey_wh
 bool zr_agentlane_violations(zr_agentlane *a, uint32_t *slot, uint32_t *count)
 {
     return zr_lane_violations(a->lane, slot, count);
+}
+
+int zr_agentlane_session_active(zr_agentlane *a, uint32_t slot, bool active, zr_ns_t now)
+{
+    return zr_lane_session_set_active(a->lane, slot, active, now);
+}
+
+const zr_probe *zr_agentlane_probe(const zr_agentlane *a, uint32_t slot)
+{
+    return zr_lane_session_probe(a->lane, slot);
+}
+
+int zr_agentlane_heard_elsewhere(zr_agentlane *a, uint32_t slot, zr_ns_t when, zr_ns_t now)
+{
+    return zr_lane_session_heard_at(a->lane, slot, when, now);
+}
+
+int zr_agentlane_probed(zr_agentlane *a, uint32_t *slot)
+{
+    return zr_lane_probed(a->lane, slot);
 }
 
 int zr_agentlane_session_drop(zr_agentlane *a, uint32_t slot)

@@ -26,13 +26,17 @@
 #define ZR_HELLO_EVERY ZR_MS(50)                      /* per source: 20 a second */
 #define ZR_MESSAGE_MAX (ZR_KCP_FRAGMENTS_MAX * 1500u) /* a control message cannot be longer */
 #define ZR_HELLO_BURST 5
+#define ZR_RATE_IDLE   25
+#define ZR_RATE_ACTIVE 100
 
 typedef struct zr_agentlane_conf {
     uint32_t sessions_max, pkts_max;
     uint32_t batch; /* messages per system call */
     bool gso;
-    double residual, max_overhead; /* as in zr_lane_conf */
-    const zr_udp_calls *calls;     /* NULL: libc's */
+    double residual, max_overhead;   /* as in zr_lane_conf */
+    uint16_t rate_idle, rate_active; /* datagrams a second that each session promises its peer; idle 0: no probes */
+    uint64_t seed;                   /* of the probes' tokens */
+    const zr_udp_calls *calls;       /* NULL: libc's */
 } zr_agentlane_conf;
 
 typedef struct zr_hello {
@@ -83,6 +87,13 @@ zr_ns_t zr_agentlane_heard(const zr_agentlane *agent, uint32_t slot);
 uint32_t zr_agentlane_rtt_us(const zr_agentlane *agent, uint32_t slot);
 /* Of conversation 0, as zr_lane_conv_estimated; `sent`: the segments that this is drawn from. */
 int zr_agentlane_estimated(const zr_agentlane *agent, uint32_t slot, zr_kcp_estimates *estimates, uint64_t *sent);
+
+/* As zr_lane_session_set_active, zr_lane_session_probe, zr_lane_probed. */
+int zr_agentlane_session_active(zr_agentlane *agent, uint32_t slot, bool active, zr_ns_t now);
+const zr_probe *zr_agentlane_probe(const zr_agentlane *agent, uint32_t slot);
+int zr_agentlane_probed(zr_agentlane *agent, uint32_t *slot);
+/* As zr_lane_session_heard_at. */
+int zr_agentlane_heard_elsewhere(zr_agentlane *agent, uint32_t slot, zr_ns_t when, zr_ns_t now);
 
 zr_ns_t zr_agentlane_deadline(const zr_agentlane *agent);
 /* Fills the batch with what is due. 0: all; ZR_E_full: empty the batch and call again. The caller resets it. */

@@ -162,7 +162,7 @@ class Lane:
         self.number = number
         self._core: _core.ControlLane | _core.Forwarder
         if number == AGENT:
-            self._core = _core.ControlLane(NOW)
+            self._core = _core.ControlLane(NOW, rate_idle=0)
             self._core.session_add(SESSION, INDEX, PEER_INDEX, 2, 0, SESSION_MTU, PEER.pack(), NOW)
         else:
             self._core = forwarder()

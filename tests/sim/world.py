@@ -13,7 +13,7 @@ import hashlib
 import random
 import struct
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -156,6 +156,9 @@ class SimRelay:
                 )  # fmt: skip
             case act.SessionRekey(slot, index, peer_index, keys):
                 self.lane.session_rekey(slot, index, peer_index, keys.row(now), now)
+            case act.HeardElsewhere(slot, when):
+                if slot in self.sessions:
+                    self.lane.heard_elsewhere(slot, when, now)
             case act.SessionDrop(slot):
                 self.sessions.discard(slot)
                 self.outbox.drop(slot)
@@ -197,6 +200,7 @@ class World:
         self._agenda: list[tuple[int, int, Any]] = []
         self._hash = hashlib.sha256()
         self.arrived = 0
+        self.drop: Callable[[str, str, int, bytes], bool] | None = None  # (from, to, lane, datagram) -> lost?
 
     # -- building ---------------------------------------------------------------------------------------------------
 
@@ -282,7 +286,7 @@ class World:
             return
         peer = self._by_ip.get(to[:16])
         link = self.links.get((relay.name, peer or ""))
-        if link is None:
+        if link is None or (self.drop is not None and self.drop(relay.name, peer or "", lane, data)):
             return
         source = relay.address_of_lane(lane).pack()
         self._next_tag += 1
