@@ -20,8 +20,7 @@ import msgspec
 from relay import actions
 from relay.children import Children
 from relay.commands import Event, decode_event
-from relay.desk import ControlConf, Desk, Peer, Progress, Upstream, missing_stream, missing_subscriber
-from relay.errors import Problem
+from relay.desk import ControlConf, Desk, Progress, Upstream, missing_stream, missing_subscriber
 from relay.identity import Identity
 from relay.links import Links, report_of
 from relay.messages import (

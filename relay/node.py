@@ -93,7 +93,6 @@ class Node:
         self._heard_next = self._load_next = self._report_next = now
         self._link_again = False  # is called soon
         self._busy_then = (now, time.process_time_ns())
-        self._last_errors: list[str] = []
         self._sessions: set[int] = set()
         self._corrupt: set[int] = set()  # workers with a broken ring; each said once
         self._pumping = False
@@ -290,6 +289,7 @@ class Node:
         then, used_then = self._busy_then
         self._busy_then = (now, used)
         self.lane.busy(1000 * (used - used_then) // max(now - then, 1))
+
     def _sample_links(self, now: int) -> None:
         """Once a second: the history of the links; now and then a report to the peers."""
         views = {}

@@ -84,7 +84,9 @@ class Workers:
 
     # -- sessions ---------------------------------------------------------------------------------------------------
 
-    def add_session(self, worker: int, told: SessionAdd | SessionRekey, now: int, rtt_us: int = 0, mtu: int = 0) -> None:
+    def add_session(
+        self, worker: int, told: SessionAdd | SessionRekey, now: int, rtt_us: int = 0, mtu: int = 0
+    ) -> None:
         """A session with its first generation of keys, round trip and KCP mtu when known; or one generation more."""
         if told.keys is not None:
             self._tell_keys(worker, told.slot, told.keys, now)

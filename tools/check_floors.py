@@ -39,7 +39,21 @@ PY_FLOORS = [
     ).split(),
     "api openapi media_types metrics sdp client status report".split(),
     ["node"],
-    ["cli", "linkcmd", "__main__", "dev", "demo", "ffmpeg", "impair", "passage", "bench", "doctor", "flame", "plan", "keycommand"],
+    [
+        "cli",
+        "linkcmd",
+        "__main__",
+        "dev",
+        "demo",
+        "ffmpeg",
+        "impair",
+        "passage",
+        "bench",
+        "doctor",
+        "flame",
+        "plan",
+        "keycommand",
+    ],
 ]
 # The mains: whoever starts a loop may read a clock and hands `now` to everyone else.
 PY_CLOCK_MODULES = {"node", "supervisor", "processes", "spares", "worker", *PY_FLOORS[6]}

@@ -33,7 +33,7 @@
 #include "time/zr_wheel.h"
 #include "wire/zr_seal.h"
 
-#define ZR_LANE_PARTS        7
+#define ZR_LANE_PARTS        8
 #define ZR_LANE_DEADLINE_MS  400u
 #define ZR_LANE_QUEUE_MAX    (4u << 20) /* bytes that wait for the windows of one session, in full segments */
 #define ZR_LANE_RESIDUAL     1e-6
