@@ -32,6 +32,7 @@ static void ports_open(ports *p)
     zr_agentlane_conf conf = zr_agentlane_conf_default(16);
     zr_session_conf session = { .index = INDEX, .peer_index = 7, .agent = rig_addr(9, 6000), .lanes = 2, .mtu = 1420 };
 
+    conf.rate_idle = 0; /* no probes to our peer: what is sent is sent to strangers */
     *p = (ports){ .page = zr_test_memory(zr_stat_bytes(0)) };
     rig_open(&p->worker, 0, 64);
     DO(&p->worker, .op = ZR_CMD_session_add, .a = SLOT, .b = INDEX, .c = 7, .d = 2, .y = 1420, .addr = session.agent);
