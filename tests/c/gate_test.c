@@ -372,6 +372,11 @@ ZR_TEST(cookie_replies_from_strangers_leave_everybody_elses_bucket_full)
     CHECK_EQ(ok, 5);
     CHECK_EQ(r.answer.why, ZR_DROP_ratelimit);
     CHECK_EQ(passed(&r, &one, ZR_SEC(1), 10, 0), 5);
+    for (int i = 0; i < 200; i++) { /* from everywhere: they have a limit for all too */
+        zr_addr from = { .ip = { 10, 0, (uint8_t)i, 1 }, .port = 9, .family = 4 };
+        ok += give(&r, reply, sizeof reply, &from, ZR_SEC(2)) == ZR_OK;
+    }
+    CHECK_EQ(ok, 5 + ZR_GATE_ALL_BURST);
     CHECK_EQ(zr_gate_loads(r.gate), 0);
     rig_close(&r);
 }

@@ -28,8 +28,11 @@ SECONDS, RATE, SSRC = 0.6, 60_000, 77
 EVERY_S = 0.002
 # What each kind of datagram is dropped for: by the agent, by a worker. `rcvbuf`: by the kernel.
 REASONS = {
-    "junk": ({"type", "version", "length", "lane", "noindex", "ratelimit"}, {"type", "version", "lane", "noindex"}),
-    "hello": ({"ratelimit", "msg"}, {"type"}),
+    "junk": (
+        {"type", "version", "length", "lane", "noindex", "ratelimit", "msg"},
+        {"type", "version", "lane", "noindex"},
+    ),
+    "hello": ({"ratelimit", "msg", "mac1"}, {"type"}),
     "data": ({"lane"}, {"noindex"}),
     "empty": ({"short"}, {"short"}),
 }
