@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from relay.secret import Secret
 from relay.units import Address
 
 
@@ -16,8 +17,20 @@ class SendDatagram(msgspec.Struct, frozen=True):
     data: bytes
 
 
+class SessionKeys(msgspec.Struct, frozen=True):
+    """One generation of a session's keys. cipher: 1 AES-128-GCM, 2 ChaCha20-Poly1305; `send`, `recv`: 32 bytes each.
+
+    `initiator`: may send under them at once. Who answered the handshake sends after a valid datagram under them.
+    """
+
+    cipher: int
+    send: Secret
+    recv: Secret
+    initiator: bool
+
+
 class SessionAdd(msgspec.Struct, frozen=True):
-    """Add the session to the agent's own lane. The workers get theirs by Command."""
+    """Add the session to the agent's own lane. The workers get theirs by Command. Without `keys` it is plaintext."""
 
     slot: int
     index: int
@@ -26,6 +39,16 @@ class SessionAdd(msgspec.Struct, frozen=True):
     rate_mhz: int
     mtu: int
     address: Address
+    keys: SessionKeys | None = None
+
+
+class SessionRekey(msgspec.Struct, frozen=True):
+    """The session's next generation, for every lane. The same index again, now as `initiator`: it is proven, send."""
+
+    slot: int
+    index: int
+    peer_index: int
+    keys: SessionKeys
 
 
 class SessionDrop(msgspec.Struct, frozen=True):
@@ -83,6 +106,7 @@ class Log(msgspec.Struct, frozen=True):
 Action: TypeAlias = (
     SendDatagram
     | SessionAdd
+    | SessionRekey
     | SessionDrop
     | SendControl
     | Command

@@ -132,6 +132,7 @@ class Control:
         """One control message; returns the drop word of a violation."""
         if self._sessions.peer_of(slot) is None:
             return None
+        self.on_heard(slot, now)  # before what it says: it may be what brings the session up
         try:
             message = decode_message(payload)
         except Violation as violation:

@@ -11,9 +11,12 @@ from typing import Any
 
 from relay.actions import Action, Log, SendControl, StreamChanged
 from relay.errors import Problem
+from relay.identity import Identity
 from relay.messages import AnyMessage, PullNo, encode_message
 from relay.placement import BUSY, Placement
+from relay.sealed import SealedSessions
 from relay.sessions import SECOND, Sessions
+from relay.stamp import Stamps
 from relay.streams import NUMBER_JUMP, Stream, Streams
 from relay.units import Address
 from relay.workers import Workers
@@ -56,6 +59,8 @@ class ControlConf:
     linger_ns: int = 5 * SECOND
     rate: int = 4
     mtu: int = 1420
+    identity: Identity | None = None  # without one: plaintext hellos
+    stamps: Stamps | None = None  # of this identity
 
     @classmethod
     def of(cls, config: Any, boot_id: int, workers: int, streams_max: int) -> ControlConf:
@@ -99,11 +104,19 @@ class Desk:
             conf.workers, conf.streams_max, conf.ingress_ip, self.emit, first_seq=conf.boot_id & 0xFFFFFFFF
         )
         listed = {peer.id: list(peer.addresses) for peer in conf.peers}
-        self.sessions = Sessions(
-            conf.relay_id, conf.boot_id, conf.workers, listed, self.rng, rate=conf.rate, mtu=conf.mtu
-        )
+        self.sessions = self._make_sessions(listed)
         self.egress_allow = [ip_network(text) for text in conf.egress_allow]
         self.may_publish = {peer.id: tuple(peer.publish) for peer in conf.peers}
+
+    def _make_sessions(self, listed: dict[str, list[Address]]) -> Sessions:
+        conf = self.conf
+        if conf.identity is None:
+            return Sessions(conf.relay_id, conf.boot_id, conf.workers, listed, self.rng, rate=conf.rate, mtu=conf.mtu)
+        assert conf.stamps is not None
+        return SealedSessions(
+            conf.relay_id, conf.boot_id, conf.workers, listed, self.rng,
+            identity=conf.identity, stamps=conf.stamps, rate=conf.rate, mtu=conf.mtu,
+        )  # fmt: skip
 
     def full(self, what: str) -> Problem:
         """429: more of `what` than this relay, or this worker, is made for."""

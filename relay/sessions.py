@@ -21,13 +21,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from relay.actions import Action, Log, SendDatagram, SessionAdd, SessionDrop
+from relay.actions import Action, Log, SendDatagram, SessionAdd, SessionDrop, SessionRekey
 from relay.messages import Hello, Violation, decode_hello, encode_hello
+from relay.pace import MS, SECOND, retry_ns
 from relay.placement import Slots
 from relay.units import Address
 
-MS = 1_000_000
-SECOND = 1000 * MS
+__all__ = ["MS", "SECOND", "Peer", "Session", "SessionDown", "SessionUp", "Sessions"]
+
 SILENT_NS = 2 * SECOND
 DOWN_NS = 10 * SECOND
 SESSIONS_MAX = 1024  # of a lane
@@ -197,6 +198,10 @@ class Sessions:
         """One for every session there is: what a new worker must be told."""
         return [self._session_add(peer.session) for peer in self.peers.values() if peer.session is not None]
 
+    def rekeys(self) -> list[SessionRekey]:
+        """After `adds`: the generations of keys that are agreed and not yet in use."""
+        return []
+
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _add(self, peer: Peer, hello: Hello, source: Address, now: int) -> bool:
@@ -246,12 +251,7 @@ class Sessions:
         self.actions.append(SendDatagram(address, encode_hello(hello)))
 
     def _retry_ns(self, since: int) -> int:
-        """100 ms ± 33 % for 3 s, 250 ms for 30 s, then growing to 5 s, for ever (link.md §5)."""
-        if since < 3 * SECOND:
-            return int(100 * MS * self._rng.uniform(0.67, 1.33))
-        if since < 33 * SECOND:
-            return int(250 * MS * self._rng.uniform(0.67, 1.33))
-        return int(min(5 * SECOND, 250 * MS + (since - 33 * SECOND) // 4) * self._rng.uniform(0.8, 1.0))
+        return retry_ns(self._rng, since)
 
     def _new_index(self) -> int:
         while True:

@@ -30,12 +30,15 @@ C_SOCKET_FOLDERS = {"net", "worker", "load"}
 C_HEAP_FOLDERS = {"worker", "load"}
 
 PY_FLOORS = [
-    ["__init__", "errors", "units", "names"],
+    ["__init__", "errors", "units", "names", "secret"],
     ["_core", "_bench", "_load", "_ring", "config", "settings", "tracks", "requests"],
-    "commands hostinfo sockets messages actions agentlog agenda ctl handles outbox".split(),
+    (
+        "commands hostinfo sockets messages actions agentlog agenda ctl handles outbox "
+        "noise xchacha pace stamp identity handshake_wire"
+    ).split(),
     (
         "supervisor processes places spares watchdog worker sessions streams pulls children publications control desk "
-        "placement mirrors workers validation"
+        "placement mirrors workers validation handshake handshake_peer sealed generations"
     ).split(),
     "api openapi media_types metrics sdp client status report".split(),
     ["node"],

@@ -77,7 +77,11 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(link_died, link, "died", "in a worker when it died")                                                             \
     X(media_died, media, "died", "in a worker when it died")                                                           \
     X(fan_died, fan, "died", "in a worker when it died")                                                               \
-    X(tx_died, egress, "died", "in a worker when it died")
+    X(tx_died, egress, "died", "in a worker when it died")                                                             \
+    X(mac1, link, "mac1", "handshake without the mesh key: mac1 is wrong")                                             \
+    X(dh, link, "dh", "handshake with a point of low order")                                                           \
+    X(stamp, link, "stamp", "initiation replayed, or of a clock that went back")                                       \
+    X(cookie, link, "cookie", "cookie reply nobody asked for")
 
 enum zr_drop_id {
 #define X(id, ledger, word, help) ZR_DROP_##id,
