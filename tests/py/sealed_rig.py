@@ -226,3 +226,12 @@ class Net:
         before = [end.heard for end in self.ends.values()]
         self.run(SECOND)
         assert all(end.heard > was for end, was in zip(self.ends.values(), before, strict=True))
+
+
+def met(seed: int, **how: float) -> Net:
+    """Two relays that have started within 100 ms of each other."""
+    net = Net(seed, **how)
+    net.boot("a")
+    net.run(int(net.rng.random() * 100) * MS)
+    net.boot("b")
+    return net
