@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
@@ -61,6 +62,7 @@ class ControlConf:
     mtu: int = 1420
     identity: Identity | None = None  # without one: plaintext hellos
     stamps: Stamps | None = None  # of this identity
+    entropy: Callable[[int], bytes] = os.urandom  # for ephemeral keys
 
     @classmethod
     def of(cls, config: Any, boot_id: int, workers: int, streams_max: int) -> ControlConf:
@@ -115,7 +117,7 @@ class Desk:
         assert conf.stamps is not None
         return SealedSessions(
             conf.relay_id, conf.boot_id, conf.workers, listed, self.rng,
-            identity=conf.identity, stamps=conf.stamps, rate=conf.rate, mtu=conf.mtu,
+            identity=conf.identity, stamps=conf.stamps, rate=conf.rate, mtu=conf.mtu, entropy=conf.entropy,
         )  # fmt: skip
 
     def full(self, what: str) -> Problem:

@@ -1,4 +1,4 @@
-"""Two relays with keys under any order of loss, delay, replay, restart and rekey: healed, they have one session each."""
+"""Two relays with keys, in any order of loss, delay, replay, restart and rekey: healed, they have one session each."""
 
 from __future__ import annotations
 
