@@ -65,6 +65,11 @@ class Stamps:
             self._bound = bound
 
 
+def open_stamps(path: str, realtime_ns: int, now: int) -> Stamps:
+    """The stamps of the relay whose bound is kept in this file; a file that is not there yet is made with the first."""
+    return Stamps(realtime_ns, now, load_bound(path), lambda bound: save_bound(path, bound))
+
+
 def load_bound(path: str) -> int:
     """The bound in the file; 0 when there is none, or it says nothing that makes sense."""
     try:
