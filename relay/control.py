@@ -128,6 +128,20 @@ class Control:
         self._sessions.reset(slot, now)
         self._take_sessions(now)
 
+    def on_confirmed(self, slot: int, index: int, now: int) -> None:
+        """The agent's lane was first heard under the keys of this receive index."""
+        self._sessions.on_confirmed(slot, index, now)
+        self._take_sessions(now)
+
+    def on_rekey_wanted(self, slot: int, now: int) -> None:
+        """A lane has sent much under the session's keys."""
+        self._sessions.rekey(slot, now)
+
+    def discard_sessions(self, now: int) -> None:
+        """This machine was forked, cloned or resumed (CLOCK_BOOTTIME jumped): no key of before is used again."""
+        self._sessions.discard_all(now)
+        self._take_sessions(now)
+
     def on_message(self, slot: int, payload: bytes, now: int) -> str | None:
         """One control message; returns the drop word of a violation."""
         if self._sessions.peer_of(slot) is None:

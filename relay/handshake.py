@@ -56,6 +56,7 @@ PENDING_NS = 20 * SECOND
 HOLD_NS = 400 * MS  # for so long the same response is sent again
 COOKIE_NS = 120 * SECOND
 NUDGE_NS = 50 * MS  # between initiations, and between answers to old stamps, at least
+WAIT_NS = 1000 * MS  # for what follows an answer, before we try ourselves
 SLOW_NS = 1000 * MS  # between the tries of a rekey, which has minutes
 _STAMP_LABEL = b"stamp---"
 
@@ -216,7 +217,8 @@ class Handshakes:
             self._send_answer(peer, answer, source, now, "responses_repeated")
         else:
             self._answer(peer, handshake, their_index, theirs, source, now)
-        peer.trying = False
+        # The peer's own attempt goes first; but recorded ones, replayed after our restart, do not silence us for long.
+        peer.next_at = max(peer.next_at, min(now, max(peer.sent_at, peer.since) + WAIT_NS) + WAIT_NS)
         return None
 
     def _answer(

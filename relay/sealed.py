@@ -22,12 +22,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from relay.actions import Log, SendControl, SessionAdd, SessionDrop, SessionKeys, SessionRekey
 from relay.generations import Generation, SealedPeer, SealedSession
-from relay.handshake import Handshakes
+from relay.handshake import WAIT_NS, Handshakes
 from relay.handshake_peer import Agreed
 from relay.handshake_wire import Params
 from relay.identity import Identity
 from relay.messages import Have, encode_message
-from relay.pace import MS, SECOND
+from relay.pace import SECOND
 from relay.sessions import DOWN_NS, SILENT_NS, Session, SessionDown, Sessions, SessionUp
 from relay.stamp import Stamps
 from relay.units import Address
@@ -36,7 +36,6 @@ REKEY_NS = 120 * SECOND
 EXPIRE_NS = 900 * SECOND  # of the newest keys
 CANDIDATE_NS = 10 * SECOND  # a candidate that was not heard by then is gone
 GENERATIONS_MAX = 4  # three in the lanes, and one that may still be leaving them
-WAIT_NS = 1000 * MS  # for the first sign of life after a handshake, before another one
 _PRESENT = encode_message(Have(streams={}))
 
 
@@ -88,7 +87,8 @@ class SealedSessions(Sessions):
         if candidate is not None and candidate.slot == slot:
             self.handshakes.forget(peer.id)  # what else is under way is with an older boot of the peer
             self._promote(peer, candidate)
-            self._confirm(candidate)
+            if len(candidate.generations) == 1:  # else only the lane knows which keys those were
+                self._confirm(candidate)
         session = peer.sealed
         if session is None or session.slot != slot or now < session.heard_at:
             return
@@ -202,14 +202,15 @@ class SealedSessions(Sessions):
         cipher = max(agreed.ours.cipher, agreed.theirs.cipher)
         keys = SessionKeys(cipher, agreed.send, agreed.recv, agreed.initiator)
         generation = Generation(agreed.index, agreed.peer_index, keys, now, agreed.initiator)
-        session = peer.sealed
-        if session is None or (session.our_boot, session.boot_id) != (agreed.ours.boot_id, agreed.theirs.boot_id):
+        pair = (agreed.ours.boot_id, agreed.theirs.boot_id)
+        session = next((s for s in peer.both() if (s.our_boot, s.boot_id) == pair), None)
+        if session is not None:
+            self._renew(session, generation)
+        else:
             session = self._open(peer, agreed, generation, now)
             if session is None:
                 self.handshakes.indices.give(agreed.index)
                 return "link_pool"
-        else:
-            self._renew(session, generation)
         if agreed.initiator:  # the peer has just answered: it is there
             if session is peer.candidate:
                 self._promote(peer, session)
@@ -217,10 +218,12 @@ class SealedSessions(Sessions):
                 self._set_state(peer, "up")
             session.heard_at = max(session.heard_at, now)
             self.actions.append(SendControl(session.slot, _PRESENT))
+        elif session is peer.session:
+            self.handshakes.stop(peer.id)
         return None
 
     def _open(self, peer: SealedPeer, agreed: Agreed, generation: Generation, now: int) -> SealedSession | None:
-        """A candidate, in the place of another: one generation each, so that to be heard on it is to be proven."""
+        """A candidate, in the place of the one of another boot."""
         self._drop_candidate(peer)
         slot = self._slots.take()
         if slot is None:

@@ -156,6 +156,17 @@ class Sessions:
         if peer.state == "silent":
             self._set_state(peer, "up")
 
+    def on_confirmed(self, slot: int, index: int, now: int) -> None:
+        """The agent's lane has opened a datagram under the keys of this receive index: any lane may send under them."""
+
+    def rekey(self, slot: int, now: int) -> None:
+        """A lane has sent so much under its keys that it wants others."""
+
+    def discard_all(self, now: int) -> None:
+        """This machine was forked, cloned or resumed: nothing from before is used again."""
+        for slot in list(self._by_slot):
+            self.reset(slot, now)
+
     def reset(self, slot: int, now: int) -> None:
         """Ends the session and greets with a new index: the peer hears that and ends its own."""
         peer = self._by_slot.get(slot)

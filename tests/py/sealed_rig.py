@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from relay.actions import SendControl, SendDatagram, SessionAdd, SessionDrop, SessionKeys, SessionRekey
@@ -76,8 +77,7 @@ class End:
         )
         self.slots: dict[int, Held] = {}
         self.words: list[str] = []
-        self.ups = 0
-        self.heard = 0
+        self.ups = self.heard = self.due = 0
         self.sessions.start(net.now)
         self.turn()
 
@@ -117,6 +117,17 @@ class End:
             if now >= held.beat_at:
                 held.beat_at = now + BEAT_NS
                 self.say(held, "beat")
+        self.due = min(self._deadlines(), default=now + SECOND)
+
+    def _deadlines(self) -> Iterator[int]:
+        """When `turn` has something to do again: the sessions must say so themselves."""
+        deadline = self.sessions.deadline()
+        if deadline is not None:
+            yield deadline
+        for held in self.slots.values():
+            if held.current is not None:
+                yield held.beat_at
+                yield from (sent + REPEAT_NS for sent in held.unsaid.values())
 
     def say(self, held: Held, what: str, number: int = 0) -> None:
         assert held.current is not None
@@ -214,7 +225,8 @@ class Net:
                     if e.address == to:
                         e.receive(datagram, source)
             for e in self.ends.values():
-                e.turn()
+                if e.due <= self.now:
+                    e.turn()
         return all(e.up for e in self.ends.values())
 
     def agree(self) -> None:

@@ -113,6 +113,31 @@ def test_initiations_of_before_a_restart_do_not_touch_the_session_after_it() -> 
     assert [len(end.slots) for end in net.ends.values()] == [1, 1]
 
 
+def test_recorded_initiations_do_not_silence_two_relays_that_have_both_restarted() -> None:
+    net = met(18)
+    assert net.run(SECOND, until_up=True)
+    for _ in range(12):
+        for end in net.ends.values():
+            (slot,) = end.slots
+            end.sessions.rekey(slot, net.now)
+        net.run(2 * SECOND)
+    tape = [(s, t, d) for s, t, d in net.tape if isinstance(d, bytes) and d[0] == 0x08]
+    net.loss = 1.0
+    net.boot("a"), net.boot("b")
+    lasts = {to: [d for _, t, d in tape if t == to] for to in net.addresses.values()}
+    for number in range(10):  # one to each, in their order, every 300 ms: each is new to who has forgotten
+        for to, datagrams in lasts.items():
+            source = next(address for address in net.addresses.values() if address != to)
+            net.inject(source, to, datagrams[min(number, len(datagrams) - 1)])
+        if number == 1:
+            net.loss = 0.0
+        if net.run(300 * MS, until_up=True):
+            break
+    assert number < 9
+    net.run(15 * SECOND)
+    net.agree()
+
+
 def test_another_mesh_key_is_no_session_and_no_answer() -> None:
     net = Net(13)
     net.boot("a", mesh=bytes(32))
@@ -203,6 +228,7 @@ def test_a_cookie_is_taken_once_and_proves_the_address_for_two_minutes() -> None
     assert a.sessions.on_datagram(reply, Address("127.0.0.9", 9), net.now) == "cookie"
     assert a.sessions.on_datagram(reply, there, net.now) is None
     assert a.sessions.on_datagram(reply, there, net.now) == "cookie"
+    a.turn()
     began = net.now
     net.run(100 * MS)
     data = a_datagram(net)
