@@ -92,11 +92,12 @@ class SealedSessions(Sessions):
         session = peer.sealed
         if session is None or session.slot != slot or now < session.heard_at:
             return
+        if peer.state == "silent" or not session.heard:  # what was tried for want of a sign of life
+            self.handshakes.stop(peer.id)
         session.heard_at, session.heard = now, True
         self.handshakes.heard(peer.id, now)
         if peer.state == "silent":
             self._set_state(peer, "up")
-            self.handshakes.stop(peer.id)
 
     def on_confirmed(self, slot: int, index: int, now: int) -> None:
         """The agent's lane has opened a datagram under the keys of this receive index: any lane may send under them."""
