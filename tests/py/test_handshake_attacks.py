@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay import _core, xchacha
+from relay.actions import SendDatagram
 from relay.handshake import Handshakes
 from relay.handshake_wire import ZRELAY, Macs, Params, mac
 from relay.identity import Identity
@@ -28,13 +29,18 @@ def stranger(net: Net, private: bytes, to: str = "b", mesh: bytes | None = None)
     return machine.out[0].data
 
 
+def flipped(data: bytes, at: int, bit: int) -> bytes:
+    changed = bytearray(data)
+    changed[at % len(data)] ^= 1 << bit
+    return bytes(changed)
+
+
 def attack(net: Net, forged: list[bytes]) -> None:
     """Whatever is under way again, in pieces, with a bit flipped, and back to where it came from; then the forged."""
     for source, to, data in net.tape[-4:]:
         if isinstance(data, bytes):
             at = net.rng.randrange(len(data))
-            flipped = data[:at] + bytes((data[at] ^ 1 << net.rng.randrange(8),)) + data[at + 1 :]
-            for wrong in (data, data[:at], flipped):
+            for wrong in (data, data[:at], flipped(data, at, net.rng.randrange(8))):
                 net.inject(source, to, wrong)
             net.inject(to, source, data)
     for data in forged:
@@ -279,15 +285,16 @@ SEEN = [data for _, _, data in FUZZED.tape if isinstance(data, bytes)]
     st.one_of(
         st.binary(max_size=200),
         st.builds(lambda kind, body: bytes((kind, 0, 0, 0)) + body, st.integers(8, 10), st.binary(max_size=180)),
-        st.builds(
-            lambda data, at, bit: data[: at % len(data)] + bytes((data[at % len(data)] ^ 1 << bit,)) + data[at % len(data) + 1 :],
-            st.sampled_from(SEEN), st.integers(0, 200), st.integers(0, 7),
-        ),
+        st.builds(flipped, st.sampled_from(SEEN), st.integers(0, 200), st.integers(0, 7)),
     )
-)  # fmt: skip
+)
 def test_whatever_arrives_is_refused_by_a_word_of_the_link_ledger_and_changes_nothing(data: bytes) -> None:
-    """The agent hands the word to its lane, which knows no other."""
+    """The agent hands the word to its lane, which knows no other. mac2 is the gate's: a bit of it makes a replay."""
     for end, peer in zip(FUZZED.ends.values(), "ba", strict=True):
         keys = end.keys()
         assert end.sessions.on_datagram(data, FUZZED.addresses[peer], FUZZED.now) in LINK_WORDS
-        assert (end.keys(), end.sessions.actions) == (keys, [])
+        assert end.keys() == keys
+        for action in end.sessions.actions:
+            assert isinstance(action, SendDatagram)
+            assert len(action.data) == 64  # to an initiation of before: which stamp was seen last
+        end.sessions.actions.clear()
