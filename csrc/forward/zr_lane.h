@@ -96,6 +96,8 @@ typedef struct zr_lane_msg {
 size_t zr_lane_bytes(const zr_lane_conf *conf);
 /* What that is for, into at least ZR_LANE_PARTS; how many. */
 int zr_lane_parts(const zr_lane_conf *conf, zr_part *parts);
+/* Outside of that, on the heap: libcrypto's contexts that zr_lane_init makes. About. */
+size_t zr_lane_context_bytes(const zr_lane_conf *conf);
 /* Builds a lane in `mem`, aligned to ZR_CACHELINE; pool and page outlive it. NULL when conf is out of range. */
 zr_lane *zr_lane_init(void *mem, const zr_lane_conf *conf, zr_pool *pool, zr_stat_page *page, zr_ns_t now);
 /* Before its first session: another number and epoch than it was made with. */

@@ -194,6 +194,19 @@ static void send_under(zr_lane *lane, zr_lane_session *session, uint32_t gen)
             forget(lane, session, i);
 }
 
+/* The other end sends under a generation once it has heard something under it: now, even if we have nothing to say. */
+static void show(zr_lane *lane, zr_lane_session *session)
+{
+    ZR_LIST_EACH(peer, &session->peers, zr_lane_peer, node)
+    {
+        if (peer->convs == 0)
+            continue;
+        peer->beat = true;
+        if (!zr_list_linked(&peer->due))
+            zr_list_append(&lane->due, &peer->due);
+    }
+}
+
 void zr_lane_gen_heard(zr_lane *lane, zr_lane_session *session, uint32_t gen)
 {
     if (gen != session->sending)
@@ -263,8 +276,10 @@ int zr_lane_session_rekey(zr_lane *lane, uint32_t slot, uint32_t index, uint32_t
     uint32_t gen = zr_map_get(&lane->by_index, index) % ZR_LANE_GENS;
     key_ahead(lane, session, gen);
     zr_stat_add(lane->page, ZR_STAT_rekeys, 1);
-    if (keys->initiator)
+    if (keys->initiator) {
         send_under(lane, session, gen);
+        show(lane, session);
+    }
     return ZR_OK;
 }
 

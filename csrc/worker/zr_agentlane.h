@@ -39,6 +39,8 @@ typedef struct zr_agentlane zr_agentlane;
 
 zr_agentlane_conf zr_agentlane_conf_default(uint32_t sessions_max);
 size_t zr_agentlane_bytes(const zr_agentlane_conf *conf);
+/* As zr_lane_context_bytes. */
+size_t zr_agentlane_context_bytes(const zr_agentlane_conf *conf);
 /* In `mem`, zeroed and aligned to ZR_CACHELINE. NULL: out of range. */
 zr_agentlane *zr_agentlane_init(void *mem, const zr_agentlane_conf *conf, zr_stat_page *page, zr_ns_t now);
 void zr_agentlane_fini(zr_agentlane *agent);
