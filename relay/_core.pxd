@@ -157,7 +157,21 @@ cdef extern from "wire/zr_media.h" nogil:
     enum:
         ZR_DEADLINES
 
+cdef extern from "wire/zr_seal.h" nogil:
+    enum:
+        ZR_SECRET_BYTES
+    ctypedef struct zr_keys:
+        uint8_t cipher
+        cbool initiator
+        uint8_t send[32]
+        uint8_t recv[32]
+        uint32_t age_ms
+    int zr_cipher_default()
+    void zr_wipe(void *mem, size_t size)
+
 cdef extern from "forward/zr_lane.h" nogil:
+    enum zr_rekey_why:
+        pass
     ctypedef struct zr_lane_conf:
         uint8_t lane
         uint16_t epoch
@@ -170,6 +184,8 @@ cdef extern from "forward/zr_lane.h" nogil:
         uint8_t lanes
         uint16_t mtu
         uint32_t rate_mhz
+        zr_keys keys
+    size_t zr_lane_context_bytes(const zr_lane_conf *conf)
 
 cdef extern from "forward/zr_mirror.h" nogil:
     enum:
@@ -283,6 +299,7 @@ cdef extern from "worker/zr_agentlane.h" nogil:
         pass
     zr_agentlane_conf zr_agentlane_conf_default(uint32_t sessions_max)
     size_t zr_agentlane_bytes(const zr_agentlane_conf *conf)
+    size_t zr_agentlane_context_bytes(const zr_agentlane_conf *conf)
     zr_agentlane *zr_agentlane_init(void *mem, const zr_agentlane_conf *conf, zr_stat_page *page, zr_ns_t now)
     int zr_agentlane_input(zr_agentlane *agent, const uint8_t *data, size_t len, cbool truncated, const zr_addr *addr,
                            zr_ns_t now)
@@ -291,9 +308,13 @@ cdef extern from "worker/zr_agentlane.h" nogil:
     int zr_agentlane_message(zr_agentlane *agent, uint32_t *session, uint8_t *to)
     int zr_agentlane_refuse(zr_agentlane *agent, int why)
     int zr_agentlane_session_add(zr_agentlane *agent, uint32_t slot, const zr_session_conf *conf, zr_ns_t now)
+    int zr_agentlane_session_rekey(zr_agentlane *agent, uint32_t slot, uint32_t index, uint32_t peer_index,
+                                   const zr_keys *keys, zr_ns_t now)
+    cbool zr_agentlane_rekey_wanted(zr_agentlane *agent, uint32_t *slot, zr_rekey_why *why)
     int zr_agentlane_session_drop(zr_agentlane *agent, uint32_t slot)
     int zr_agentlane_send(zr_agentlane *agent, uint32_t slot, const uint8_t *data, size_t len, zr_ns_t now)
     zr_ns_t zr_agentlane_heard(const zr_agentlane *agent, uint32_t slot)
+    uint32_t zr_agentlane_index(const zr_agentlane *agent, uint32_t slot)
     uint32_t zr_agentlane_rtt_us(const zr_agentlane *agent, uint32_t slot)
     int zr_agentlane_estimated(const zr_agentlane *agent, uint32_t slot, zr_kcp_estimates *estimates,
                                uint64_t *sent)

@@ -5,7 +5,9 @@ struct zr_addr as 20 bytes (`relay.units.Address.pack`), records struct zr_cmd a
 Return codes < 0 become `relay.errors.CoreError`; where the operating system refused, OSError.
 """
 
-from typing import final
+from typing import TypeAlias, final
+
+KeyRow: TypeAlias = tuple[int, bool, bytes, bytes, int]  # relay.actions.SessionKeys.row()
 
 ERRORS: tuple[tuple[str, int, str], ...]  # name, value, text
 STATS: tuple[tuple[str, str, str, str], ...]  # name, kind ("c" counter, "g" gauge), unit, help
@@ -19,6 +21,9 @@ FDPASS_BECOME: int
 FDPASS_UP: int
 
 def clock_now() -> int: ...
+def cipher_default() -> int:
+    """What this machine is fastest at, as in relay.actions.SessionKeys."""
+
 def journal_open(name: str, streams_max: int) -> int:
     """A new, empty journal for a worker of this size: its descriptor."""
 
@@ -201,9 +206,24 @@ class ControlLane(Counters):
         """Something handed out was no good: moves one datagram from accepted to this link drop, by id."""
 
     def session_add(
-        self, slot: int, index: int, peer_index: int, lanes: int, rate_mhz: int, mtu: int, addr: bytes, now: int
+        self,
+        slot: int,
+        index: int,
+        peer_index: int,
+        lanes: int,
+        rate_mhz: int,
+        mtu: int,
+        addr: bytes,
+        now: int,
+        keys: KeyRow | None = None,
     ) -> None:
-        """Opens conversation 0 too. CoreError "exists", "inval", "nomem"."""
+        """Opens conversation 0 too; without keys in plaintext. CoreError "exists", "inval", "nomem"."""
+
+    def session_rekey(self, slot: int, index: int, peer_index: int, keys: KeyRow, now: int) -> None:
+        """One more generation of keys. CoreError "exists", "inval" (also in plaintext), "missing"."""
+
+    def rekeys(self) -> list[tuple[int, int]]:
+        """Sessions that want new keys: (slot, why), why as in the event `rekey`."""
 
     def session_drop(self, slot: int) -> None: ...
     def send(self, slot: int, payload: bytes, now: int) -> None:
@@ -211,6 +231,9 @@ class ControlLane(Counters):
 
     def heard(self, slot: int) -> int:
         """When anything valid came; 0: never."""
+
+    def index(self, slot: int) -> int:
+        """Our index of the keys it sends under; 2^32 - 1: no such session."""
 
     def rtt_us(self, slot: int) -> int:
         """Round trip of conversation 0, microseconds; 0: not measured, or below 1 ms."""

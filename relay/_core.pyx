@@ -7,7 +7,7 @@ Times are int nanoseconds of the monotonic clock, addresses struct zr_addr as 20
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_SetFromErrno
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from relay.errors import bind, error_for
 
@@ -58,6 +58,25 @@ cdef zr_addr addr_of(bytes data) except *:
         raise ValueError(f"an address is {ZR_ADDR_BYTES} bytes, not {len(data)}")
     memcpy(&addr, PyBytes_AS_STRING(data), ZR_ADDR_BYTES)
     return addr
+
+
+cdef int keys_of(tuple row, zr_keys *keys) except -1:
+    """relay.actions.SessionKeys.row(); None is plaintext. The caller wipes `keys`."""
+    memset(keys, 0, sizeof(keys[0]))
+    if row is None:
+        return 0
+    cdef bytes send, recv
+    cipher, at_once, send, recv, age_ms = row
+    if len(send) != ZR_SECRET_BYTES or len(recv) != ZR_SECRET_BYTES:
+        raise ValueError(f"a direction secret is {ZR_SECRET_BYTES} bytes")
+    keys.cipher, keys.initiator, keys.age_ms = cipher, at_once, age_ms
+    memcpy(keys.send, PyBytes_AS_STRING(send), ZR_SECRET_BYTES)
+    memcpy(keys.recv, PyBytes_AS_STRING(recv), ZR_SECRET_BYTES)
+    return 0
+
+
+def cipher_default():
+    return zr_cipher_default()
 
 
 cdef bytes addr_bytes(const zr_addr *addr):
@@ -498,11 +517,31 @@ cdef class ControlLane(Counters):
         check(zr_agentlane_refuse(self.lane, DROP_IDS[drop]))
 
     def session_add(self, uint32_t slot, uint32_t index, uint32_t peer_index, uint8_t lanes, uint32_t rate_mhz,
-                    uint16_t mtu, bytes addr not None, zr_ns_t now):
+                    uint16_t mtu, bytes addr not None, zr_ns_t now, tuple keys=None):
         cdef zr_session_conf conf
+        cdef int rc
         conf.index, conf.peer_index, conf.lanes = index, peer_index, lanes
         conf.rate_mhz, conf.mtu, conf.agent = rate_mhz, mtu, addr_of(addr)
-        check(zr_agentlane_session_add(self.lane, slot, &conf, now))
+        keys_of(keys, &conf.keys)
+        rc = zr_agentlane_session_add(self.lane, slot, &conf, now)
+        zr_wipe(&conf.keys, sizeof(conf.keys))
+        check(rc)
+
+    def session_rekey(self, uint32_t slot, uint32_t index, uint32_t peer_index, tuple keys not None, zr_ns_t now):
+        cdef zr_keys made
+        cdef int rc
+        keys_of(keys, &made)
+        rc = zr_agentlane_session_rekey(self.lane, slot, index, peer_index, &made, now)
+        zr_wipe(&made, sizeof(made))
+        check(rc)
+
+    def rekeys(self):
+        cdef uint32_t slot = 0
+        cdef zr_rekey_why why
+        cdef list wanted = []
+        while zr_agentlane_rekey_wanted(self.lane, &slot, &why):
+            wanted.append((slot, <int>why))
+        return wanted
 
     def session_drop(self, uint32_t slot):
         check(zr_agentlane_session_drop(self.lane, slot))
@@ -512,6 +551,9 @@ cdef class ControlLane(Counters):
 
     def heard(self, uint32_t slot):
         return zr_agentlane_heard(self.lane, slot)
+
+    def index(self, uint32_t slot):
+        return zr_agentlane_index(self.lane, slot)
 
     def rtt_us(self, uint32_t slot):
         return zr_agentlane_rtt_us(self.lane, slot)
@@ -562,6 +604,7 @@ def worker_parts(*, uint32_t streams_max, uint32_t sessions_max=1024, uint32_t w
         raise error_for(ZR_E_inval, "worker_parts: sizes")
     made = {text(parts[i].name) if parts[i].name is not NULL else f"part {i}": parts[i].bytes for i in range(count)}
     made["rest"] = zr_worker_bytes(&conf) - sum(made.values())
+    made["cipher contexts"] = zr_lane_context_bytes(&conf.fwd.lane)
     made["counters"] = zr_stat_bytes(streams_max)
     made["rings"] = Channel.bytes_for(chan_slots)
     return made
@@ -569,7 +612,7 @@ def worker_parts(*, uint32_t streams_max, uint32_t sessions_max=1024, uint32_t w
 
 def control_lane_bytes(uint32_t sessions_max=1024):
     cdef zr_agentlane_conf conf = zr_agentlane_conf_default(sessions_max)
-    return zr_agentlane_bytes(&conf)
+    return zr_agentlane_bytes(&conf) + zr_agentlane_context_bytes(&conf)
 
 
 @cython.final

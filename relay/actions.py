@@ -9,6 +9,8 @@ import msgspec
 from relay.secret import Secret
 from relay.units import Address
 
+KeyRow: TypeAlias = tuple[int, bool, bytes, bytes, int]  # cipher, at once, send, recv, age in ms
+
 
 class SendDatagram(msgspec.Struct, frozen=True):
     """By the agent's own UDP port: a hello or an answer."""
@@ -18,19 +20,26 @@ class SendDatagram(msgspec.Struct, frozen=True):
 
 
 class SessionKeys(msgspec.Struct, frozen=True):
-    """One generation of a session's keys. cipher: 1 AES-128-GCM, 2 ChaCha20-Poly1305; `send`, `recv`: 32 bytes each.
+    """What a handshake gives to the lanes: a secret of 32 bytes for each direction.
 
-    `initiator`: may send under them at once. Who answered the handshake sends after a valid datagram under them.
+    cipher: 1 AES-128-GCM, 2 ChaCha20-Poly1305. initiator: lanes send under these keys at once, else after the first
+    valid datagram under them. made_at: when the handshake was (monotonic ns; 0: now); 15 minutes later they are over.
     """
 
     cipher: int
     send: Secret
     recv: Secret
     initiator: bool
+    made_at: int = 0
+
+    def row(self, now: int) -> KeyRow:
+        """For _core: it holds the secrets openly, so use it up where it is made."""
+        age_ms = max(now - self.made_at, 0) // 1_000_000 if self.made_at else 0
+        return self.cipher, self.initiator, self.send.reveal(), self.recv.reveal(), min(age_ms, 0xFFFFFFFF)
 
 
 class SessionAdd(msgspec.Struct, frozen=True):
-    """Add the session to the agent's own lane. The workers get theirs by Command. Without `keys` it is plaintext."""
+    """Add the session to the agent's own lane. The workers get theirs by Command."""
 
     slot: int
     index: int
@@ -39,11 +48,14 @@ class SessionAdd(msgspec.Struct, frozen=True):
     rate_mhz: int
     mtu: int
     address: Address
-    keys: SessionKeys | None = None
+    keys: SessionKeys | None = None  # None: plaintext
 
 
 class SessionRekey(msgspec.Struct, frozen=True):
-    """The session's next generation, for every lane. The same index again, now as `initiator`: it is proven, send."""
+    """One more generation of keys for a session that has some, with indices of its own. In every lane, too.
+
+    Told again with the same index, and as `initiator`: the peer has them, every lane sends under them.
+    """
 
     slot: int
     index: int

@@ -129,17 +129,18 @@ class Control:
         self._take_sessions(now)
 
     def on_confirmed(self, slot: int, index: int, now: int) -> None:
-        """The agent's lane was first heard under the keys of this receive index."""
+        """The agent's lane sends under the keys of this receive index: the peer has them."""
         self._sessions.on_confirmed(slot, index, now)
         self._take_sessions(now)
-
-    def on_rekey_wanted(self, slot: int, now: int) -> None:
-        """A lane has sent much under the session's keys."""
-        self._sessions.rekey(slot, now)
 
     def discard_sessions(self, now: int) -> None:
         """This machine was forked, cloned or resumed (CLOCK_BOOTTIME jumped): no key of before is used again."""
         self._sessions.discard_all(now)
+        self._take_sessions(now)
+
+    def on_rekey(self, slot: int, why: int, now: int) -> None:
+        """A lane wants new keys for the session; `why` as in the worker's event `rekey`."""
+        self._sessions.on_rekey(slot, why, now)
         self._take_sessions(now)
 
     def on_message(self, slot: int, payload: bytes, now: int) -> str | None:
@@ -181,9 +182,9 @@ class Control:
         self._sessions.events.clear()
         for action in self._sessions.actions:
             self._desk.emit(action)
-            if isinstance(action, actions.SessionAdd):
+            if isinstance(action, actions.SessionAdd | actions.SessionRekey):
                 for worker in range(len(self._workers.up)):
-                    self._session_add(worker, action)
+                    self._workers.add_session(worker, action, now)
             elif isinstance(action, actions.SessionDrop):
                 self._rtt_us.pop(action.slot, None)
                 for worker in range(len(self._workers.up)):
@@ -196,14 +197,6 @@ class Control:
                 self._children.on_session_down(event.slot, now)
                 self._pulls.on_session_down(event.slot, now)
 
-    def _session_add(self, worker: int, add: actions.SessionAdd) -> None:
-        self._workers.command(
-            worker, "session_add", session=add.slot, index=add.index, peer_index=add.peer_index, lanes=add.lanes,
-            rate_mhz=add.rate_mhz, mtu=add.mtu, addr=add.address,
-        )  # fmt: skip
-        if add.slot in self._rtt_us:
-            self._workers.command(worker, "session_rtt", session=add.slot, rtt_us=self._rtt_us[add.slot])
-
     # -- workers ----------------------------------------------------------------------------------------------------
 
     def on_worker_up(self, worker: int, now: int) -> None:
@@ -212,7 +205,9 @@ class Control:
             self.on_worker_lost(worker, now)
         self._workers.up[worker] = True
         for add in self._sessions.adds():
-            self._session_add(worker, add)
+            self._workers.add_session(worker, add, now, self._rtt_us.get(add.slot, 0))
+        for rekey in self._sessions.rekeys():
+            self._workers.add_session(worker, rekey, now)
         for stream in self._streams:
             if stream.worker != worker:
                 continue
@@ -234,7 +229,9 @@ class Control:
             return
         self._workers.forget_answers(worker)
         for add in self._sessions.adds():
-            self._session_add(worker, add)
+            self._workers.add_session(worker, add, now, self._rtt_us.get(add.slot, 0))
+        for rekey in self._sessions.rekeys():
+            self._workers.add_session(worker, rekey, now)
         for stream in self._streams:
             if stream.worker == worker:
                 self._children.gone_all(stream, "moved")
@@ -268,6 +265,8 @@ class Control:
                 stream = self._streams.at(worker, fields["stream"])
                 if stream is not None:
                     self._pulls.on_keyframe(stream, fields["track"], now)
+            case "rekey":
+                self.on_rekey(fields["session"], fields["why"], now)
             case "conv_unknown":
                 self._pulls.on_conv_unknown(fields["session"], fields["conv"])
             case "stream_live":
@@ -466,7 +465,9 @@ class Lane(Protocol):
     def messages(self) -> list[tuple[int, bytes]]: ...
     def refuse(self, drop: str) -> None: ...
     def heard(self, slot: int) -> int: ...
+    def index(self, slot: int) -> int: ...
     def rtt_us(self, slot: int) -> int: ...
+    def rekeys(self) -> list[tuple[int, int]]: ...
 
 
 def step(
@@ -494,7 +495,10 @@ def step(
         heard = lane.heard(slot)
         if heard:
             control.on_heard(slot, heard)
+            control.on_confirmed(slot, lane.index(slot), heard)
             control.on_rtt(slot, lane.rtt_us(slot))
+    for slot, why in lane.rekeys():
+        control.on_rekey(slot, why, now)
     control.on_timer(now)
     for action in control.drain():
         moved = True

@@ -268,9 +268,11 @@ class Node:
             case act.SessionAdd():
                 self.lane.session_add(
                     action.slot, action.index, action.peer_index, action.lanes, action.rate_mhz, action.mtu,
-                    action.address.pack(), now,
+                    action.address.pack(), now, None if action.keys is None else action.keys.row(now),
                 )  # fmt: skip
                 self._sessions.add(action.slot)
+            case act.SessionRekey(slot, index, peer_index, keys):
+                self.lane.session_rekey(slot, index, peer_index, keys.row(now), now)
             case act.SessionDrop(slot):
                 self._sessions.discard(slot)
                 self._outbox.drop(slot)

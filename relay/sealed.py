@@ -28,7 +28,7 @@ from relay.handshake_wire import Params
 from relay.identity import Identity
 from relay.messages import Have, encode_message
 from relay.pace import SECOND
-from relay.sessions import DOWN_NS, SILENT_NS, Session, SessionDown, Sessions, SessionUp
+from relay.sessions import DOWN_NS, REKEY_SHUT, SILENT_NS, Session, SessionDown, Sessions, SessionUp
 from relay.stamp import Stamps
 from relay.units import Address
 
@@ -100,7 +100,7 @@ class SealedSessions(Sessions):
             self._set_state(peer, "up")
 
     def on_confirmed(self, slot: int, index: int, now: int) -> None:
-        """The agent's lane has opened a datagram under the keys of this receive index: any lane may send under them."""
+        """The agent's lane sends under the keys of this receive index: the peer has them, any lane may."""
         peer = self._sealed_of(slot)
         if peer is None:
             return
@@ -114,6 +114,13 @@ class SealedSessions(Sessions):
         peer = self._sealed_of(slot)
         if peer is not None and peer.session is not None and peer.session.slot == slot:
             self.handshakes.begin(peer.id, now, slow=True)
+
+    def on_rekey(self, slot: int, why: int, now: int) -> None:
+        """A lane wants new keys: 1 soon, 2 it sends no more, 3 it takes no more, so that the session is over."""
+        if why == REKEY_SHUT:
+            self.reset(slot, now)
+        else:
+            self.rekey(slot, now)
 
     def reset(self, slot: int, now: int) -> None:
         """Ends the session and begins one with another boot id: the peer cannot mistake it for the old one."""
@@ -201,7 +208,7 @@ class SealedSessions(Sessions):
     def _on_agreed(self, agreed: Agreed, now: int) -> str | None:
         peer = self._sealed[agreed.peer]
         cipher = max(agreed.ours.cipher, agreed.theirs.cipher)
-        keys = SessionKeys(cipher, agreed.send, agreed.recv, agreed.initiator)
+        keys = SessionKeys(cipher, agreed.send, agreed.recv, agreed.initiator, now)
         generation = Generation(agreed.index, agreed.peer_index, keys, now, agreed.initiator)
         pair = (agreed.ours.boot_id, agreed.theirs.boot_id)
         session = next((s for s in peer.both() if (s.our_boot, s.boot_id) == pair), None)

@@ -1,26 +1,29 @@
-"""Bytes that must not be seen: their text is `***` wherever somebody prints, logs or formats them."""
+"""A key in memory: it can be used, and it cannot be shown by mistake."""
 
 from __future__ import annotations
 
 import hmac
+from typing import NoReturn, SupportsIndex
 
 
 class Secret:
-    """Some secret bytes. `reveal()` is the only way to them; equality takes the same time whatever differs."""
+    """Bytes that no log, traceback, format string, pickle or encoder turns into text. `reveal()` is the one way out."""
 
-    __slots__ = ("_data",)
+    __slots__ = ("_value",)
 
-    def __init__(self, data: bytes) -> None:
-        self._data = bytes(data)
+    def __init__(self, value: bytes) -> None:
+        self._value = bytes(value)
 
     def reveal(self) -> bytes:
-        return self._data
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value, other._value)
+
+    __hash__ = None  # type: ignore[assignment]  # a hash would be kept somewhere, and tells about the value
 
     def __repr__(self) -> str:
         return "***"
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and hmac.compare_digest(self._data, other._data)
-
-    def __hash__(self) -> int:
-        return hash((Secret, len(self._data)))
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError("a secret is neither copied nor pickled")

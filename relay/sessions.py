@@ -32,6 +32,7 @@ __all__ = ["MS", "SECOND", "Peer", "Session", "SessionDown", "SessionUp", "Sessi
 SILENT_NS = 2 * SECOND
 DOWN_NS = 10 * SECOND
 SESSIONS_MAX = 1024  # of a lane
+REKEY_SHUT = 3
 
 State = Literal["idle", "greeting", "up", "silent", "down"]
 _EDGES: dict[State, tuple[State, ...]] = {
@@ -157,10 +158,7 @@ class Sessions:
             self._set_state(peer, "up")
 
     def on_confirmed(self, slot: int, index: int, now: int) -> None:
-        """The agent's lane has opened a datagram under the keys of this receive index: any lane may send under them."""
-
-    def rekey(self, slot: int, now: int) -> None:
-        """A lane has sent so much under its keys that it wants others."""
+        """The agent's lane sends under the keys of this receive index: the peer has them, any lane may."""
 
     def discard_all(self, now: int) -> None:
         """This machine was forked, cloned or resumed: nothing from before is used again."""
@@ -173,6 +171,11 @@ class Sessions:
         if peer is not None:
             self._drop(peer, keep_index=False)
             self._greet(peer, now)
+
+    def on_rekey(self, slot: int, why: int, now: int) -> None:
+        """A lane wants new keys: 1 soon, 2 it sends no more, 3 it takes no more. In plaintext none does."""
+        if why == REKEY_SHUT:
+            self.reset(slot, now)
 
     def on_timer(self, now: int) -> None:
         for peer in self.peers.values():

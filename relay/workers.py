@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from relay.actions import Action, CloseIngress, Command, OpenIngress, StreamChanged
+from relay.actions import (
+    Action,
+    CloseIngress,
+    Command,
+    OpenIngress,
+    SessionAdd,
+    SessionKeys,
+    SessionRekey,
+    StreamChanged,
+)
 from relay.commands import encode
 from relay.placement import Slots
 from relay.streams import Child, Mirror, Stream, Sub
@@ -20,6 +29,8 @@ ALL_LAYERS = 255
 CLOSED_LEVEL = 2  # of overload: nobody new from here on
 MIRROR = 2  # stream_open, stream_epoch: neither pulled (0) nor local (1)
 FROM_NOW = 1 << 33  # child_add: no replay, and counted
+SEALED = 256  # session_add, with the number of lanes: under the keys told before
+AT_ONCE = 256  # session_secret, with the cipher
 Done = Callable[[int, int, int], None]  # rc, value, now
 
 
@@ -70,6 +81,33 @@ class Workers:
         """To what was asked so far: who would have answered is dead."""
         for key in [key for key in self._pending if key[0] == worker]:
             del self._pending[key]
+
+    # -- sessions ---------------------------------------------------------------------------------------------------
+
+    def add_session(self, worker: int, told: SessionAdd | SessionRekey, now: int, rtt_us: int = 0) -> None:
+        """A session with its first generation of keys and its round trip when known; or one generation more."""
+        if told.keys is not None:
+            self._tell_keys(worker, told.slot, told.keys, now)
+        if isinstance(told, SessionRekey):
+            self.command(worker, "session_rekey", session=told.slot, index=told.index, peer_index=told.peer_index)
+            return
+        self.command(
+            worker, "session_add", session=told.slot, index=told.index, peer_index=told.peer_index,
+            lanes=told.lanes | (SEALED if told.keys is not None else 0), rate_mhz=told.rate_mhz, mtu=told.mtu,
+            addr=told.address,
+        )  # fmt: skip
+        if rtt_us:
+            self.command(worker, "session_rtt", session=told.slot, rtt_us=rtt_us)
+
+    def _tell_keys(self, worker: int, slot: int, keys: SessionKeys, now: int) -> None:
+        cipher, at_once, send, recv, age_ms = keys.row(now)
+        secrets = send + recv
+        for part in range(4):
+            low, high = (int.from_bytes(secrets[at : at + 8], "little") for at in (16 * part, 16 * part + 8))
+            self.command(
+                worker, "session_secret", session=slot, part=part, cipher=cipher | (AT_ONCE if at_once else 0),
+                age_ms=age_ms, low=low, high=high,
+            )  # fmt: skip
 
     # -- a stream's records as commands ------------------------------------------------------------------------------
 

@@ -26,7 +26,8 @@ _Static_assert(sizeof(zr_cmd) == 64, "one cache line");
 #define ZR_CMD_LIST(X)                                                                                                 \
     X(nop, _, _, _, _, _, _, _, "answered at once: a ping")                                                            \
     X(session_add, session, index, peer_index, lanes, rate_mhz, mtu, agent,                                            \
-      "a peer: our and its 26-bit index, its worker count, heartbeats per 1000 s, KCP mtu, its agent's address")       \
+      "a peer: our and its 26-bit index, its worker count (+ 256: under the keys told by session_secret, else in "     \
+      "plaintext), heartbeats per 1000 s, KCP mtu, its agent's address")                                               \
     X(session_drop, session, _, _, _, _, _, _, "forget the peer and close its conversations; their subs go too")       \
     X(stream_open, stream, local, from, feed, epoch, number, _,                                                        \
       "local 1: numbers are given here, starting at number; 2: a mirror, from = its owner's worker | slot << 8; feed") \
@@ -55,7 +56,11 @@ _Static_assert(sizeof(zr_cmd) == 64, "one cache line");
     X(mirror_add, stream, target, slot, feed, _, _, _,                                                                 \
       "its packets go to this stream slot of another worker, too, from the latest cached key frame on")                \
     X(mirror_drop, stream, target, _, _, _, _, _, "and no more")                                                       \
-    X(peer_up, peer, _, _, _, _, _, _, "another worker of this relay is a new process: its ring is read again")
+    X(peer_up, peer, _, _, _, _, _, _, "another worker of this relay is a new process: its ring is read again")        \
+    X(session_secret, session, part, cipher, age_ms, low, high, _,                                                     \
+      "16 bytes of the keys of the session_add or session_rekey that follows: parts 0, 1 to send, 2, 3 to receive; "   \
+      "cipher + 256: may be sent under at once; the record is wiped once it is executed")                              \
+    X(session_rekey, session, index, peer_index, _, _, _, _, "one more generation of keys, with its indices")
 
 /* Worker -> control plane. */
 #define ZR_EVT_LIST(X)                                                                                                 \
@@ -67,7 +72,9 @@ _Static_assert(sizeof(zr_cmd) == 64, "one cache line");
     X(source_lost, ingress, track, _, _, _, _, _, "2 s of silence: the lock is released")                              \
     X(ingress_lost, ingress, _, _, _, _, _, _, "its socket could not be taken: no file descriptor left")               \
     X(overload, level, _, _, _, _, _, _, "this worker's level, 0 to 4, has changed")                                   \
-    X(child_stuck, sub, stream, _, _, _, _, _, "this child has acknowledged nothing for 30 s")
+    X(child_stuck, sub, stream, _, _, _, _, _, "this child has acknowledged nothing for 30 s")                         \
+    X(rekey, session, why, _, _, _, _, _,                                                                              \
+      "it wants new keys: 1 soon, 2 nothing is sent any more (age or count), 3 nothing is taken any more")
 
 enum zr_cmd_op {
 #define X(op, a, b, c, d, x, y, addr, help) ZR_CMD_##op,

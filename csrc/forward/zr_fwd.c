@@ -24,7 +24,8 @@ zr_fwd_conf zr_fwd_conf_default(uint8_t lane, uint32_t streams_max)
                   .convs_max = convs,
                   .peer_lanes_max = 256,
                   .blocks_max = ZR_MIN(convs * 4 + 64, 65534u),
-                  .window = 1024 },
+                  .window = 1024,
+                  .ciphers = 1u << zr_cipher_default() },
         .pkts_max = pkts,
         .streams_max = streams_max,
         .subs_max = ZR_MIN(ZR_MAX(streams_max * 5, 64u), 65536u),
@@ -183,6 +184,15 @@ bool zr_fwd_stopping(const zr_fwd *fwd)
     return fwd->stopping;
 }
 
+void zr_fwd_tell_rekeys(zr_fwd *fwd)
+{
+    enum zr_rekey_why why;
+    uint32_t session;
+
+    while (zr_lane_rekey_wanted(fwd->lane, &session, &why))
+        zr_fwd_event(fwd, &(zr_cmd){ .op = ZR_EVT_rekey, .a = session, .b = why });
+}
+
 int zr_fwd_link_input(zr_fwd *fwd, zr_pkt *pkt, const zr_addr *from, zr_ns_t now)
 {
     zr_lane_msg msg;
@@ -196,6 +206,7 @@ int zr_fwd_link_input(zr_fwd *fwd, zr_pkt *pkt, const zr_addr *from, zr_ns_t now
         zr_fwd_message(fwd, &msg, now);
     if (zr_lane_unknown(fwd->lane, &session, &conv))
         zr_fwd_event(fwd, &(zr_cmd){ .op = ZR_EVT_conv_unknown, .a = session, .b = conv });
+    zr_fwd_tell_rekeys(fwd);
     return rc;
 }
 
@@ -203,6 +214,7 @@ void zr_fwd_on_deadline(zr_fwd *fwd, zr_ns_t now)
 {
     if (now >= zr_lane_deadline(fwd->lane))
         zr_lane_on_deadline(fwd->lane, now);
+    zr_fwd_tell_rekeys(fwd);
     if (now >= fwd->release_at)
         zr_fwd_release_locks(fwd, now);
     zr_fwd_say_byes(fwd, now);

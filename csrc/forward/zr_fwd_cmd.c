@@ -1,6 +1,7 @@
 /* Commands. The control plane is trusted to mean well, not to be right: every field is looked at before it is used. */
 #include "forward/zr_fwd_priv.h"
 
+#include "base/zr_bytes.h"
 #include "coll/zr_seq.h"
 #include "wire/zr_rtp.h"
 
@@ -23,18 +24,78 @@ static int cmd_nop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
     return ZR_OK;
 }
 
-static int cmd_session_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+#define SEALED     256u /* session_add: lanes + this */
+#define AT_ONCE    256u /* session_secret: cipher + this */
+#define PART_BYTES 16u
+#define PARTS_ALL  0xFu
+
+static void forget_told(zr_fwd *fwd)
+{
+    zr_wipe(&fwd->told, sizeof fwd->told);
+}
+
+static int cmd_session_secret(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    zr_keys *keys = &fwd->told.keys;
+
+    (void)value, (void)now;
+    if (cmd->b > 3 || (cmd->c & ~AT_ONCE) == ZR_CIPHER_PLAIN || (cmd->c & ~AT_ONCE) >= ZR_CIPHER_COUNT)
+        return ZR_E_inval;
+    if (cmd->b == 0 || cmd->a != fwd->told.session)
+        forget_told(fwd);
+    fwd->told.session = cmd->a;
+    fwd->told.parts |= 1u << cmd->b;
+    keys->cipher = (uint8_t)(cmd->c & ~AT_ONCE);
+    keys->initiator = (cmd->c & AT_ONCE) != 0;
+    keys->age_ms = cmd->d;
+    uint8_t *to = (cmd->b < 2 ? keys->send : keys->recv) + cmd->b % 2 * PART_BYTES;
+    zr_put64(to, cmd->x);
+    zr_put64(to + 8, cmd->y);
+    return ZR_OK;
+}
+
+static bool told_all(const zr_fwd *fwd, uint32_t session)
+{
+    return fwd->told.parts == PARTS_ALL && fwd->told.session == session;
+}
+
+static int cmd_session_rekey(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    (void)value;
+    int rc = told_all(fwd, cmd->a) ? zr_lane_session_rekey(fwd->lane, cmd->a, cmd->b, cmd->c, &fwd->told.keys, now)
+                                   : ZR_E_inval;
+    forget_told(fwd);
+    return rc;
+}
+
+static int add_session(zr_fwd *fwd, const zr_cmd *cmd, zr_ns_t now)
 {
     zr_session_conf conf = { .index = cmd->b, .peer_index = cmd->c, .agent = cmd->addr };
+    bool sealed = (cmd->d & SEALED) != 0;
+    uint32_t lanes = cmd->d & ~SEALED;
 
-    (void)value;
-    if (cmd->a >= fwd->conf.lane.sessions_max || cmd->b >= 1u << 26 || cmd->c >= 1u << 26 || cmd->d > 62 ||
+    if (cmd->a >= fwd->conf.lane.sessions_max || cmd->b >= 1u << 26 || cmd->c >= 1u << 26 || lanes > 62 ||
         cmd->x > UINT32_MAX || cmd->y < 100 || cmd->y > 1468 || !addr_ok(&cmd->addr))
         return ZR_E_inval;
-    conf.lanes = (uint8_t)cmd->d;
+    /* Whoever meant to seal never gets plaintext for it, whatever was lost of what he said. */
+    if (sealed != told_all(fwd, cmd->a))
+        return ZR_E_inval;
+    conf.lanes = (uint8_t)lanes;
     conf.rate_mhz = (uint32_t)cmd->x;
     conf.mtu = (uint16_t)cmd->y;
-    return zr_lane_session_add(fwd->lane, cmd->a, &conf, now);
+    if (sealed)
+        conf.keys = fwd->told.keys;
+    int rc = zr_lane_session_add(fwd->lane, cmd->a, &conf, now);
+    zr_wipe(&conf.keys, sizeof conf.keys);
+    return rc;
+}
+
+static int cmd_session_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    (void)value;
+    int rc = add_session(fwd, cmd, now);
+    forget_told(fwd);
+    return rc;
 }
 
 static int cmd_session_drop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
@@ -372,6 +433,7 @@ static int cmd_reset(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t no
 {
     (void)cmd, (void)value, (void)now;
     zr_fwd_all_gone(fwd);
+    forget_told(fwd);
     if (fwd->shed.level > 0) /* a new agent does not know it, and it is told of changes only */
         zr_fwd_event(fwd, &(zr_cmd){ .op = ZR_EVT_overload, .a = fwd->shed.level });
     return ZR_OK;
@@ -407,6 +469,16 @@ static int execute(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
     return cmd->op < ZR_CMD_COUNT ? handlers[cmd->op](fwd, cmd, value, now) : ZR_E_inval;
 }
 
+/* Nothing secret stays in shared memory, nor on our stack. All of the record goes: executed once more, it is a nop. */
+static void wipe_secret(const zr_cmd *record, zr_cmd *cmd)
+{
+    if (cmd->op != ZR_CMD_session_secret)
+        return;
+    zr_wipe((void *)(uintptr_t)record, sizeof *record);
+    zr_wipe(&cmd->x, sizeof cmd->x);
+    zr_wipe(&cmd->y, sizeof cmd->y);
+}
+
 /* Killed in between, a command is still in the ring, or in the journal, or both: a successor executes it once more. */
 int zr_fwd_commands(zr_fwd *fwd, int budget, zr_ns_t now)
 {
@@ -419,6 +491,7 @@ int zr_fwd_commands(zr_fwd *fwd, int budget, zr_ns_t now)
 
         if (rc >= 0)
             zr_journal_note(fwd->journal, &cmd);
+        wipe_secret(record, &cmd);
         zr_spsc_release(fwd->commands);
         zr_stat_add(fwd->page, ZR_STAT_commands, 1);
         if (rc < 0)

@@ -292,7 +292,10 @@ int zr_fwd_output_egress(zr_fwd *fwd, zr_batch *batch, zr_ns_t now)
 
 int zr_fwd_output_links(zr_fwd *fwd, zr_batch *batch, zr_ns_t now)
 {
-    return zr_lane_output(fwd->lane, batch, now);
+    int rc = zr_lane_output(fwd->lane, batch, now);
+
+    zr_fwd_tell_rekeys(fwd); /* a count may have reached its limit */
+    return rc;
 }
 
 int zr_fwd_output(zr_fwd *fwd, zr_batch *batch, zr_ns_t now)

@@ -58,12 +58,18 @@ struct zr_fwd {
     uint32_t replays_left;     /* in this turn */
     uint32_t stream_count, closing_count;
     uint32_t closing_from; /* no ingress below it is closing */
+    struct {               /* by session_secret, for the session_add or session_rekey that follows */
+        uint32_t session, parts;
+        zr_keys keys;
+    } told;
     bool stopping, event_waiting;
     bool ring_corrupt; /* a ring to or from the agent is broken: it is left alone, media goes on */
 };
 
 /* zr_fwd.c */
 void zr_fwd_event(zr_fwd *fwd, const zr_cmd *event);
+/* Sessions that want new keys, to the control plane. */
+void zr_fwd_tell_rekeys(zr_fwd *fwd);
 /* NULL when out of range or closed. */
 zr_stream *zr_fwd_stream(zr_fwd *fwd, uint32_t slot);
 /* One media drop: ledger, row (stream may be NULL), packet. Returns ZR_E_dropped. */

@@ -3,7 +3,7 @@
 #include "base/zr_err.h"
 #include "forward/zr_lane_priv.h"
 
-enum part { PART_SESSIONS, PART_CONVS, PART_PEERS, PART_BY_INDEX, PART_BY_CONV, PART_BLOCKS, PARTS };
+enum part { PART_SESSIONS, PART_CONVS, PART_PEERS, PART_KEYS, PART_BY_INDEX, PART_BY_CONV, PART_BLOCKS, PARTS };
 
 /* Where each part begins behind the lane itself; returns the end. */
 static size_t lay_out(const zr_lane_conf *conf, size_t at[PARTS])
@@ -12,7 +12,8 @@ static size_t lay_out(const zr_lane_conf *conf, size_t at[PARTS])
         [PART_SESSIONS] = conf->sessions_max * sizeof(zr_lane_session),
         [PART_CONVS] = conf->convs_max * sizeof(zr_lane_conv),
         [PART_PEERS] = conf->peer_lanes_max * sizeof(zr_lane_peer),
-        [PART_BY_INDEX] = zr_map_bytes(conf->sessions_max),
+        [PART_KEYS] = zr_lane_rx_max(conf) * sizeof(zr_lane_rx),
+        [PART_BY_INDEX] = zr_map_bytes(conf->sessions_max * ZR_LANE_GENS),
         [PART_BY_CONV] = zr_map_bytes(conf->convs_max),
         [PART_BLOCKS] = zr_kcp_blocks_bytes(conf->blocks_max),
     };
@@ -28,13 +29,20 @@ size_t zr_lane_bytes(const zr_lane_conf *conf)
 int zr_lane_parts(const zr_lane_conf *conf, zr_part *parts)
 {
     static const char *const names[PARTS] = {
-        [PART_SESSIONS] = "sessions",      [PART_CONVS] = "conversations",        [PART_PEERS] = "peer lanes",
-        [PART_BY_INDEX] = "session index", [PART_BY_CONV] = "conversation index", [PART_BLOCKS] = "KCP windows",
+        [PART_SESSIONS] = "sessions",  [PART_CONVS] = "conversations",    [PART_PEERS] = "peer lanes",
+        [PART_KEYS] = "receive keys",  [PART_BY_INDEX] = "session index", [PART_BY_CONV] = "conversation index",
+        [PART_BLOCKS] = "KCP windows",
     };
     size_t at[PARTS], end = lay_out(conf, at);
 
     _Static_assert(PARTS <= ZR_LANE_PARTS, "its callers have room for all");
     return zr_parts_of(parts, names, at, end, PARTS);
+}
+
+size_t zr_lane_context_bytes(const zr_lane_conf *conf)
+{
+    size_t seals = (size_t)conf->peer_lanes_max + zr_lane_rx_max(conf) + 1;
+    return seals * (size_t)__builtin_popcount(conf->ciphers) * ZR_SEAL_CONTEXT;
 }
 
 static bool in_range(const zr_lane_conf *conf)
@@ -52,6 +60,7 @@ static void init_slots(zr_lane *lane)
     for (uint32_t i = 0; i < lane->conf.peer_lanes_max; i++) {
         zr_lane_peer *peer = &lane->peers[i];
         peer->session = NULL;
+        zr_seal_init(&peer->tx);
         zr_list_init(&peer->node);
         zr_list_init(&peer->due);
         zr_list_init(&peer->convs_due);
@@ -80,6 +89,7 @@ zr_lane *zr_lane_init(void *mem, const zr_lane_conf *conf, zr_pool *pool, zr_sta
     lane->sessions = (void *)(base + at[PART_SESSIONS]);
     lane->convs = (void *)(base + at[PART_CONVS]);
     lane->peers = (void *)(base + at[PART_PEERS]);
+    lane->rxs = (void *)(base + at[PART_KEYS]);
     zr_list_init(&lane->convs_free);
     zr_list_init(&lane->peers_free);
     zr_list_init(&lane->due);
@@ -87,9 +97,10 @@ zr_lane *zr_lane_init(void *mem, const zr_lane_conf *conf, zr_pool *pool, zr_sta
     lane->unknown.rest = now;
     zr_wheel_init(&lane->wheel, now);
     init_slots(lane);
-    if (zr_map_init(&lane->by_index, base + at[PART_BY_INDEX], conf->sessions_max) != ZR_OK ||
+    if (zr_map_init(&lane->by_index, base + at[PART_BY_INDEX], conf->sessions_max * ZR_LANE_GENS) != ZR_OK ||
         zr_map_init(&lane->by_conv, base + at[PART_BY_CONV], conf->convs_max) != ZR_OK ||
-        zr_kcp_blocks_init(&lane->blocks, base + at[PART_BLOCKS], conf->blocks_max) != ZR_OK)
+        zr_kcp_blocks_init(&lane->blocks, base + at[PART_BLOCKS], conf->blocks_max) != ZR_OK ||
+        zr_lane_keys_init(lane) != ZR_OK)
         return NULL;
     zr_lane_gauge(lane); /* the page may still show a predecessor's */
     return lane;
@@ -108,6 +119,7 @@ void zr_lane_fini(zr_lane *lane)
 {
     for (uint32_t slot = 0; slot < lane->conf.sessions_max; slot++)
         (void)zr_lane_session_drop(lane, slot);
+    zr_lane_keys_fini(lane);
 }
 
 zr_lane_session *zr_lane_session_at(const zr_lane *lane, uint32_t slot)
@@ -117,7 +129,6 @@ zr_lane_session *zr_lane_session_at(const zr_lane *lane, uint32_t slot)
 
 int zr_lane_session_add(zr_lane *lane, uint32_t slot, const zr_session_conf *conf, zr_ns_t now)
 {
-    (void)now;
     if (slot >= lane->conf.sessions_max || conf->index > ZR_LANE_INDEX_MAX || conf->peer_index > ZR_LANE_INDEX_MAX ||
         conf->lanes > ZR_LANES - 2 || conf->mtu < ZR_LANE_MTU_MIN || conf->mtu > ZR_LANE_MTU_MAX ||
         conf->agent.family == 0 || conf->agent.port == 0 || conf->agent.port + conf->lanes > UINT16_MAX)
@@ -125,11 +136,19 @@ int zr_lane_session_add(zr_lane *lane, uint32_t slot, const zr_session_conf *con
     zr_lane_session *session = &lane->sessions[slot];
     if (session->open || zr_map_get(&lane->by_index, conf->index) != ZR_MAP_NONE)
         return ZR_E_exists;
+    if (conf->keys.cipher >= ZR_CIPHER_COUNT)
+        return ZR_E_inval;
+    int rc = zr_lane_prepare(lane, (enum zr_cipher)conf->keys.cipher);
+    if (rc < 0)
+        return rc;
     *session = (zr_lane_session){ .open = true, .slot = slot, .conf = *conf };
+    zr_wipe(&session->conf.keys, sizeof session->conf.keys);
     session->beat_every = conf->rate_mhz == 0 ? ZR_NEVER : ZR_SEC(1000) / conf->rate_mhz;
     zr_list_init(&session->convs);
     zr_list_init(&session->peers);
-    return zr_map_put(&lane->by_index, conf->index, slot);
+    zr_list_init(&session->wanting);
+    zr_timer_init(&session->expiry, ZR_LANE_TIMER_KEYS, slot);
+    return zr_lane_gen_add(lane, session, conf->index, conf->peer_index, &conf->keys, now);
 }
 
 static void give_peer(zr_lane *lane, zr_lane_peer *peer)
@@ -137,6 +156,8 @@ static void give_peer(zr_lane *lane, zr_lane_peer *peer)
     zr_timer_cancel(&lane->wheel, &peer->timer);
     zr_list_remove(&peer->due);
     zr_lane_move(&lane->peers_free, &peer->node);
+    zr_seal_wipe(&peer->tx);
+    lane->counter_floor = ZR_MAX(lane->counter_floor, peer->tx_serial != 0 ? peer->counter : 0);
     peer->session = NULL;
 }
 
@@ -150,9 +171,9 @@ int zr_lane_session_drop(zr_lane *lane, uint32_t slot)
         zr_lane_conv *conv = ZR_LIST_FIRST(&session->convs, zr_lane_conv, node);
         zr_lane_conv_close(lane, (uint32_t)(conv - lane->convs));
     }
+    zr_lane_gens_drop(lane, session);
     while (!zr_list_empty(&session->peers))
         give_peer(lane, ZR_LIST_FIRST(&session->peers, zr_lane_peer, node));
-    zr_map_del(&lane->by_index, session->conf.index);
     if (lane->unknown.session == slot)
         lane->unknown.waiting = false;
     session->open = false;
@@ -168,6 +189,12 @@ zr_ns_t zr_lane_session_heard(const zr_lane *lane, uint32_t slot)
 {
     const zr_lane_session *session = zr_lane_session_at(lane, slot);
     return session == NULL ? 0 : session->heard;
+}
+
+uint32_t zr_lane_session_index(const zr_lane *lane, uint32_t slot)
+{
+    const zr_lane_session *session = zr_lane_session_at(lane, slot);
+    return session == NULL ? ZR_LANE_INDEX_NONE : session->gens[session->sending].index;
 }
 
 uint32_t zr_lane_session_rtt_us(const zr_lane *lane, uint32_t slot)
@@ -193,9 +220,12 @@ zr_lane_peer *zr_lane_peer_get(zr_lane *lane, zr_lane_session *session, uint8_t 
     zr_lane_peer *peer = ZR_LIST_FIRST(&lane->peers_free, zr_lane_peer, node);
     peer->session = session;
     peer->number = number;
-    peer->heard = peer->beat = false;
-    peer->epoch = 0;
+    peer->beat = false;
     peer->convs = 0;
+    peer->tx_serial = 0;
+    peer->counter = peer->first = 0;
+    for (uint32_t i = 0; i < ZR_LANE_GENS; i++)
+        peer->rx[i] = NULL;
     peer->addr = number == ZR_LANE_AGENT ? session->conf.agent : zr_addr_shifted(&session->conf.agent, 1 + number);
     peer->last_tx = 0;
     zr_lane_move(&session->peers, &peer->node);
@@ -222,6 +252,8 @@ void zr_lane_on_deadline(zr_lane *lane, zr_ns_t now)
     while ((timer = zr_wheel_expired(&lane->wheel)) != NULL) {
         if (timer->kind == ZR_LANE_TIMER_BEAT) {
             zr_lane_on_beat(lane, &lane->peers[timer->ref], now);
+        } else if (timer->kind == ZR_LANE_TIMER_KEYS) {
+            zr_lane_on_expiry(lane, &lane->sessions[timer->ref], now);
         } else {
             zr_lane_conv *conv = &lane->convs[timer->ref];
             zr_kcp_on_deadline(&conv->kcp, now);
@@ -252,15 +284,12 @@ static bool check_conv(const zr_lane *lane, uint32_t handle)
 
 bool zr_lane_check(const zr_lane *lane)
 {
-    uint32_t sessions = 0, convs = 0, peers = 0, bound = 0, served = 0;
+    uint32_t convs = 0, peers = 0, bound = 0, served = 0;
 
     for (uint32_t i = 0; i < lane->conf.sessions_max; i++) {
         const zr_lane_session *session = &lane->sessions[i];
         if (!session->open)
             continue;
-        if (zr_map_get(&lane->by_index, session->conf.index) != i)
-            return false;
-        sessions++;
         convs += length(&session->convs);
         peers += length(&session->peers);
     }
@@ -271,9 +300,8 @@ bool zr_lane_check(const zr_lane *lane)
     }
     for (uint32_t i = 0; i < lane->conf.peer_lanes_max; i++)
         served += lane->peers[i].session != NULL ? lane->peers[i].convs : 0;
-    return sessions == lane->by_index.count && convs == lane->convs_open && convs == lane->by_conv.count &&
-           bound == served && lane->convs_used <= lane->conf.convs_max &&
-           convs + length(&lane->convs_free) == lane->convs_used &&
+    return zr_lane_keys_check(lane) && convs == lane->convs_open && convs == lane->by_conv.count && bound == served &&
+           lane->convs_used <= lane->conf.convs_max && convs + length(&lane->convs_free) == lane->convs_used &&
            peers + length(&lane->peers_free) == lane->conf.peer_lanes_max && zr_map_check(&lane->by_index) &&
            zr_map_check(&lane->by_conv) && zr_wheel_check(&lane->wheel) && zr_kcp_blocks_check(&lane->blocks);
 }

@@ -11,7 +11,14 @@
  *
  *     input* -> recv until ZR_E_again -> on_deadline -> send* -> output until it returns 0
  *
- * Drops are counted in `page`, ledger link; the caller counts rx_link for what it passes in.
+ * Keys: a session is added with the keys of one handshake, or without any (plaintext, on loopback). Each further
+ * handshake is one more *generation*, with indices of its own; three are kept. A lane takes valid datagrams under all
+ * of them and sends under one, which only ever moves to a newer one. Each pair (our lane, peer's lane) has its own keys
+ * under each, its own dense counter and its own replay window; see zr_lane_keys.c.
+ *
+ * Drops are counted in `page`, ledger link; the caller counts rx_link for what it passes in. Memory is the caller's,
+ * except libcrypto's contexts (zr_seal.h): those of the ciphers in conf.ciphers are made by zr_lane_init, those of
+ * another cipher with the first session that wants it.
  */
 #ifndef ZR_LANE_H
 #define ZR_LANE_H
@@ -23,13 +30,23 @@
 #include "mem/zr_batch.h"
 #include "stat/zr_stat.h"
 #include "time/zr_wheel.h"
-#include "wire/zr_env.h"
+#include "wire/zr_seal.h"
 
-#define ZR_LANE_PARTS        6
+#define ZR_LANE_PARTS        7
 #define ZR_LANE_DEADLINE_MS  400u
 #define ZR_LANE_QUEUE_MAX    (4u << 20) /* bytes that wait for the windows of one session, in full segments */
 #define ZR_LANE_RESIDUAL     1e-6
 #define ZR_LANE_MAX_OVERHEAD 6.5
+#define ZR_LANE_INDEX_NONE   UINT32_MAX
+
+#define ZR_LANE_KEYS_AGE    ZR_SEC(900)         /* then nothing is sent or taken under them any more */
+#define ZR_LANE_KEYS_REKEY  ((uint64_t)1 << 26) /* datagrams of one pair of lanes: new keys are asked for */
+#define ZR_LANE_KEYS_LIMIT  ((uint64_t)1 << 28) /* and none is sent beyond this (RFC 9001, appendix B) */
+#define ZR_LANE_KEYS_FORGED ((uint64_t)1 << 36) /* tags that did not verify: nothing is taken any more */
+/* Of a session: at most 100 receive keys in any second are derived on a stranger's word. */
+#define ZR_LANE_DERIVE_EVERY ZR_US(15625)
+#define ZR_LANE_DERIVE_BURST 36
+#define ZR_LANE_EPOCH_LATE   ZR_SEC(1) /* datagrams of a replaced lane are taken so long after its successor's first */
 
 typedef struct zr_lane_conf {
     uint8_t lane;          /* 0..61, or 63: the agent */
@@ -43,6 +60,9 @@ typedef struct zr_lane_conf {
     uint16_t deadline_ms; /* the longest of any message: a hole is passed over after it */
     double residual;      /* share of messages that may miss their deadline */
     double max_overhead;  /* transmissions per segment, at most */
+    uint32_t ciphers;     /* 1 << enum zr_cipher: contexts made at start */
+    uint32_t keys_max;    /* receive keys, one per pair of lanes and generation; 0: twice the peer lanes and 64 */
+    zr_addr own;          /* our own address where it is known: nothing comes from there. family 0: not known */
 } zr_lane_conf;
 
 typedef struct zr_session_conf {
@@ -51,7 +71,15 @@ typedef struct zr_session_conf {
     uint8_t lanes;              /* its workers */
     uint16_t mtu;               /* KCP mtu */
     uint32_t rate_mhz;          /* heartbeats per 1000 s on a peer lane with open conversations; 0: none */
+    zr_keys keys;               /* cipher 0: plaintext */
 } zr_session_conf;
+
+/* Why a session wants new keys, the more urgent the higher. */
+enum zr_rekey_why {
+    ZR_REKEY_SOON = 1, /* ZR_LANE_KEYS_REKEY */
+    ZR_REKEY_MUTE = 2, /* too old, or ZR_LANE_KEYS_LIMIT: nothing is sent any more */
+    ZR_REKEY_SHUT = 3, /* the counter's last number, or ZR_LANE_KEYS_FORGED: nothing is taken any more */
+};
 
 typedef struct zr_lane zr_lane;
 
@@ -69,19 +97,33 @@ typedef struct zr_lane_msg {
 size_t zr_lane_bytes(const zr_lane_conf *conf);
 /* What that is for, into at least ZR_LANE_PARTS; how many. */
 int zr_lane_parts(const zr_lane_conf *conf, zr_part *parts);
+/* Outside of that, on the heap: libcrypto's contexts that zr_lane_init makes. About. */
+size_t zr_lane_context_bytes(const zr_lane_conf *conf);
 /* Builds a lane in `mem`, aligned to ZR_CACHELINE; pool and page outlive it. NULL when conf is out of range. */
 zr_lane *zr_lane_init(void *mem, const zr_lane_conf *conf, zr_pool *pool, zr_stat_page *page, zr_ns_t now);
 /* Before its first session: another number and epoch than it was made with. */
 void zr_lane_become(zr_lane *lane, uint8_t number, uint16_t epoch, zr_ns_t now);
 void zr_lane_fini(zr_lane *lane);
 
-/* ZR_OK; ZR_E_exists, ZR_E_inval. */
+/* ZR_OK; ZR_E_exists, ZR_E_inval, ZR_E_os: no memory for contexts. The caller wipes its keys. */
 int zr_lane_session_add(zr_lane *lane, uint32_t slot, const zr_session_conf *conf, zr_ns_t now);
 /* Closes its conversations too: walk them with zr_lane_conv_next first to learn their users. ZR_E_missing. */
 int zr_lane_session_drop(zr_lane *lane, uint32_t slot);
+/*
+ * The next generation of keys: ZR_OK; ZR_E_missing; ZR_E_inval, also for a session in plaintext; ZR_E_exists when the
+ * index or the keys are in use. Datagrams under it are taken from now on, and sent: by the initiator at once, else
+ * after the first valid one under it. The oldest generation goes when there are three. Told again, and as initiator:
+ * the peer was heard under it elsewhere, it is sent under from now on.
+ */
+int zr_lane_session_rekey(zr_lane *lane, uint32_t slot, uint32_t index, uint32_t peer_index, const zr_keys *keys,
+                          zr_ns_t now);
+/* A session wants new keys: which and why; each reason is told once per generation. */
+bool zr_lane_rekey_wanted(zr_lane *lane, uint32_t *session, enum zr_rekey_why *why);
 bool zr_lane_session_open(const zr_lane *lane, uint32_t slot);
 /* When anything valid of this session was last heard on this lane; 0: never. */
 zr_ns_t zr_lane_session_heard(const zr_lane *lane, uint32_t slot);
+/* Our index of the generation that is sent under; ZR_LANE_INDEX_NONE without the session. */
+uint32_t zr_lane_session_index(const zr_lane *lane, uint32_t slot);
 /* Round trip of the session's conversation 0, microseconds; 0: not measured, or below KCP's 1 ms. Only who sends
  * measures, so workers, whose conversations mostly receive, are told by the agent what it measured. */
 uint32_t zr_lane_session_rtt_us(const zr_lane *lane, uint32_t slot);

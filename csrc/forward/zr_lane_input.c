@@ -1,6 +1,7 @@
 #include "base/zr_bytes.h"
 #include "base/zr_err.h"
 #include "forward/zr_lane_priv.h"
+#include "time/zr_rate.h"
 
 #define SEGS_MAX (ZR_LANE_MTU_MAX / ZR_SEG_HEAD)
 
@@ -8,7 +9,9 @@
 typedef struct arrival {
     zr_env env;
     zr_lane_session *session;
+    uint32_t gen;
     zr_lane_peer *peer;
+    bool stray;           /* not from where the session's peer lane is */
     enum zr_drop_id drop; /* why, when a check failed */
     uint32_t count;
     struct {
@@ -29,8 +32,9 @@ static bool from_expected(const zr_session_conf *conf, uint8_t sending_lane, con
     return zr_addr_same_ip(&conf->agent, from) && from->port == conf->agent.port + by;
 }
 
-/* The envelope, by compares alone, cheapest first: a stranger's datagram ends here and leaves nothing behind. */
-static int check_envelope(const zr_lane *lane, const uint8_t *data, size_t len, const zr_addr *from, arrival *in)
+/* By compares alone, cheapest first: a stranger's datagram ends here and leaves nothing behind. */
+static int check_envelope(const zr_lane *lane, const uint8_t *data, size_t len, const zr_addr *from, zr_ns_t now,
+                          arrival *in)
 {
     enum zr_env_type type;
 
@@ -41,37 +45,111 @@ static int check_envelope(const zr_lane *lane, const uint8_t *data, size_t len, 
     zr_env_parse(&in->env, data);
     if (zr_env_lane(in->env.receiver) != lane->conf.lane)
         return refuse(in, ZR_DROP_lane);
-    in->session = zr_lane_session_at(lane, zr_map_get(&lane->by_index, zr_env_index(in->env.receiver)));
-    if (in->session == NULL)
+    uint32_t found = zr_map_get(&lane->by_index, zr_env_index(in->env.receiver));
+    if (found == ZR_MAP_NONE)
         return refuse(in, ZR_DROP_noindex);
+    in->session = &lane->sessions[found / ZR_LANE_GENS];
+    in->gen = found % ZR_LANE_GENS;
     if (len > ZR_ENV_HEAD + in->session->conf.mtu + ZR_ENV_TAG)
         return refuse(in, ZR_DROP_link_oversize);
     if (in->env.lane >= in->session->conf.lanes && in->env.lane != ZR_LANE_AGENT)
         return refuse(in, ZR_DROP_lane);
-    if (!from_expected(&in->session->conf, in->env.lane, from))
+    const zr_lane_gen *gen = &in->session->gens[in->gen];
+    in->stray = !from_expected(&in->session->conf, in->env.lane, from);
+    if (in->stray && (gen->keys.cipher == ZR_CIPHER_PLAIN || from->port == 0 || zr_addr_eq(from, &lane->conf.own)))
         return refuse(in, ZR_DROP_src);
+    return zr_lane_gen_over(gen, now) ? refuse(in, ZR_DROP_expired) : ZR_OK;
+}
+
+static bool opens(zr_seal *seal, const arrival *in, uint8_t *data, size_t len)
+{
+    if (in->session->gens[in->gen].keys.cipher != ZR_CIPHER_PLAIN)
+        return zr_seal_open(seal, in->env.counter, data, len);
     const uint8_t *tag = data + len - ZR_ENV_TAG;
-    if ((zr_get64(tag) | zr_get64(tag + 8)) != 0)
-        return refuse(in, ZR_DROP_auth);
+    return (zr_get64(tag) | zr_get64(tag + 8)) == 0;
+}
+
+static int forged(zr_lane *lane, arrival *in)
+{
+    if (++in->session->gens[in->gen].forged >= ZR_LANE_KEYS_FORGED)
+        zr_lane_gen_shut(lane, in->session, in->gen, ZR_REKEY_SHUT);
+    return refuse(in, ZR_DROP_auth);
+}
+
+/* The first of a peer lane, or of its next epoch: anybody can write such a header. Its key is kept if it verifies. */
+static int open_new(zr_lane *lane, arrival *in, zr_lane_rx *before, uint8_t *data, size_t len, zr_ns_t now,
+                    zr_lane_rx **found)
+{
+    zr_lane_session *session = in->session;
+    const zr_keys *keys = &session->gens[in->gen].keys;
+    bool sealed = keys->cipher != ZR_CIPHER_PLAIN;
+
+    if (sealed) {
+        if (!zr_rate_take(&session->derive_full_at, now, ZR_LANE_DERIVE_EVERY, ZR_LANE_DERIVE_BURST))
+            return refuse(in, ZR_DROP_ratelimit);
+        zr_stat_add(lane->page, ZR_STAT_lane_keys_derived, 1);
+        zr_seal_key(&lane->trial, (enum zr_cipher)keys->cipher, keys->recv, in->env.lane, lane->conf.lane,
+                    in->env.epoch);
+    }
+    if (!opens(&lane->trial, in, data, len)) {
+        zr_seal_wipe(&lane->trial);
+        return forged(lane, in);
+    }
+    zr_lane_peer *peer = zr_lane_peer_get(lane, session, in->env.lane);
+    zr_lane_rx *rx = peer == NULL ? NULL : zr_lane_rx_take(lane, session, in->gen);
+    if (rx == NULL) {
+        zr_seal_wipe(&lane->trial);
+        return refuse(in, ZR_DROP_link_pool);
+    }
+    zr_seal keyed = lane->trial;
+    lane->trial = rx->seal;
+    rx->seal = keyed;
+    rx->epoch = in->env.epoch;
+    zr_win_init(&rx->win); /* a replaced lane counts from 0 again */
+    rx->before = NULL;
+    rx->late = now + ZR_LANE_EPOCH_LATE;
+    if (before != NULL) {
+        zr_lane_rx_give(lane, before->before);
+        before->before = NULL;
+        if (sealed)
+            rx->before = before;
+        else
+            zr_lane_rx_give(lane, before);
+    }
+    peer->rx[in->gen] = *found = rx;
     return ZR_OK;
 }
 
-/* From here on the sender is the peer. Marks the counter, whatever becomes of the contents. */
-static int check_replay(zr_lane *lane, arrival *in)
+/* From here on the sender is the peer: the tag verifies. In plaintext it is zero. */
+static int check_tag(zr_lane *lane, arrival *in, uint8_t *data, size_t len, zr_ns_t now, zr_lane_rx **found)
 {
-    zr_lane_peer *peer = zr_lane_peer_get(lane, in->session, in->env.lane);
+    zr_lane_peer *peer = in->session->peer[in->env.lane];
+    zr_lane_rx *rx = peer == NULL ? NULL : peer->rx[in->gen];
 
-    if (peer == NULL)
-        return refuse(in, ZR_DROP_link_pool);
-    if (!peer->heard || in->env.epoch > peer->epoch) { /* a replaced worker counts from 0 again */
-        zr_win_init(&peer->win);
-        peer->epoch = in->env.epoch;
-        peer->heard = true;
-    } else if (in->env.epoch < peer->epoch) {
-        return refuse(in, ZR_DROP_lane);
+    if (rx != NULL && rx->before != NULL && now >= rx->late) {
+        zr_lane_rx_give(lane, rx->before);
+        rx->before = NULL;
     }
-    in->peer = peer;
-    switch (zr_win_mark(&peer->win, in->env.counter)) {
+    if (rx == NULL || in->env.epoch > rx->epoch)
+        return open_new(lane, in, rx, data, len, now, found);
+    if (in->env.epoch < rx->epoch) {
+        if (in->env.epoch + 1 < rx->epoch || rx->before == NULL || rx->before->epoch != in->env.epoch)
+            return refuse(in, ZR_DROP_lane);
+        rx = rx->before;
+    }
+    *found = rx;
+    return opens(&rx->seal, in, data, len) ? ZR_OK : forged(lane, in);
+}
+
+/* Marks the counter, whatever becomes of the contents. */
+static int check_replay(zr_lane *lane, arrival *in, zr_lane_rx *rx)
+{
+    if (in->env.counter == UINT64_MAX && rx->seal.cipher != ZR_CIPHER_PLAIN) { /* none could follow */
+        zr_lane_gen_shut(lane, in->session, in->gen, ZR_REKEY_SHUT);
+        return refuse(in, ZR_DROP_limit);
+    }
+    in->peer = in->session->peer[in->env.lane];
+    switch (zr_win_mark(&rx->win, in->env.counter)) {
     case ZR_WIN_SEEN:
         return refuse(in, ZR_DROP_replay);
     case ZR_WIN_OLD:
@@ -162,15 +240,20 @@ static void apply(zr_lane *lane, arrival *in, zr_pkt *pkt, zr_ns_t now)
 
 int zr_lane_input(zr_lane *lane, zr_pkt *pkt, const zr_addr *from, zr_ns_t now)
 {
-    const uint8_t *data = zr_pkt_data(pkt);
+    uint8_t *data = pkt->buf + pkt->off; /* ours alone: opened in place */
+    zr_lane_rx *rx = NULL;
     arrival in;
 
-    if (check_envelope(lane, data, pkt->len, from, &in) < 0 || check_replay(lane, &in) < 0 ||
+    if (check_envelope(lane, data, pkt->len, from, now, &in) < 0 ||
+        check_tag(lane, &in, data, pkt->len, now, &rx) < 0 || check_replay(lane, &in, rx) < 0 ||
         check_segments(lane, &in, data + ZR_ENV_HEAD, pkt->len - ZR_ENV_HEAD - ZR_ENV_TAG) < 0) {
         zr_drop_add(lane->page, in.drop);
         zr_pkt_drop(pkt);
         return ZR_E_dropped;
     }
+    zr_lane_gen_heard(lane, in.session, in.gen);
+    if (in.stray)
+        zr_stat_add(lane->page, ZR_STAT_roam_refused, 1);
     apply(lane, &in, pkt, now);
     in.session->heard = now;
     zr_stat_add(lane->page, ZR_STAT_link_accepted, 1);

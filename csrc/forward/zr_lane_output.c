@@ -25,22 +25,27 @@ void zr_lane_on_beat(zr_lane *lane, zr_lane_peer *peer, zr_ns_t now)
         zr_list_append(&lane->due, &peer->due);
 }
 
-static void write_envelopes(const zr_lane *lane, zr_lane_peer *peer, zr_batch *batch, uint32_t first)
+/* Writes the envelopes of the entries from `first` on, and seals them where they lie. */
+static void seal(const zr_lane *lane, zr_lane_peer *peer, zr_batch *batch, uint32_t first)
 {
-    zr_lane_session *session = peer->session;
+    const zr_lane_session *session = peer->session;
+    const zr_lane_gen *gen = &session->gens[session->sending];
     zr_env env = {
         .type = ZR_ENV_DATA,
         .lane = lane->conf.lane,
         .epoch = lane->conf.epoch,
-        .receiver = session->conf.peer_index << 6 | peer->number,
+        .receiver = gen->peer_index << 6 | peer->number,
     };
 
     for (uint32_t i = first; i < batch->count; i++) {
         const zr_tx *tx = &batch->tx[i];
         uint8_t *data = batch->arena + (tx->data - batch->arena);
-        env.counter = session->counter++;
+        env.counter = peer->counter++;
         zr_env_put(data, &env);
-        memset(data + tx->len - ZR_ENV_TAG, 0, ZR_ENV_TAG);
+        if (gen->keys.cipher != ZR_CIPHER_PLAIN)
+            zr_seal_put(&peer->tx, env.counter, data, tx->len);
+        else
+            memset(data + tx->len - ZR_ENV_TAG, 0, ZR_ENV_TAG);
     }
 }
 
@@ -73,15 +78,24 @@ static int output_beat(zr_lane *lane, const zr_lane_peer *peer, zr_batch *batch)
 
 static int output_peer(zr_lane *lane, zr_lane_peer *peer, zr_batch *batch, zr_ns_t now)
 {
-    uint32_t first = batch->count;
+    uint32_t first = batch->count, arena = batch->arena_len, count;
     int rc = output_segments(lane, peer, batch, now);
 
     if (rc == ZR_OK && batch->count == first && peer->beat)
         rc = output_beat(lane, peer, batch);
-    write_envelopes(lane, peer, batch, first);
-    if (batch->count > first) {
+    count = batch->count - first;
+    if (count > 0) {
         peer->last_tx = now;
         peer->beat = false;
+    }
+    if (count > 0 && zr_lane_may_send(lane, peer, count, now)) {
+        seal(lane, peer, batch, first);
+    } else if (count > 0) { /* as if lost on the way: what sent it notices, and keeps its pace */
+        zr_stat_add(lane->page, ZR_STAT_link_unsealed, count);
+        batch->count = first;
+        batch->arena_len = arena;
+        if (rc == ZR_E_full)
+            return ZR_OK; /* there is room again, and this peer lane is still the first in line */
     }
     if (rc < 0)
         return rc;

@@ -2,7 +2,8 @@
  * zr_lane_priv.h - struct zr_lane and what its four sources share.
  *
  *   zr_lane.c  memory, sessions, deadlines, check     zr_lane_input.c   a datagram: judged whole, then applied
- *   zr_lane_conv.c  conversations, messages           zr_lane_output.c  what is due becomes enveloped datagrams
+ *   zr_lane_conv.c  conversations, messages           zr_lane_output.c  what is due becomes sealed datagrams
+ *   zr_lane_keys.c  generations, keys of pairs of lanes
  *
  * Whatever happens to a conversation (send, recv, input, deadline) *touches* it: it joins its peer lane's list, and the
  * peer lane joins the lane's. Output empties these lists, and settles each conversation as it leaves: its counts go to
@@ -21,13 +22,40 @@
 #define ZR_LANE_PROBE_FIRST  96u /* segment commands of probes, conversation 0 */
 #define ZR_LANE_PROBE_LAST   103u
 #define ZR_LANE_UNKNOWN_REST ZR_MS(100)
+#define ZR_LANE_GENS         3u
+
+/* The keys of one handshake. */
+typedef struct zr_lane_gen {
+    bool open;       /* its index is known */
+    bool over;       /* but its keys are gone: too old, or shut */
+    uint32_t serial; /* in order of their coming, from 1 */
+    uint32_t index, peer_index;
+    zr_keys keys;
+    zr_ns_t until;
+    uint64_t forged; /* tags that did not verify */
+} zr_lane_gen;
+
+/* What we take from one peer lane, under one generation and one epoch of that lane. */
+typedef struct zr_lane_rx {
+    zr_list node; /* in lane->rx_free, or by itself */
+    zr_seal seal;
+    uint16_t epoch;
+    struct zr_lane_rx *before; /* of the epoch before, until `late`; NULL: none */
+    zr_ns_t late;
+    zr_win win;
+} zr_lane_rx;
 
 typedef struct zr_lane_session {
     bool open;
     uint32_t slot;
-    zr_session_conf conf;
-    uint64_t
-        counter; /* of the next datagram. One for all peer lanes: the key is our lane's, a number is never reused */
+    zr_session_conf conf; /* its keys and indices lie in gens */
+    zr_lane_gen gens[ZR_LANE_GENS];
+    uint32_t sending; /* under this one */
+    uint32_t serials;
+    zr_ns_t derive_full_at; /* zr_rate */
+    zr_timer expiry;        /* of the oldest generation; never armed in plaintext */
+    zr_list wanting;        /* in lane->wanting */
+    enum zr_rekey_why why, told;
     zr_ns_t heard;
     uint32_t rtt_us;    /* told by the control plane, for conversations that only receive; 0: not known */
     zr_ns_t beat_every; /* ZR_NEVER: no heartbeats */
@@ -43,21 +71,23 @@ static inline uint32_t zr_lane_srtt_us(const zr_kcp *kcp)
     return ms <= 1 ? 0 : ms * 1000;
 }
 
-/* One lane of one peer. Lives as long as its session: the replay window must. */
+/* One lane of one peer. Lives as long as its session: the replay windows must. */
 typedef struct zr_lane_peer {
     zr_list node;      /* in lane->peers_free or session->peers */
     zr_list due;       /* in lane->due */
     zr_list convs_due; /* touched conversations */
     zr_lane_session *session;
     uint8_t number;
-    bool heard; /* epoch and window mean something */
-    bool beat;  /* a heartbeat is owed unless something else goes out */
-    uint16_t epoch;
+    bool beat; /* a heartbeat is owed unless something else goes out */
     uint32_t convs;
+    uint32_t tx_serial; /* of the generation that tx is keyed by; 0: none */
+    uint64_t counter;   /* of the next datagram */
+    uint64_t first;     /* of the first one under this generation */
+    zr_seal tx;
+    zr_lane_rx *rx[ZR_LANE_GENS]; /* NULL: nothing valid heard under it */
     zr_addr addr;
     zr_ns_t last_tx;
     zr_timer timer; /* the next heartbeat; armed while convs > 0 */
-    zr_win win;
 } zr_lane_peer;
 
 typedef struct zr_lane_conv {
@@ -75,7 +105,7 @@ typedef struct zr_lane_conv {
     zr_kcp kcp;
 } zr_lane_conv;
 
-enum { ZR_LANE_TIMER_CONV, ZR_LANE_TIMER_BEAT };
+enum { ZR_LANE_TIMER_CONV, ZR_LANE_TIMER_BEAT, ZR_LANE_TIMER_KEYS };
 
 struct zr_lane {
     zr_lane_conf conf;
@@ -86,10 +116,19 @@ struct zr_lane {
     zr_lane_peer *peers;
     uint32_t convs_open;
     uint32_t convs_used; /* below it: have been open at some time; above: memory that was never touched */
-    zr_map by_index;     /* receiver index -> session slot */
+    zr_map by_index;     /* receiver index -> session slot * ZR_LANE_GENS + generation */
     zr_map by_conv;      /* session slot << 32 | conversation -> handle */
     zr_list convs_free, peers_free;
     zr_list due, ready;
+    zr_list wanting; /* sessions that want new keys */
+    zr_seal_kit kit;
+    uint32_t prepared; /* ciphers whose contexts are made: 1 << enum zr_cipher */
+    zr_lane_rx *rxs;
+    zr_list rx_free;
+    uint32_t rx_in_use;
+    zr_seal trial; /* a key that nothing has verified under yet */
+    /* No counter begins below: the same keys, told again to this lane after a reset, meet no nonce a second time. */
+    uint64_t counter_floor;
     zr_kcp_blocks blocks;
     uint64_t exhausted_told;
     uint32_t queued_most; /* bytes that waited for the windows of one session, at most */
@@ -124,6 +163,34 @@ zr_lane_conv *zr_lane_conv_at(const zr_lane *lane, uint32_t handle); /* NULL unl
 void zr_lane_conv_bind(zr_lane *lane, zr_lane_conv *conv, zr_lane_peer *peer, zr_ns_t now);
 void zr_lane_conv_touch(zr_lane *lane, zr_lane_conv *conv);
 void zr_lane_conv_settle(zr_lane *lane, zr_lane_conv *conv);
+
+/* zr_lane_keys.c. Memory and contexts; what is undone by _fini, also when _init failed. */
+uint32_t zr_lane_rx_max(const zr_lane_conf *conf);
+int zr_lane_keys_init(zr_lane *lane);
+void zr_lane_keys_fini(zr_lane *lane);
+int zr_lane_prepare(zr_lane *lane, enum zr_cipher cipher);
+bool zr_lane_keys_check(const zr_lane *lane);
+/* The first generation of a fresh session; later ones are zr_lane_session_rekey. All of them go. */
+int zr_lane_gen_add(zr_lane *lane, zr_lane_session *session, uint32_t index, uint32_t peer_index, const zr_keys *keys,
+                    zr_ns_t now);
+void zr_lane_gens_drop(zr_lane *lane, zr_lane_session *session);
+/* Generations whose time is over. */
+void zr_lane_on_expiry(zr_lane *lane, zr_lane_session *session, zr_ns_t now);
+/* A valid datagram came under it. */
+void zr_lane_gen_heard(zr_lane *lane, zr_lane_session *session, uint32_t gen);
+/* Nothing more under it; the session is told to want another for that reason. */
+void zr_lane_gen_shut(zr_lane *lane, zr_lane_session *session, uint32_t gen, enum zr_rekey_why why);
+void zr_lane_want_keys(zr_lane *lane, zr_lane_session *session, enum zr_rekey_why why);
+/* A receive key for generation `gen`, not keyed yet, or NULL; and back. */
+zr_lane_rx *zr_lane_rx_take(zr_lane *lane, zr_lane_session *session, uint32_t gen);
+void zr_lane_rx_give(zr_lane *lane, zr_lane_rx *rx);
+/* May this peer lane be sent `count` more datagrams? Keys its seal when the generation to send under is a new one. */
+bool zr_lane_may_send(zr_lane *lane, zr_lane_peer *peer, uint32_t count, zr_ns_t now);
+
+static inline bool zr_lane_gen_over(const zr_lane_gen *gen, zr_ns_t now)
+{
+    return gen->over || now >= gen->until;
+}
 
 /* zr_lane_output.c. The peer lane's heartbeat timer fired. */
 void zr_lane_on_beat(zr_lane *lane, zr_lane_peer *peer, zr_ns_t now);

@@ -35,6 +35,11 @@ static inline void zr_list_append(zr_list *list, zr_list *link)
     list->prev = link;
 }
 
+static inline void zr_list_prepend(zr_list *list, zr_list *link)
+{
+    zr_list_append(list->next, link);
+}
+
 static inline void zr_list_remove(zr_list *link)
 {
     link->prev->next = link->next;

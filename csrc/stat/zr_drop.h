@@ -39,7 +39,7 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(msg, link, "msg", "violation: not a control message")                                                            \
     X(unknown_peer, link, "unknown_peer", "hello from a relay or address that is not listed")                          \
     X(self, link, "self", "our own hello reflected")                                                                   \
-    X(ratelimit, link, "ratelimit", "more hellos than the limit")                                                      \
+    X(ratelimit, link, "ratelimit", "more hellos, or new lanes of a session, than the limit")                          \
     X(oversize, media, "oversize", "RTP packet longer than 1 500 bytes")                                               \
     X(pool, media, "pool", "no packet left in the pool")                                                               \
     X(stream, media, "stream", "nobody publishes here: unknown conversation, ingress or stream")                       \
@@ -78,6 +78,8 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(media_died, media, "died", "in a worker when it died")                                                           \
     X(fan_died, fan, "died", "in a worker when it died")                                                               \
     X(tx_died, egress, "died", "in a worker when it died")                                                             \
+    X(expired, link, "expired", "under keys whose time is over")                                                       \
+    X(limit, link, "limit", "the last number of a counter: the peer lane's keys are used up")                          \
     X(mac1, link, "mac1", "handshake without the mesh key: mac1 is wrong")                                             \
     X(dh, link, "dh", "handshake with a point of low order")                                                           \
     X(stamp, link, "stamp", "initiation replayed, or of a clock that went back")                                       \

@@ -116,7 +116,14 @@
     X(fdpass_refused, c, "messages",                                                                                   \
       "no message of the supervisor's, or not with one UDP socket: nothing more is taken")                             \
     X(replayed, c, "records", "commands taken over from the one before (zr_journal.h)")                                \
-    X(resume_ahead, c, "requests", "pulls that wanted to resume after a number or epoch still to come")
+    X(resume_ahead, c, "requests", "pulls that wanted to resume after a number or epoch still to come")                \
+    X(rekeys, c, "generations", "generations of keys that followed a session's first")                                 \
+    X(lane_keys, g, "keys", "receive keys held: one per pair of lanes and generation")                                 \
+    X(lane_keys_cap, g, "keys", "as many may be held")                                                                 \
+    X(lane_keys_exhausted, c, "takes", "receive keys refused: all were held")                                          \
+    X(lane_keys_derived, c, "keys", "receive keys tried for a lane or epoch not heard before")                         \
+    X(link_unsealed, c, "datagrams", "not sent: no keys in force, too old or used up")                                 \
+    X(roam_refused, c, "datagrams", "accepted from an address not listed for their peer; nothing is sent there")
 
 enum zr_stat_id {
 #define X(id, kind, unit, help) ZR_STAT_##id,

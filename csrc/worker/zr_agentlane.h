@@ -39,6 +39,8 @@ typedef struct zr_agentlane zr_agentlane;
 
 zr_agentlane_conf zr_agentlane_conf_default(uint32_t sessions_max);
 size_t zr_agentlane_bytes(const zr_agentlane_conf *conf);
+/* As zr_lane_context_bytes. */
+size_t zr_agentlane_context_bytes(const zr_agentlane_conf *conf);
 /* In `mem`, zeroed and aligned to ZR_CACHELINE. NULL: out of range. */
 zr_agentlane *zr_agentlane_init(void *mem, const zr_agentlane_conf *conf, zr_stat_page *page, zr_ns_t now);
 void zr_agentlane_fini(zr_agentlane *agent);
@@ -57,10 +59,15 @@ int zr_agentlane_refuse(zr_agentlane *agent, enum zr_drop_id why);
 
 /* With its conversation 0. As zr_lane_session_add, zr_lane_conv_open. */
 int zr_agentlane_session_add(zr_agentlane *agent, uint32_t slot, const zr_session_conf *conf, zr_ns_t now);
+/* As zr_lane_session_rekey, zr_lane_rekey_wanted. */
+int zr_agentlane_session_rekey(zr_agentlane *agent, uint32_t slot, uint32_t index, uint32_t peer_index,
+                               const zr_keys *keys, zr_ns_t now);
+bool zr_agentlane_rekey_wanted(zr_agentlane *agent, uint32_t *slot, enum zr_rekey_why *why);
 int zr_agentlane_session_drop(zr_agentlane *agent, uint32_t slot);
 /* ZR_E_missing; as zr_lane_send_bytes. */
 int zr_agentlane_send(zr_agentlane *agent, uint32_t slot, const uint8_t *data, size_t len, zr_ns_t now);
 zr_ns_t zr_agentlane_heard(const zr_agentlane *agent, uint32_t slot);
+uint32_t zr_agentlane_index(const zr_agentlane *agent, uint32_t slot);
 /* As zr_lane_session_rtt_us. */
 uint32_t zr_agentlane_rtt_us(const zr_agentlane *agent, uint32_t slot);
 /* Of conversation 0, as zr_lane_conv_estimated; `sent`: the segments that this is drawn from. */

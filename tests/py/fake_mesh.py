@@ -42,6 +42,8 @@ class FakeWorker:
     sockets: set[int] = field(default_factory=set)
     mirrors: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)  # stream, worker -> slot, feed
     peers_up: list[int] = field(default_factory=list)
+    secrets: list[dict[str, int]] = field(default_factory=list)
+    rekeyed: list[tuple[int, int]] = field(default_factory=list)
     successor: bool = False  # of one whose children died with it
     log: list[tuple[str, dict[str, int]]] = field(default_factory=list)
 
@@ -56,6 +58,14 @@ class FakeWorker:
     def session_add(self, f: dict[str, int]) -> None:
         assert f["session"] not in self.sessions
         self.sessions[f["session"]] = f["index"]
+
+    def session_secret(self, f: dict[str, int]) -> None:
+        self.secrets = [*self.secrets[-3:], f]
+
+    def session_rekey(self, f: dict[str, int]) -> None:
+        assert f["session"] in self.sessions
+        assert [told["part"] for told in self.secrets] == [0, 1, 2, 3]
+        self.rekeyed.append((f["session"], f["index"]))
 
     def session_drop(self, f: dict[str, int]) -> None:
         del self.sessions[f["session"]]
@@ -191,6 +201,8 @@ class FakeRelay:
             case act.SessionAdd():
                 assert action.slot not in self.sessions
                 self.sessions[action.slot] = action
+            case act.SessionRekey(slot):
+                assert slot in self.sessions
             case act.SessionDrop(slot):
                 del self.sessions[slot]
             case act.CloseIngress(worker, slot):

@@ -159,8 +159,10 @@ class SimRelay:
                 self.sessions.add(action.slot)
                 self.lane.session_add(
                     action.slot, action.index, action.peer_index, action.lanes, action.rate_mhz, action.mtu,
-                    action.address.pack(), now,
+                    action.address.pack(), now, None if action.keys is None else action.keys.row(now),
                 )  # fmt: skip
+            case act.SessionRekey(slot, index, peer_index, keys):
+                self.lane.session_rekey(slot, index, peer_index, keys.row(now), now)
             case act.SessionDrop(slot):
                 self.sessions.discard(slot)
                 self.outbox.drop(slot)

@@ -108,7 +108,7 @@ def _build(scratch: Path, cdefs: list[Path], shims: list[Path], sources: list[Pa
     with ThreadPoolExecutor(JOBS) as pool:
         list(pool.map(lambda job, obj: _cc([*job[1], "-c", str(job[0]), "-o", str(obj)]), jobs, objects))
     module = scratch / "_whitebox.so"
-    _cc(["-shared", *map(str, objects), "-o", str(module)])
+    _cc(["-shared", *map(str, objects), "-lcrypto", "-o", str(module)])
     return module
 
 

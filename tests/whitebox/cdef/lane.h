@@ -14,7 +14,16 @@ typedef struct zr_lane_conf {
     uint32_t window;
     uint16_t deadline_ms;
     double residual, max_overhead;
+    uint32_t ciphers, keys_max;
+    zr_addr own;
 } zr_lane_conf;
+
+typedef struct zr_keys {
+    uint8_t cipher;
+    bool initiator;
+    uint8_t send[32], recv[32];
+    uint32_t age_ms;
+} zr_keys;
 
 typedef struct zr_session_conf {
     uint32_t index, peer_index;
@@ -22,6 +31,7 @@ typedef struct zr_session_conf {
     uint8_t lanes;
     uint16_t mtu;
     uint32_t rate_mhz;
+    zr_keys keys;
 } zr_session_conf;
 
 enum zr_conv_kind { ZR_CONV_CONTROL, ZR_CONV_MEDIA };
