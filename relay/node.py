@@ -83,6 +83,8 @@ class Node:
         self._stop = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._heard_next = self._load_next = now
+        self._link_again = False  # is called soon
+        self._busy_then = (now, time.process_time_ns())
         self._last_errors: list[str] = []
         self._sessions: set[int] = set()
         self._corrupt: set[int] = set()  # workers with a broken ring; each said once
@@ -147,7 +149,14 @@ class Node:
             word = self.control.on_datagram(data, source, now) if source else "src"
             if word is not None:
                 self.lane.refuse(word)
+        if self.lane.hellos_waiting() and not self._link_again:  # a few at a time: others have their turn in between
+            self._link_again = True
+            asyncio.get_running_loop().call_soon(self._on_link_again)
         self.pump(now)
+
+    def _on_link_again(self) -> None:
+        self._link_again = False
+        self._on_link()
 
     def _on_wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -230,6 +239,7 @@ class Node:
             sessions = self._sessions
         if now >= self._load_next:
             self._load_next = now + LOAD_EVERY_NS
+            self._tell_busy(now)
             for worker in self.workers:
                 stats = worker.page.stats()
                 self.control.on_load(worker.index, stats["busy_ns"], stats["fan_sent"], now)
@@ -244,6 +254,13 @@ class Node:
             if worker.behind:
                 self._begin_again(worker, now)
         return moved
+
+    def _tell_busy(self, now: int) -> None:
+        """What share of a core this process used lately: the gate asks for cookies above its limit."""
+        used = time.process_time_ns()
+        then, used_then = self._busy_then
+        self._busy_then = (now, used)
+        self.lane.busy(1000 * (used - used_then) // max(now - then, 1))
 
     def _begin_again(self, worker: WorkerHandle, now: int) -> None:
         """It took no commands for too long: it is told everything anew, like a successor."""

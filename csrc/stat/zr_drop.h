@@ -83,7 +83,8 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(mac1, link, "mac1", "handshake without the mesh key: mac1 is wrong")                                             \
     X(dh, link, "dh", "handshake with a point of low order")                                                           \
     X(stamp, link, "stamp", "initiation replayed, or of a clock that went back")                                       \
-    X(cookie, link, "cookie", "cookie reply nobody asked for")
+    X(cookie, link, "cookie", "cookie reply nobody asked for")                                                         \
+    X(mac2, link, "mac2", "handshake message without a cookie for its address, while we ask for one")
 
 enum zr_drop_id {
 #define X(id, ledger, word, help) ZR_DROP_##id,
