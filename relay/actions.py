@@ -39,7 +39,7 @@ class SessionKeys(msgspec.Struct, frozen=True):
 
 
 class SessionAdd(msgspec.Struct, frozen=True):
-    """Add the session to the agent's own lane. The workers get theirs by Command."""
+    """Add the session to the agent's own lane. The workers get theirs by Command. Without `keys` it is plaintext."""
 
     slot: int
     index: int

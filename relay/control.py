@@ -151,6 +151,16 @@ class Control:
         self._trust.on_violations(slot, count, now)
         self._take_sessions(now)
 
+    def on_confirmed(self, slot: int, index: int, now: int) -> None:
+        """The agent's lane was first heard under the keys of this receive index."""
+        self._sessions.on_confirmed(slot, index, now)
+        self._take_sessions(now)
+
+    def discard_sessions(self, now: int) -> None:
+        """This machine was forked, cloned or resumed (CLOCK_BOOTTIME jumped): no key of before is used again."""
+        self._sessions.discard_all(now)
+        self._take_sessions(now)
+
     def on_message(self, slot: int, payload: bytes, now: int) -> str | None:
         """One control message; returns the drop word of a violation, which counts against the peer."""
         word = self._hear(slot, payload, now)
@@ -161,6 +171,7 @@ class Control:
     def _hear(self, slot: int, payload: bytes, now: int) -> str | None:
         if self._sessions.peer_of(slot) is None:
             return None
+        self.on_heard(slot, now)  # before what it says: it may be what brings the session up
         try:
             message = decode_message(payload)
         except Violation as violation:
