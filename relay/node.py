@@ -45,6 +45,7 @@ from relay.outbox import Outbox
 from relay.report import control_report, lanes_report, loss_of
 from relay.roster import Roster
 from relay.sockets import EXIT_OS, EXIT_PERMISSION, StartError, remove_stale_socket
+from relay.stamp import open_stamps
 from relay.units import Address
 
 EVENTS_PER_PUMP = 4096
@@ -53,6 +54,7 @@ HEARD_EVERY_NS = 200_000_000
 LOAD_EVERY_NS = 1_000_000_000
 RING_RETRY_NS = 5_000_000
 LAST_ERRORS = 8
+STAMP_FILE = "stamp"  # in the runtime directory: the bound of handshake stamps
 
 log = structlog.get_logger("zrelay.agent")
 
@@ -79,6 +81,9 @@ class Node:
         self.roster = Roster(self.config, boot.get("keys", -1), datetime.now(UTC), self._say)
         conf = ControlConf.of(self.config, self.boot_id, len(self.workers), streams_max)
         conf = replace(conf, peers=self.roster.peers, identity=self.roster.identity)
+        if conf.identity is not None:
+            stamps = open_stamps(os.path.join(self.config.node.runtime_dir, STAMP_FILE), time.time_ns(), now)
+            conf = replace(conf, stamps=stamps)
         self.control = Control(
             conf, random.Random(random.SystemRandom().getrandbits(64)), progress=self._progress, pps=self._pps
         )

@@ -11,8 +11,9 @@ import os
 from dataclasses import replace
 from datetime import datetime
 
+from relay._core import cipher_default
 from relay.config import Config, Finding
-from relay.identity import Identity, encode_public
+from relay.identity import CIPHER_AES_GCM, CIPHER_CHACHA, Identity, encode_public
 from relay.keymemory import keep_to_ourselves, pack, unpack
 from relay.keys import EXIT_CONFIG, KeyFileError, Keyring, public_of
 from relay.mapfile import MapFile, Say, read_map
@@ -21,6 +22,7 @@ from relay.peers import Peer, merged
 from relay.sockets import StartError
 
 KEPT_MAP = "peers.map"
+CIPHERS = {"aes-128-gcm": CIPHER_AES_GCM, "chacha20-poly1305": CIPHER_CHACHA}  # "auto": what this CPU is fast at
 
 
 class Roster:
@@ -49,7 +51,10 @@ class Roster:
         """With the peers in force; None on plaintext links."""
         if self._identity is None:
             return None
-        return replace(self._identity, peers={peer.id: peer.public_key for peer in self.peers})
+        peers = {peer.id: peer.public_key for peer in self.peers}
+        return replace(
+            self._identity, peers=peers, cipher=CIPHERS.get(self._config.security.cipher) or cipher_default()
+        )
 
     @property
     def map_version(self) -> int | None:
