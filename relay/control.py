@@ -130,11 +130,6 @@ class Control:
         self._sessions.reset(slot, now)
         self._take_sessions(now)
 
-    def on_rekey(self, slot: int, why: int, now: int) -> None:
-        """A lane wants new keys for the session; `why` as in the worker's event `rekey`."""
-        self._sessions.on_rekey(slot, why, now)
-        self._take_sessions(now)
-
     def set_peers(self, peers: Sequence[Peer], now: int) -> None:
         """All peers anew: who is not among them loses its session, and whatever goes beyond somebody's rights ends."""
         self._trust.set_peers(peers, now)
@@ -152,13 +147,18 @@ class Control:
         self._take_sessions(now)
 
     def on_confirmed(self, slot: int, index: int, now: int) -> None:
-        """The agent's lane was first heard under the keys of this receive index."""
+        """The agent's lane sends under the keys of this receive index: the peer has them."""
         self._sessions.on_confirmed(slot, index, now)
         self._take_sessions(now)
 
     def discard_sessions(self, now: int) -> None:
         """This machine was forked, cloned or resumed (CLOCK_BOOTTIME jumped): no key of before is used again."""
         self._sessions.discard_all(now)
+        self._take_sessions(now)
+
+    def on_rekey(self, slot: int, why: int, now: int) -> None:
+        """A lane wants new keys for the session; `why` as in the worker's event `rekey`."""
+        self._sessions.on_rekey(slot, why, now)
         self._take_sessions(now)
 
     def on_message(self, slot: int, payload: bytes, now: int) -> str | None:
@@ -232,6 +232,8 @@ class Control:
         self._workers.up[worker] = True
         for add in self._sessions.adds():
             self._workers.add_session(worker, add, now, self._rtt_us.get(add.slot, 0))
+        for rekey in self._sessions.rekeys():
+            self._workers.add_session(worker, rekey, now)
         for stream in self._streams:
             if stream.worker != worker:
                 continue
@@ -254,6 +256,8 @@ class Control:
         self._workers.forget_answers(worker)
         for add in self._sessions.adds():
             self._workers.add_session(worker, add, now, self._rtt_us.get(add.slot, 0))
+        for rekey in self._sessions.rekeys():
+            self._workers.add_session(worker, rekey, now)
         for stream in self._streams:
             if stream.worker == worker:
                 self._children.gone_all(stream, "moved")
@@ -465,6 +469,7 @@ class Lane(Protocol):
     def messages(self) -> list[tuple[int, bytes]]: ...
     def refuse(self, drop: str) -> None: ...
     def heard(self, slot: int) -> int: ...
+    def index(self, slot: int) -> int: ...
     def rtt_us(self, slot: int) -> int: ...
     def rekeys(self) -> list[tuple[int, int]]: ...
     def violations(self) -> list[tuple[int, int]]: ...
@@ -495,6 +500,7 @@ def step(
         heard = lane.heard(slot)
         if heard:
             control.on_heard(slot, heard)
+            control.on_confirmed(slot, lane.index(slot), heard)
             control.on_rtt(slot, lane.rtt_us(slot))
     for slot, count in lane.violations():
         control.on_violations(slot, count, now)

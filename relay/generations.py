@@ -21,7 +21,7 @@ class Generation:
 
     def proven(self) -> Generation:
         """The peer was heard under these keys: we may send under them."""
-        keys = SessionKeys(self.keys.cipher, self.keys.send, self.keys.recv, True)
+        keys = SessionKeys(self.keys.cipher, self.keys.send, self.keys.recv, True, self.keys.made_at)
         return Generation(self.index, self.peer_index, keys, self.made_at, self.ours)
 
 

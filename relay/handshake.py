@@ -35,8 +35,6 @@ from relay.handshake_peer import PENDING_MAX, Agreed, Answer, Indices, Pending, 
 from relay.handshake_wire import (
     COOKIE_BYTES,
     COOKIE_REPLY_BYTES,
-    KIND_COOKIE,
-    KIND_STAMP,
     LANE_AGENT,
     ZRELAY,
     Labels,
@@ -299,17 +297,16 @@ class Handshakes:
         return None
 
     def _on_cookie(self, data: bytes, source: Address, now: int) -> str | None:
+        """A cookie for what we sent, or word that its stamp was too old: the key that opens it tells which."""
         receiver = int.from_bytes(data[4:8], "little")
         pending = self._pending.get(receiver)
-        if data[1] == KIND_STAMP and self._labels.params:
-            return self._on_stamp(pending, data, source, now)
         peer = pending.peer if pending is not None else self._answered.get(receiver)
         asked = pending if pending is not None or peer is None else peer.answer
-        if data[1] != KIND_COOKIE or peer is None or asked is None or asked.cookie_taken:
+        if peer is None or asked is None or source not in peer.addresses:
             return "cookie"
-        cookie = _open(peer.macs.cookie_key, data, asked.mac1)
-        if source not in peer.addresses or cookie is None:
-            return "cookie"
+        cookie = None if asked.cookie_taken else _open(peer.macs.cookie_key, data, asked.mac1)
+        if cookie is None:
+            return self._on_stamp(pending, data, now)
         asked.cookie_taken = True
         peer.cookie = (cookie, now)
         peer.next_at = min(peer.next_at, max(now, peer.sent_at + NUDGE_NS))
@@ -321,16 +318,13 @@ class Handshakes:
     def _tell_stamp(self, peer: Shaking, handshake: Handshake, receiver: int, source: Address, now: int) -> None:
         """In the shape of a cookie reply, under a key that only the two of this handshake have."""
         peer.told_at = now
-        nonce = self._entropy(xchacha.NONCE_BYTES)
-        sealed = xchacha.seal(
-            handshake.derive(_STAMP_LABEL), nonce, peer.seen.ljust(COOKIE_BYTES, b"\0"), handshake.hash
-        )
-        start = bytes((self._labels.types[2], KIND_STAMP, 0, 0)) + receiver.to_bytes(4, "little")
-        self._send(source, start + nonce + sealed, "stamps_told")
+        nonce, seen = self._entropy(xchacha.NONCE_BYTES), peer.seen.ljust(COOKIE_BYTES, b"\0")
+        sealed = xchacha.seal(handshake.derive(_STAMP_LABEL), nonce, seen, handshake.hash)
+        self._send(source, head(self._labels.types[2], receiver) + nonce + sealed, "stamps_told")
 
-    def _on_stamp(self, pending: Pending | None, data: bytes, source: Address, now: int) -> str | None:
-        """Our stamp was too old: the next one is newer than what the responder last saw."""
-        if pending is None or source not in pending.peer.addresses:
+    def _on_stamp(self, pending: Pending | None, data: bytes, now: int) -> str | None:
+        """Our stamp was too old: the next one will be newer than what the responder last saw."""
+        if pending is None or not self._labels.params:
             return "cookie"
         handshake, peer = pending.handshake, pending.peer
         said = _open(handshake.derive(_STAMP_LABEL), data, handshake.hash)

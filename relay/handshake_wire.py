@@ -2,7 +2,7 @@
 
     initiation   type 1 | 0 0 0 | sender 4 | ephemeral 32 | static 48 | stamp, params 60 | mac1 16 | mac2 16      180
     response     type 1 | 0 0 0 | sender 4 | receiver 4 | ephemeral 32 | params 40 | mac1 16 | mac2 16            116
-    cookie       type 1 | kind 1 | 0 0 | receiver 4 | nonce 24 | sealed cookie or stamp 32                         64
+    cookie       type 1 | 0 0 0 | receiver 4 | nonce 24 | sealed cookie or stamp 32                                64
 
 mac1 proves that the sender knows the responder's key and the mesh key; mac2 that it receives at its source address.
 """
@@ -19,7 +19,6 @@ from relay.noise import blake2s
 MAC_BYTES = 16
 COOKIE_BYTES = 16
 COOKIE_REPLY_BYTES = 64
-KIND_COOKIE, KIND_STAMP = 0, 1
 LANE_AGENT = 63
 
 _PARAMS = struct.Struct("<BBBBHHQQ")
@@ -109,5 +108,5 @@ def mac1_of(data: bytes) -> bytes:
 
 
 def head(kind: int, *indices: int) -> bytes:
-    """The clear beginning of an initiation (sender) or a response (sender, receiver)."""
+    """The clear beginning: type and index of an initiation (sender), a response (both), a cookie reply (receiver)."""
     return struct.pack(f"<B3x{len(indices)}I", kind, *indices)

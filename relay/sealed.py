@@ -28,7 +28,7 @@ from relay.handshake_wire import Params
 from relay.identity import Identity
 from relay.messages import Have, encode_message
 from relay.pace import SECOND
-from relay.sessions import DOWN_NS, SILENT_NS, Session, SessionDown, Sessions, SessionUp
+from relay.sessions import DOWN_NS, REKEY_SHUT, SILENT_NS, Session, SessionDown, Sessions, SessionUp
 from relay.stamp import Stamps
 from relay.units import Address
 
@@ -92,14 +92,15 @@ class SealedSessions(Sessions):
         session = peer.sealed
         if session is None or session.slot != slot or now < session.heard_at:
             return
+        if peer.state == "silent" or not session.heard:  # what was tried for want of a sign of life
+            self.handshakes.stop(peer.id)
         session.heard_at, session.heard = now, True
         self.handshakes.heard(peer.id, now)
         if peer.state == "silent":
             self._set_state(peer, "up")
-            self.handshakes.stop(peer.id)
 
     def on_confirmed(self, slot: int, index: int, now: int) -> None:
-        """The agent's lane has opened a datagram under the keys of this receive index: any lane may send under them."""
+        """The agent's lane sends under the keys of this receive index: the peer has them, any lane may."""
         peer = self._sealed_of(slot)
         if peer is None:
             return
@@ -113,6 +114,13 @@ class SealedSessions(Sessions):
         peer = self._sealed_of(slot)
         if peer is not None and peer.session is not None and peer.session.slot == slot:
             self.handshakes.begin(peer.id, now, slow=True)
+
+    def on_rekey(self, slot: int, why: int, now: int) -> None:
+        """A lane wants new keys: 1 soon, 2 it sends no more, 3 it takes no more, so that the session is over."""
+        if why == REKEY_SHUT:
+            self.reset(slot, now)
+        else:
+            self.rekey(slot, now)
 
     def reset(self, slot: int, now: int) -> None:
         """Ends the session and begins one with another boot id: the peer cannot mistake it for the old one."""
@@ -234,7 +242,7 @@ class SealedSessions(Sessions):
     def _on_agreed(self, agreed: Agreed, now: int) -> str | None:
         peer = self._sealed[agreed.peer]
         cipher = max(agreed.ours.cipher, agreed.theirs.cipher)
-        keys = SessionKeys(cipher, agreed.send, agreed.recv, agreed.initiator)
+        keys = SessionKeys(cipher, agreed.send, agreed.recv, agreed.initiator, now)
         generation = Generation(agreed.index, agreed.peer_index, keys, now, agreed.initiator)
         pair = (agreed.ours.boot_id, agreed.theirs.boot_id)
         session = next((s for s in peer.both() if (s.our_boot, s.boot_id) == pair), None)

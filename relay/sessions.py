@@ -160,10 +160,7 @@ class Sessions:
             self._set_state(peer, "up")
 
     def on_confirmed(self, slot: int, index: int, now: int) -> None:
-        """The agent's lane has opened a datagram under the keys of this receive index: any lane may send under them."""
-
-    def rekey(self, slot: int, now: int) -> None:
-        """A lane has sent so much under its keys that it wants others."""
+        """The agent's lane sends under the keys of this receive index: the peer has them, any lane may."""
 
     def discard_all(self, now: int) -> None:
         """This machine was forked, cloned or resumed: nothing from before is used again."""
@@ -213,8 +210,6 @@ class Sessions:
         """A lane wants new keys: 1 soon, 2 it sends no more, 3 it takes no more. In plaintext none does."""
         if why == REKEY_SHUT:
             self.reset(slot, now)
-        else:
-            self.rekey(slot, now)
 
     def on_timer(self, now: int) -> None:
         for peer in self.peers.values():

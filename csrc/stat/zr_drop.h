@@ -78,14 +78,14 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(media_died, media, "died", "in a worker when it died")                                                           \
     X(fan_died, fan, "died", "in a worker when it died")                                                               \
     X(tx_died, egress, "died", "in a worker when it died")                                                             \
-    X(rights, link, "rights", "violation: announces a stream outside its rights")                                      \
-    X(closed, link, "closed", "from a peer whose link is closed for violations")                                       \
     X(expired, link, "expired", "under keys whose time is over")                                                       \
     X(limit, link, "limit", "the last number of a counter: the peer lane's keys are used up")                          \
     X(mac1, link, "mac1", "handshake without the mesh key: mac1 is wrong")                                             \
     X(dh, link, "dh", "handshake with a point of low order")                                                           \
     X(stamp, link, "stamp", "initiation replayed, or of a clock that went back")                                       \
-    X(cookie, link, "cookie", "cookie reply nobody asked for")
+    X(cookie, link, "cookie", "cookie reply nobody asked for")                                                         \
+    X(rights, link, "rights", "violation: announces a stream outside its rights")                                      \
+    X(closed, link, "closed", "from a peer whose link is closed for violations")
 
 enum zr_drop_id {
 #define X(id, ledger, word, help) ZR_DROP_##id,

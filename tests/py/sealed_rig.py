@@ -77,7 +77,7 @@ class End:
         )
         self.slots: dict[int, Held] = {}
         self.words: list[str] = []
-        self.ups = self.heard = self.due = 0
+        self.ups = self.heard = self.shut_out = self.due = 0
         self.sessions.start(net.now)
         self.turn()
 
@@ -140,6 +140,7 @@ class End:
             word = self.sessions.on_datagram(datagram, source, now)
         else:
             word = self.open(datagram, now)
+            self.shut_out += word is not None
         if word is not None:
             self.words.append(word)
         self.turn()

@@ -38,21 +38,24 @@ def test_a_thousand_simultaneous_beginnings_are_one_session_each() -> None:
         assert [len(end.slots) for end in net.ends.values()] == [1, 1], seed
 
 
-def test_a_session_is_rekeyed_by_its_initiator_and_loses_no_datagram() -> None:
-    net = met(2, loss=0.01)
-    assert net.run(SECOND, until_up=True)
+@pytest.mark.parametrize("loss", [0.01, 0.3])
+def test_a_session_is_rekeyed_by_its_initiator_and_no_datagram_lacks_its_key(loss: float) -> None:
+    net = met(2, loss=loss, jitter_ns=30 * MS)
+    assert net.run(2 * SECOND, until_up=True)
+    net.run(SECOND)
+    was = [end.sessions.handshakes.counts["initiations_sent"] for end in net.ends.values()]
     for end in net.ends.values():
-        end.words.clear()
+        end.shut_out = 0
     seen = set()
     for _ in range(10):
         net.run(125 * SECOND)
-        net.agree()
         seen.add(net.ends["a"].keys()[0])
     assert len(seen) >= 9
-    assert [end.ups for end in net.ends.values()] == [1, 1]
-    assert all("noindex" not in end.words and "auth" not in end.words for end in net.ends.values())
+    assert [(end.ups, end.shut_out) for end in net.ends.values()] == [(1, 0), (1, 0)]
     sent = [end.sessions.handshakes.counts["initiations_sent"] for end in net.ends.values()]
-    assert min(sent) <= 3  # one side initiates, the other follows
+    assert any(before == after for before, after in zip(was, sent, strict=True))  # the other only follows
+    net.loss = 0.0
+    net.agree()
 
 
 def test_a_lane_that_wants_other_keys_gets_them_whichever_side_it_is_on() -> None:
@@ -172,9 +175,9 @@ def test_a_stamp_too_old_is_answered_once_and_only_to_whom_it_was_sealed() -> No
     assert net.run(SECOND, until_up=True)
     assert late.sessions.handshakes.counts["stamps_taken"] == 1
     assert late.sessions.handshakes.counts["initiations_sent"] == 2
-    told = [data for _, _, data in net.tape if isinstance(data, bytes) and data[:2] == b"\x0a\x01"]
+    told = [data for _, _, data in net.tape if isinstance(data, bytes) and data[0] == 0x0A]
     assert [len(data) for data in told] == [64]
-    for byte in (1, 10, 40, 63):
+    for byte in (8, 10, 40, 63):
         (slot,) = late.slots
         late.sessions.rekey(slot, net.now)
         late.turn()  # another initiation is under way: this one's answer is nothing to it
