@@ -425,6 +425,7 @@ def main() -> None:
     with os.fdopen(parser.parse_args().boot, "rb") as file:
         file.seek(0)
         boot = msgpack.unpackb(file.read())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's: a terminal that closes reaches us all
     config = load(boot["config_path"]) if boot.get("config_path") else Config()
     set_up_logging(config)
 
