@@ -285,6 +285,12 @@ cdef extern from "worker/zr_spare.h" nogil:
     void zr_spare_memory(void *mem, size_t size)
     int zr_spare_pin(zr_worker *worker)
 
+cdef extern from "gate/zr_gate.h" nogil:
+    ctypedef struct zr_gate_keys:
+        uint8_t public_key "public"[32]
+        uint8_t mesh[32]
+        uint8_t seed[32]
+
 cdef extern from "worker/zr_agentlane.h" nogil:
     enum:
         ZR_MESSAGE_MAX
@@ -305,6 +311,9 @@ cdef extern from "worker/zr_agentlane.h" nogil:
                            zr_ns_t now)
     int zr_agentlane_receive(zr_agentlane *agent, int fd, zr_ns_t now)
     int zr_agentlane_hello(zr_agentlane *agent, zr_hello *hello)
+    uint32_t zr_agentlane_hellos_waiting(const zr_agentlane *agent)
+    int zr_agentlane_gate_keys(zr_agentlane *agent, const zr_gate_keys *keys)
+    void zr_agentlane_busy(zr_agentlane *agent, uint32_t thousandths)
     int zr_agentlane_message(zr_agentlane *agent, uint32_t *session, uint8_t *to)
     int zr_agentlane_refuse(zr_agentlane *agent, int why)
     int zr_agentlane_session_add(zr_agentlane *agent, uint32_t slot, const zr_session_conf *conf, zr_ns_t now)

@@ -197,7 +197,19 @@ class ControlLane(Counters):
         """One datagram; answers as `receive`."""
 
     def receive(self, fd: int, now: int) -> list[tuple[bytes, bytes]]:
-        """Takes what the socket holds, up to a budget; hellos and answers that passed the gate: (data, address)."""
+        """Takes what the socket holds, up to a budget; hellos, answers and cookie replies that passed the gate:
+        (data, address). At most 16 a call, since each may cost a key exchange: while `hellos_waiting`, call again."""
+
+    def hellos_waiting(self) -> int:
+        """Passed the gate, not handed out yet."""
+
+    def gate_keys(self, public: bytes, mesh: bytes, seed: bytes | None = None) -> None:
+        """Our static public key and the mesh key, 32 bytes each: from now on only sealed handshake messages pass, no
+        plaintext hello. Again: other keys. `seed`: 32 random bytes, never used before; for simulations. CoreError
+        "inval", "os"."""
+
+    def busy(self, thousandths: int) -> None:
+        """How much of a core this process uses: above 300 handshakes must carry a cookie (PROTOCOL.md §3)."""
 
     def messages(self) -> list[tuple[int, bytes]]:
         """Control messages: (session slot, payload)."""

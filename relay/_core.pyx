@@ -9,6 +9,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.string cimport memcpy, memset
 
+from os import urandom
+
 from relay.errors import bind, error_for
 
 
@@ -467,6 +469,10 @@ cdef class Forwarder(Counters):
         return slots
 
 
+cdef enum:
+    HELLOS_PER_CALL = 16  # each costs a key exchange: the event loop goes round in between
+
+
 @cython.final
 cdef class ControlLane(Counters):
     cdef Region mem, scratch
@@ -490,7 +496,7 @@ cdef class ControlLane(Counters):
     cdef list hellos(self):
         cdef zr_hello hello
         cdef list taken = []
-        while zr_agentlane_hello(self.lane, &hello) == ZR_OK:
+        while len(taken) < HELLOS_PER_CALL and zr_agentlane_hello(self.lane, &hello) == ZR_OK:
             taken.append((PyBytes_FromStringAndSize(<const char *>zr_pkt_data(hello.pkt), hello.pkt.len),
                           addr_bytes(&hello.addr)))
             zr_pkt_drop(hello.pkt)
@@ -504,6 +510,25 @@ cdef class ControlLane(Counters):
     def receive(self, int fd, zr_ns_t now):
         zr_agentlane_receive(self.lane, fd, now)
         return self.hellos()
+
+    def hellos_waiting(self):
+        return zr_agentlane_hellos_waiting(self.lane)
+
+    def gate_keys(self, bytes public not None, bytes mesh not None, bytes seed=None):
+        cdef zr_gate_keys keys
+        seed = urandom(sizeof(keys.seed)) if seed is None else seed
+        if len(public) != sizeof(keys.public_key) or len(mesh) != sizeof(keys.mesh) or len(seed) != sizeof(keys.seed):
+            raise error_for(ZR_E_inval, "gate_keys: 32 bytes each")
+        memcpy(keys.public_key, data_of(public), sizeof(keys.public_key))
+        memcpy(keys.mesh, data_of(mesh), sizeof(keys.mesh))
+        memcpy(keys.seed, data_of(seed), sizeof(keys.seed))
+        try:
+            check(zr_agentlane_gate_keys(self.lane, &keys))
+        finally:
+            memset(&keys, 0, sizeof(keys))
+
+    def busy(self, uint32_t thousandths):
+        zr_agentlane_busy(self.lane, thousandths)
 
     def messages(self):
         cdef uint32_t session = 0

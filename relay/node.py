@@ -40,6 +40,8 @@ from relay.control import Control, ControlConf, step
 from relay.ctl import Ctl
 from relay.errors import CoreError
 from relay.handles import WorkerHandle
+from relay.identity import Identity
+from relay.keys import public_of
 from relay.metrics import Facts, PageCollector
 from relay.outbox import Outbox
 from relay.report import control_report, lanes_report, loss_of
@@ -80,10 +82,12 @@ class Node:
         self._outbox = Outbox(self.lane)
         self.roster = Roster(self.config, boot.get("keys", -1), datetime.now(UTC), self._say)
         conf = ControlConf.of(self.config, self.boot_id, len(self.workers), streams_max)
-        conf = replace(conf, peers=self.roster.peers, identity=self.roster.identity)
-        if conf.identity is not None:
+        identity = self.roster.identity
+        conf = replace(conf, peers=self.roster.peers, identity=identity)
+        if identity is not None:
             stamps = open_stamps(os.path.join(self.config.node.runtime_dir, STAMP_FILE), time.time_ns(), now)
             conf = replace(conf, stamps=stamps)
+            self._set_gate(identity)
         self.control = Control(
             conf, random.Random(random.SystemRandom().getrandbits(64)), progress=self._progress, pps=self._pps
         )
@@ -94,6 +98,8 @@ class Node:
         self._stop = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._heard_next = self._load_next = now
+        self._link_again = False  # is called soon
+        self._busy_then = (now, time.process_time_ns())
         self._sessions: set[int] = set()
         self._corrupt: set[int] = set()  # workers with a broken ring; each said once
         self._pumping = False
@@ -157,7 +163,14 @@ class Node:
             word = self.control.on_datagram(data, source, now) if source else "src"
             if word is not None:
                 self.lane.refuse(word)
+        if self.lane.hellos_waiting() and not self._link_again:  # a few at a time: others have their turn in between
+            self._link_again = True
+            asyncio.get_running_loop().call_soon(self._on_link_again)
         self.pump(now)
+
+    def _on_link_again(self) -> None:
+        self._link_again = False
+        self._on_link()
 
     def _on_wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -198,9 +211,13 @@ class Node:
             case "reload":
                 if self.roster.take_keys() and self.roster.identity is not None:
                     self.control.set_identity(self.roster.identity)
+                    self._set_gate(self.roster.identity)
                 self._look_at_peers(now, again=True)
             case "stop":
                 self._stop.set()
+
+    def _set_gate(self, identity: Identity) -> None:
+        self.lane.gate_keys(public_of("identity", identity.private), identity.mesh_key.reveal())
 
     def _look_at_peers(self, now: int, *, again: bool = False) -> None:
         """A new peer map takes effect at once: who was taken out of it has no session any more."""
@@ -255,6 +272,7 @@ class Node:
             self._look_at_peers(now)
         if now >= self._load_next:
             self._load_next = now + LOAD_EVERY_NS
+            self._tell_busy(now)
             for worker in self.workers:
                 stats = worker.page.stats()
                 self.control.on_load(worker.index, stats["busy_ns"], stats["fan_sent"], now)
@@ -269,6 +287,13 @@ class Node:
             if worker.behind:
                 self._begin_again(worker, now)
         return moved
+
+    def _tell_busy(self, now: int) -> None:
+        """What share of a core this process used lately: the gate asks for cookies above its limit."""
+        used = time.process_time_ns()
+        then, used_then = self._busy_then
+        self._busy_then = (now, used)
+        self.lane.busy(1000 * (used - used_then) // max(now - then, 1))
 
     def _begin_again(self, worker: WorkerHandle, now: int) -> None:
         """It took no commands for too long: it is told everything anew, like a successor."""

@@ -19,12 +19,12 @@ C_FLOORS = [
     ["mem", "ring", "stat"],
     ["time", "coll"],
     ["wire"],
-    ["kcp", "probe", "sim", "net"],
+    ["kcp", "probe", "gate", "sim", "net"],
     ["forward"],
     ["worker", "load"],
 ]
 # Forbidden although the floors alone would allow it, or might one day.
-C_NEVER = {folder: {"net"} for folder in ("forward", "kcp", "probe", "sim", "wire")} | {"net": {"wire"}}
+C_NEVER = {folder: {"net"} for folder in ("forward", "kcp", "probe", "gate", "sim", "wire")} | {"net": {"wire"}}
 C_CLOCK_FOLDER = "time"
 C_SOCKET_FOLDERS = {"net", "worker", "load"}
 C_HEAP_FOLDERS = {"worker", "load"}

@@ -123,7 +123,12 @@
     X(lane_keys_exhausted, c, "takes", "receive keys refused: all were held")                                          \
     X(lane_keys_derived, c, "keys", "receive keys tried for a lane or epoch not heard before")                         \
     X(link_unsealed, c, "datagrams", "not sent: no keys in force, too old or used up")                                 \
-    X(roam_refused, c, "datagrams", "accepted from an address not listed for their peer; nothing is sent there")
+    X(roam_refused, c, "datagrams", "accepted from an address not listed for their peer; nothing is sent there")       \
+    X(hello_queued, g, "datagrams", "hellos and handshake messages that passed the gate and wait to be handled")       \
+    X(hello_queued_cap, g, "datagrams", "as many may wait")                                                            \
+    X(gate_loads, c, "events", "times the gate began to ask sources for cookies")                                      \
+    X(gate_loaded, g, "gates", "1: it asks for them now")                                                              \
+    X(gate_replies, c, "datagrams", "cookie replies sent")
 
 enum zr_stat_id {
 #define X(id, kind, unit, help) ZR_STAT_##id,

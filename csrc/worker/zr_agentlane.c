@@ -8,7 +8,8 @@
 #include "worker/zr_ingest.h"
 
 #define SOURCES       1024u /* token buckets; sources that collide share one */
-#define CALLS_MAX     4     /* recvmmsg per zr_agentlane_receive */
+#define REPLIES       64u   /* cookie replies between two outputs */
+#define LOOK_EVERY    ZR_MS(100)
 #define BATCH_ENTRIES 256u
 #define ARENA_BYTES   (BATCH_ENTRIES * 1536u)
 #define LANE_WINDOW   256u
@@ -21,14 +22,23 @@ struct zr_agentlane {
     zr_udp_rx *rx;
     zr_udp_tx *tx;
     zr_udp_sock sock; /* what the last flush was given */
+    zr_ns_t look_at;  /* at the socket, next time */
     zr_pool pool;
     zr_batch batch;
     zr_hello hellos[ZR_HELLO_QUEUE]; /* a ring: first .. first + count */
     uint32_t first, count;
+    void *gate_mem;
+    zr_gate *gate; /* NULL: plaintext, then */
+    bool keyed;
     zr_ns_t full_at[SOURCES]; /* zr_rate, by source */
+    uint32_t replies;
+    struct {
+        zr_addr to;
+        uint8_t data[ZR_GATE_COOKIE];
+    } reply[REPLIES]; /* on their way into the batch */
 };
 
-enum part { PART_POOL, PART_LANE, PART_RX, PART_TX, PART_BATCH, PARTS };
+enum part { PART_POOL, PART_LANE, PART_RX, PART_TX, PART_BATCH, PART_GATE, PARTS };
 
 static zr_lane_conf lane_conf(const zr_agentlane_conf *conf)
 {
@@ -54,6 +64,7 @@ static size_t lay_out(const zr_agentlane_conf *conf, size_t at[PARTS])
         [PART_RX] = zr_udp_rx_bytes(conf->batch, ZR_UDP_AREA_BYTES),
         [PART_TX] = zr_udp_tx_bytes(BATCH_ENTRIES, 0),
         [PART_BATCH] = zr_batch_bytes(BATCH_ENTRIES, ARENA_BYTES),
+        [PART_GATE] = zr_gate_bytes(),
     };
     return zr_lay_out(sizeof(zr_agentlane), bytes, PARTS, at);
 }
@@ -85,7 +96,7 @@ zr_agentlane *zr_agentlane_init(void *mem, const zr_agentlane_conf *conf, zr_sta
     if ((uintptr_t)mem % ZR_CACHELINE != 0 || conf->batch == 0)
         return NULL;
     lay_out(conf, at);
-    *a = (zr_agentlane){ .conf = *conf, .page = page, .sock = { .fd = -1 } };
+    *a = (zr_agentlane){ .conf = *conf, .page = page, .sock = { .fd = -1 }, .gate_mem = base + at[PART_GATE] };
     if (zr_pool_init(&a->pool, base + at[PART_POOL], conf->pkts_max) < 0 ||
         zr_batch_init(&a->batch, base + at[PART_BATCH], BATCH_ENTRIES, ARENA_BYTES) < 0)
         return NULL;
@@ -98,6 +109,7 @@ zr_agentlane *zr_agentlane_init(void *mem, const zr_agentlane_conf *conf, zr_sta
         zr_lane_fini(a->lane);
         return NULL;
     }
+    zr_stat_set(page, ZR_STAT_hello_queued_cap, ZR_HELLO_QUEUE);
     atomic_store_explicit(&page->started_ns, (uint64_t)now, memory_order_relaxed);
     atomic_store_explicit(&page->heartbeat_ns, (uint64_t)now, memory_order_relaxed);
     atomic_store_explicit(&page->pid, (uint64_t)getpid(), memory_order_release);
@@ -110,6 +122,8 @@ void zr_agentlane_fini(zr_agentlane *a)
 
     while (zr_agentlane_hello(a, &hello) == ZR_OK)
         zr_pkt_drop(hello.pkt);
+    if (a->gate != NULL)
+        zr_gate_fini(a->gate);
     zr_batch_reset(&a->batch);
     zr_lane_fini(a->lane);
 }
@@ -126,37 +140,77 @@ static zr_ns_t *bucket_of(zr_agentlane *a, const zr_addr *from)
     return &a->full_at[zr_addr_hash(&source) % SOURCES];
 }
 
-static int hello_input(zr_agentlane *a, zr_pkt *pkt, const zr_addr *from, zr_ns_t now)
+static int plain_input(zr_agentlane *a, size_t len, const zr_addr *from, zr_ns_t now, enum zr_drop_id *why)
 {
-    if (pkt->len < ZR_HELLO_MIN || pkt->len > ZR_HELLO_MAX) {
-        zr_drop_add(a->page, ZR_DROP_length);
-    } else if (a->count == ZR_HELLO_QUEUE || !zr_rate_take(bucket_of(a, from), now, ZR_HELLO_EVERY, ZR_HELLO_BURST)) {
-        zr_drop_add(a->page, ZR_DROP_ratelimit);
-    } else {
-        zr_stat_add(a->page, ZR_STAT_link_accepted, 1);
-        zr_stat_add(a->page, ZR_STAT_link_hello, 1);
-        a->hellos[(a->first + a->count++) % ZR_HELLO_QUEUE] = (zr_hello){ .from = *from, .pkt = pkt };
-        return ZR_OK;
-    }
-    zr_pkt_drop(pkt);
-    return ZR_E_dropped;
+    *why = len < ZR_HELLO_MIN || len > ZR_HELLO_MAX ? ZR_DROP_length : ZR_DROP_ratelimit;
+    if (*why == ZR_DROP_length || !zr_rate_take(bucket_of(a, from), now, ZR_HELLO_EVERY, ZR_HELLO_BURST))
+        return ZR_E_dropped;
+    return ZR_OK;
 }
 
-int zr_agentlane_input(zr_agentlane *a, const uint8_t *data, size_t len, bool truncated, const zr_addr *from,
-                       zr_ns_t now)
+static int sealed_input(zr_agentlane *a, const uint8_t *data, size_t len, const zr_addr *from, zr_ns_t now,
+                        enum zr_drop_id *why)
 {
-    enum zr_env_type type;
-    enum zr_drop_id why;
+    zr_gate_answer answer = { .why = ZR_DROP_mac1 };
 
-    if (truncated || len > ZR_PKT_ROOM)
-        return zr_ingest_link_lost(a->page, len, ZR_DROP_link_oversize);
+    if (a->gate == NULL) { /* its keys could not be used: nobody can prove anything */
+        *why = answer.why;
+        return ZR_E_dropped;
+    }
+    zr_gate_queued(a->gate, a->count);
+    int rc = zr_gate_input(a->gate, data, len, from, now, &answer);
+    *why = answer.why;
+    if (rc == ZR_E_dropped && answer.reply && a->replies < REPLIES) {
+        a->reply[a->replies].to = *from;
+        memcpy(a->reply[a->replies++].data, answer.cookie, ZR_GATE_COOKIE);
+        zr_stat_add(a->page, ZR_STAT_gate_replies, 1);
+    }
+    return rc;
+}
+
+/* Judged where it lies: what a stranger sends is not copied. */
+static int hello_input(zr_agentlane *a, const uint8_t *data, size_t len, const zr_addr *from, zr_ns_t now)
+{
+    enum zr_drop_id why;
+    int rc = a->keyed ? sealed_input(a, data, len, from, now, &why) : plain_input(a, len, from, now, &why);
+
+    if (rc < 0)
+        return zr_ingest_link_lost(a->page, len, why);
+    if (a->count == ZR_HELLO_QUEUE)
+        return zr_ingest_link_lost(a->page, len, ZR_DROP_ratelimit);
     zr_pkt *pkt = zr_pool_copy(&a->pool, data, len);
     if (pkt == NULL)
         return zr_ingest_link_lost(a->page, len, ZR_DROP_link_pool);
     zr_stat_add(a->page, ZR_STAT_rx_link, 1);
     zr_stat_add(a->page, ZR_STAT_rx_link_bytes, len);
-    if (zr_env_classify(data, len, &type, &why) == ZR_OK && (type == ZR_ENV_HELLO || type == ZR_ENV_ANSWER))
-        return hello_input(a, pkt, from, now);
+    zr_stat_add(a->page, ZR_STAT_link_accepted, 1);
+    zr_stat_add(a->page, ZR_STAT_link_hello, 1);
+    a->hellos[(a->first + a->count++) % ZR_HELLO_QUEUE] = (zr_hello){ .from = *from, .pkt = pkt };
+    return ZR_OK;
+}
+
+static bool is_hello(const zr_agentlane *a, const uint8_t *data, size_t len)
+{
+    enum zr_env_type type;
+    enum zr_drop_id why;
+
+    if (zr_env_classify(data, len, &type, &why) < 0)
+        return false;
+    return type == ZR_ENV_HELLO || type == ZR_ENV_ANSWER || (type == ZR_ENV_COOKIE && a->keyed);
+}
+
+int zr_agentlane_input(zr_agentlane *a, const uint8_t *data, size_t len, bool truncated, const zr_addr *from,
+                       zr_ns_t now)
+{
+    if (truncated || len > ZR_PKT_ROOM)
+        return zr_ingest_link_lost(a->page, len, ZR_DROP_link_oversize);
+    if (is_hello(a, data, len))
+        return hello_input(a, data, len, from, now);
+    zr_pkt *pkt = zr_pool_copy(&a->pool, data, len);
+    if (pkt == NULL)
+        return zr_ingest_link_lost(a->page, len, ZR_DROP_link_pool);
+    zr_stat_add(a->page, ZR_STAT_rx_link, 1);
+    zr_stat_add(a->page, ZR_STAT_rx_link_bytes, len);
     return zr_lane_input(a->lane, pkt, from, now);
 }
 
@@ -164,7 +218,7 @@ int zr_agentlane_receive(zr_agentlane *a, int fd, zr_ns_t now)
 {
     int count = 0, messages = (int)a->conf.batch;
 
-    for (int i = 0; i < CALLS_MAX && messages == (int)a->conf.batch; i++) {
+    while (count < ZR_AGENT_DGRAMS && messages == (int)a->conf.batch) { /* fewer: the socket was empty */
         zr_udp_dgram dgram;
         messages = zr_udp_recv(a->rx, fd, a->page);
         while (zr_udp_next(a->rx, &dgram)) {
@@ -185,6 +239,11 @@ int zr_agentlane_hello(zr_agentlane *a, zr_hello *hello)
     return ZR_OK;
 }
 
+uint32_t zr_agentlane_hellos_waiting(const zr_agentlane *a)
+{
+    return a->count;
+}
+
 int zr_agentlane_message(zr_agentlane *a, uint32_t *session, uint8_t to[ZR_MESSAGE_MAX])
 {
     zr_lane_msg msg;
@@ -203,6 +262,21 @@ int zr_agentlane_refuse(zr_agentlane *a, enum zr_drop_id why)
     zr_stat_add(a->page, ZR_STAT_link_accepted, UINT64_MAX); /* one less: counters wrap */
     zr_drop_add(a->page, why);
     return ZR_OK;
+}
+
+int zr_agentlane_gate_keys(zr_agentlane *a, const zr_gate_keys *keys)
+{
+    if (a->gate != NULL)
+        zr_gate_fini(a->gate);
+    a->keyed = true;
+    a->gate = zr_gate_init(a->gate_mem, keys);
+    return a->gate == NULL ? ZR_E_os : ZR_OK;
+}
+
+void zr_agentlane_busy(zr_agentlane *a, uint32_t thousandths)
+{
+    if (a->gate != NULL)
+        zr_gate_busy(a->gate, thousandths);
 }
 
 int zr_agentlane_session_add(zr_agentlane *a, uint32_t slot, const zr_session_conf *conf, zr_ns_t now)
@@ -271,15 +345,39 @@ int zr_agentlane_estimated(const zr_agentlane *a, uint32_t slot, zr_kcp_estimate
 
 zr_ns_t zr_agentlane_deadline(const zr_agentlane *a)
 {
-    return zr_lane_deadline(a->lane);
+    return a->replies > 0 ? 0 : zr_lane_deadline(a->lane);
+}
+
+/* As many as fit. */
+static void output_replies(zr_agentlane *a)
+{
+    while (a->replies > 0) {
+        uint8_t *to = zr_batch_reserve(&a->batch, ZR_GATE_COOKIE);
+        if (to == NULL)
+            return;
+        a->replies--;
+        memcpy(to, a->reply[a->replies].data, ZR_GATE_COOKIE);
+        zr_batch_commit(&a->batch, &a->reply[a->replies].to, ZR_SOCK_LINK, ZR_GATE_COOKIE);
+    }
+}
+
+static void set_gauges(zr_agentlane *a, zr_ns_t now)
+{
+    zr_stat_set(a->page, ZR_STAT_pool_in_use, a->pool.in_use);
+    zr_stat_set(a->page, ZR_STAT_pool_in_use_max, a->pool.in_use_max);
+    zr_stat_set(a->page, ZR_STAT_pool_exhausted, a->pool.exhausted);
+    zr_stat_set(a->page, ZR_STAT_hello_queued, a->count);
+    if (a->gate == NULL)
+        return;
+    zr_stat_set(a->page, ZR_STAT_gate_loaded, zr_gate_loaded(a->gate, now));
+    zr_stat_set(a->page, ZR_STAT_gate_loads, zr_gate_loads(a->gate));
 }
 
 int zr_agentlane_output(zr_agentlane *a, zr_ns_t now)
 {
     zr_lane_on_deadline(a->lane, now);
-    zr_stat_set(a->page, ZR_STAT_pool_in_use, a->pool.in_use);
-    zr_stat_set(a->page, ZR_STAT_pool_in_use_max, a->pool.in_use_max);
-    zr_stat_set(a->page, ZR_STAT_pool_exhausted, a->pool.exhausted);
+    set_gauges(a, now);
+    output_replies(a);
     atomic_store_explicit(&a->page->heartbeat_ns, (uint64_t)now, memory_order_relaxed);
     return zr_lane_output(a->lane, &a->batch, now);
 }
@@ -287,6 +385,22 @@ int zr_agentlane_output(zr_agentlane *a, zr_ns_t now)
 zr_batch *zr_agentlane_batch(zr_agentlane *a)
 {
     return &a->batch;
+}
+
+/* What the kernel dropped because its buffer was full. */
+static void look(zr_agentlane *a, zr_ns_t now)
+{
+    zr_udp_memory memory;
+
+    if (now < a->look_at)
+        return;
+    a->look_at = now + LOOK_EVERY;
+    if (zr_udp_meminfo(a->sock.fd, &memory) != ZR_OK)
+        return;
+    zr_stat_add(a->page, ZR_STAT_rx_lost_link, memory.lost - a->sock.lost);
+    a->sock.lost = memory.lost;
+    zr_stat_set(a->page, ZR_STAT_link_rcvbuf, memory.rcvbuf);
+    zr_stat_set(a->page, ZR_STAT_link_sndbuf, memory.sndbuf);
 }
 
 void zr_agentlane_flush(zr_agentlane *a, int fd, zr_ns_t now)
@@ -297,6 +411,7 @@ void zr_agentlane_flush(zr_agentlane *a, int fd, zr_ns_t now)
         rc = zr_udp_sock_of(&a->sock, fd);
         ZR_CHECK(rc == ZR_OK);
     }
+    look(a, now);
     do {
         rc = zr_agentlane_output(a, now);
         ZR_CHECK(rc == ZR_OK || a->batch.count > 0);
@@ -308,5 +423,5 @@ void zr_agentlane_flush(zr_agentlane *a, int fd, zr_ns_t now)
 
 bool zr_agentlane_check(const zr_agentlane *a)
 {
-    return zr_lane_check(a->lane) && zr_pool_check(&a->pool);
+    return zr_lane_check(a->lane) && zr_pool_check(&a->pool) && a->count <= ZR_HELLO_QUEUE && a->replies <= REPLIES;
 }

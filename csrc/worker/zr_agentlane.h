@@ -2,8 +2,10 @@
  * zr_agentlane.h - lane 63: the agent's end of every session, with its socket. Conversation 0 of each session carries
  * control messages; hellos and answers come out raw, after a gate in C.
  *
- *   datagram ─▶ hello? ─▶ length, rate per source ─▶ zr_agentlane_hello  ─▶ Python
+ *   datagram ─▶ 0x08..0x0A? ─▶ zr_gate ──────────▶ zr_agentlane_hello  ─▶ Python
  *              data? ──▶ zr_lane ──────────────────▶ zr_agentlane_message ─▶ Python
+ *
+ * Without keys (plaintext, on loopback only) the gate is length and rate per source, and hellos are of any length.
  *
  * Not a worker: the agent calls it from its event loop. Datagrams that are handed out count as link_accepted; who
  * refuses one afterwards says so by zr_agentlane_refuse, and the ledger stays exact.
@@ -12,12 +14,15 @@
 #define ZR_AGENTLANE_H
 
 #include "forward/zr_lane.h"
+#include "gate/zr_gate.h"
 #include "net/zr_udp_rx.h"
 #include "net/zr_udp_tx.h"
 
+#define ZR_AGENT_DGRAMS 256 /* per zr_agentlane_receive; an empty one is one too */
+
 #define ZR_HELLO_MIN   5u
 #define ZR_HELLO_MAX   1400u
-#define ZR_HELLO_QUEUE 64u                            /* handed out per zr_agentlane_receive */
+#define ZR_HELLO_QUEUE 1024u
 #define ZR_HELLO_EVERY ZR_MS(50)                      /* per source: 20 a second */
 #define ZR_MESSAGE_MAX (ZR_KCP_FRAGMENTS_MAX * 1500u) /* a control message cannot be longer */
 #define ZR_HELLO_BURST 5
@@ -48,14 +53,21 @@ void zr_agentlane_fini(zr_agentlane *agent);
 /* One datagram: ZR_OK, or ZR_E_dropped and counted. */
 int zr_agentlane_input(zr_agentlane *agent, const uint8_t *data, size_t len, bool truncated, const zr_addr *from,
                        zr_ns_t now);
-/* What the socket holds, up to a budget; datagrams taken. */
+/* What the socket holds, up to ZR_AGENT_DGRAMS and what one more recvmmsg brings; datagrams taken. */
 int zr_agentlane_receive(zr_agentlane *agent, int fd, zr_ns_t now);
-/* The next hello or answer that passed the gate; ZR_E_again. */
+/* The next hello, answer or cookie reply that passed the gate; ZR_E_again. */
 int zr_agentlane_hello(zr_agentlane *agent, zr_hello *hello);
+uint32_t zr_agentlane_hellos_waiting(const zr_agentlane *agent);
 /* The next control message: copied into `to` of ZR_MESSAGE_MAX bytes; its length or ZR_E_again. */
 int zr_agentlane_message(zr_agentlane *agent, uint32_t *session, uint8_t to[ZR_MESSAGE_MAX]);
 /* Something handed out was no good: one datagram moves from accepted to `why`, a drop of the link ledger. */
 int zr_agentlane_refuse(zr_agentlane *agent, enum zr_drop_id why);
+
+/* From now on handshakes are sealed and no plaintext hello passes. Again with other keys: in their place; who has not
+ * them yet is a stranger, and cookies start anew. ZR_E_os: libcrypto lacks an algorithm, and nothing passes. */
+int zr_agentlane_gate_keys(zr_agentlane *agent, const zr_gate_keys *keys);
+/* How much of a core this process uses, in thousandths: above ZR_GATE_BUSY sources must prove their address. */
+void zr_agentlane_busy(zr_agentlane *agent, uint32_t thousandths);
 
 /* With its conversation 0. As zr_lane_session_add, zr_lane_conv_open. */
 int zr_agentlane_session_add(zr_agentlane *agent, uint32_t slot, const zr_session_conf *conf, zr_ns_t now);

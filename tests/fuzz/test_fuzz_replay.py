@@ -1,6 +1,6 @@
 """The fuzz targets of tests/fuzz under AddressSanitizer and UBSan: their corpus and mutations of it.
 
-20 000 of them for RTP; for a lane as many as 20 seconds allow, for the pair of KCP conversations 30.
+20 000 of them for RTP; as many as 5 seconds allow for the gate, 20 for a lane, 30 for the pair of KCP conversations.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 import cbuild  # noqa: E402
-from cflags import SANITIZERS, Switches, core_cflags  # noqa: E402
+from cflags import LIBRARIES, SANITIZERS, Switches, core_cflags  # noqa: E402
 
 OUT = ROOT / "build" / "fuzz"
 FUZZ = Path("tests/fuzz")
-FLOORS = ("base", "mem", "ring", "stat", "time", "coll", "wire", "kcp", "forward")
-BUDGETS = {"kcp": "30s", "lane": "20s", "rtp": "20000"}
+FLOORS = ("base", "mem", "ring", "stat", "time", "coll", "wire", "kcp", "gate", "forward")
+BUDGETS = {"gate": "5s", "kcp": "30s", "lane": "20s", "rtp": "20000"}
 SEED = 1
 INPUT_BYTES_MAX = 8192
 
@@ -46,7 +46,7 @@ def test_corpus_and_mutations_break_nothing(objects: list[Path], target: str) ->
     program = OUT / target
     others = {f"{name}.o" for name in BUDGETS if name != target}
     mine = [path for path in objects if not (path.parent.name == "fuzz" and path.name in others)]
-    cbuild.link(mine, [*SANITIZERS["address"], *SANITIZERS["undefined"]], program, changed=True)
+    cbuild.link(mine, [*SANITIZERS["address"], *SANITIZERS["undefined"], *LIBRARIES], program, changed=True)
     inputs = corpus(target)
     done = subprocess.run(
         [program, BUDGETS[target], str(SEED), *inputs],

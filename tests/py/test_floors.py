@@ -40,6 +40,7 @@ VIOLATIONS = {
     "forward including net": ("csrc/forward/zr_v.c", '#include "net/zr_n.h"\n', "forward must never include net"),
     "kcp including net": ("csrc/kcp/zr_v.c", '#include "net/zr_n.h"\n', "kcp must never include net"),
     "sim including net": ("csrc/sim/zr_v.c", '#include "net/zr_n.h"\n', "sim must never include net"),
+    "gate including net": ("csrc/gate/zr_v.c", '#include "net/zr_n.h"\n', "gate must never include net"),
     "probe including net": ("csrc/probe/zr_v.c", '#include "net/zr_n.h"\n', "probe must never include net"),
     "wire including net": ("csrc/wire/zr_v.c", '#include "net/zr_n.h"\n', "wire must never include net"),
     "net including wire": ("csrc/net/zr_v.c", '#include "wire/zr_w.h"\n', "net must never include wire"),

@@ -29,7 +29,7 @@ import cffi
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CSRC = ROOT / "csrc"
-FLOORS = ("base", "mem", "ring", "stat", "time", "coll", "wire", "kcp", "sim", "forward")
+FLOORS = ("base", "mem", "ring", "stat", "time", "coll", "wire", "kcp", "gate", "sim", "forward")
 CFLAGS = ["-std=c11", "-D_GNU_SOURCE", "-DZR_DEBUG", "-O1", "-g", "-fPIC", "-fno-omit-frame-pointer", f"-I{CSRC}"]
 JOBS = 2
 

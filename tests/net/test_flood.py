@@ -1,0 +1,113 @@
+"""T08 to T10 over sockets: strangers flood the agent's port and a worker's while media flows.
+
+None of it is lost, the relay answers, and each datagram of theirs is counted once as dropped, by us or by the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from relay.client import Client, stream_path
+from relay.dev import DevMesh, DevRelay
+from relay.passage import confirmed
+from tests.net.rtp import Sender, Sink, publish_body
+from tests.net.test_streams import no_ledger_is_off, port_of, until
+
+pytestmark = pytest.mark.net
+
+FLOOD = Path(__file__).with_name("flood.py")
+SECONDS, RATE, SSRC = 0.6, 60_000, 77
+EVERY_S = 0.002
+# What each kind of datagram is dropped for: by the agent, by a worker. `rcvbuf`: by the kernel.
+REASONS = {
+    "junk": ({"type", "version", "length", "lane", "noindex", "ratelimit"}, {"type", "version", "lane", "noindex"}),
+    "hello": ({"ratelimit", "msg"}, {"type"}),
+    "data": ({"lane"}, {"noindex"}),
+    "empty": ({"short"}, {"short"}),
+}
+
+
+async def drops(relay: DevRelay) -> dict[tuple[str, str], int]:
+    """Link datagrams dropped, by lane and reason; `rcvbuf`: by the kernel."""
+    async with aiohttp.ClientSession() as http, http.get(f"{relay.api_url}/metrics") as answer:
+        text = await answer.text()
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return {
+        (sample.labels["worker"], sample.labels["reason"]): int(sample.value)
+        for sample in samples
+        if sample.labels.get("direction") == "link" and "reason" in sample.labels
+    }
+
+
+async def flood(kind: str, ports: list[int]) -> int:
+    words = [str(SECONDS), str(RATE), kind, *map(str, ports)]
+    process = await asyncio.create_subprocess_exec(sys.executable, FLOOD, *words, stdout=asyncio.subprocess.PIPE)
+    out, _ = await asyncio.wait_for(process.communicate(), SECONDS + 20)
+    return int(out)
+
+
+async def send_until(stop: asyncio.Event, sender: Sender, port: int) -> int:
+    seq, began = 0, time.monotonic()
+    while not stop.is_set():
+        while seq * EVERY_S < time.monotonic() - began:
+            sender.send(port, SSRC, seq)
+            seq += 1
+        await asyncio.sleep(EVERY_S)
+    return seq
+
+
+async def answered_meanwhile(client: Client, stop: asyncio.Event) -> float:
+    """The longest that the relay took to answer, seconds."""
+    longest = 0.0
+    while not stop.is_set():
+        began = time.monotonic()
+        await client.get("/v1/status")
+        longest = max(longest, time.monotonic() - began)
+        await asyncio.sleep(0.05)
+    return longest
+
+
+def test_media_and_control_go_on_while_strangers_flood_both_ports() -> None:
+    async def scenario() -> None:
+        async with DevMesh(2) as mesh, mesh.client("bj-1") as origin, mesh.client("sh-1") as edge:
+            sink, sender, stop = await Sink.open(), Sender(), asyncio.Event()
+            target = mesh["sh-1"]
+            port = port_of(await origin.put(stream_path("cam"), publish_body()))
+            await confirmed(edge, "cam", "one", {"kind": "rtp", "address": f"127.0.0.1:{sink.port}"})
+            media = asyncio.ensure_future(send_until(stop, sender, port))
+            await until(lambda: len(sink.numbers[SSRC]) > 20)
+            api = asyncio.ensure_future(answered_meanwhile(edge, stop))
+            for kind, reasons in REASONS.items():
+                before = await drops(target)
+                thrown = await flood(kind, [target.data.port, target.data.port + 1])
+                moved: Counter[tuple[str, str]] = Counter()
+                async with asyncio.timeout(5):
+                    while moved.total() < thrown:
+                        await asyncio.sleep(0.05)
+                        moved = Counter(await drops(target))
+                        moved.subtract(before)
+                assert moved.total() == thrown, (kind, +moved)
+                for lane, words in zip(("agent", "0"), reasons, strict=True):
+                    assert {why for where, why in +moved if where == lane} <= words | {"rcvbuf"}, (kind, +moved)
+                    assert sum(count for (where, _), count in moved.items() if where == lane) > thrown // 3, (
+                        kind,
+                        +moved,
+                    )
+            stop.set()
+            sent = await media
+            await until(lambda: len(sink.numbers[SSRC]) >= sent)
+            assert sink.numbers[SSRC] == list(range(sent))
+            assert await api < 2.0
+            await no_ledger_is_off(mesh)
+            sink.close()
+            sender.close()
+
+    asyncio.run(scenario())
