@@ -320,6 +320,7 @@ cdef extern from "worker/zr_agentlane.h" nogil:
     int zr_agentlane_session_rekey(zr_agentlane *agent, uint32_t slot, uint32_t index, uint32_t peer_index,
                                    const zr_keys *keys, zr_ns_t now)
     cbool zr_agentlane_rekey_wanted(zr_agentlane *agent, uint32_t *slot, zr_rekey_why *why)
+    cbool zr_agentlane_violations(zr_agentlane *agent, uint32_t *slot, uint32_t *count)
     int zr_agentlane_session_drop(zr_agentlane *agent, uint32_t slot)
     int zr_agentlane_send(zr_agentlane *agent, uint32_t slot, const uint8_t *data, size_t len, zr_ns_t now)
     zr_ns_t zr_agentlane_heard(const zr_agentlane *agent, uint32_t slot)

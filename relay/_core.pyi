@@ -237,6 +237,9 @@ class ControlLane(Counters):
     def rekeys(self) -> list[tuple[int, int]]:
         """Sessions that want new keys: (slot, why), why as in the event `rekey`."""
 
+    def violations(self) -> list[tuple[int, int]]:
+        """Sessions whose datagrams broke the rules of KCP: (slot, how often since the last call that named it)."""
+
     def session_drop(self, slot: int) -> None: ...
     def send(self, slot: int, payload: bytes, now: int) -> None:
         """CoreError "full", "missing", "oversize"."""

@@ -568,6 +568,13 @@ cdef class ControlLane(Counters):
             wanted.append((slot, <int>why))
         return wanted
 
+    def violations(self):
+        cdef uint32_t slot = 0, count = 0
+        cdef list told = []
+        while zr_agentlane_violations(self.lane, &slot, &count):
+            told.append((slot, count))
+        return told
+
     def session_drop(self, uint32_t slot):
         check(zr_agentlane_session_drop(self.lane, slot))
 

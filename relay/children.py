@@ -29,7 +29,6 @@ class Children:
         self._desk = desk
         self._by_conv: dict[tuple[int, int], Stream] = {}
         self._count: Counter[int] = Counter()  # by session
-        self._rights = {peer.id: tuple(peer.pull) for peer in desk.conf.peers}
         self.pulls: Pulls  # set by Control: they know each other
 
     def on_pull(self, session: int, message: PullMessage, now: int) -> None:
@@ -49,6 +48,8 @@ class Children:
         stream = desk.streams.get(message.stream)
         if code is None and (stream is None or not stream.confirmed):
             stream, code = self._wait_for(stream, peer, message)
+        if code == "rights":
+            desk.alarm("pull refused: rights", now, peer=peer, stream=message.stream, code="ZR1008")
         if code is not None or stream is None:
             code = code or "overload"
             instead = self._instead(desk.streams.get(message.stream), code)
@@ -102,6 +103,20 @@ class Children:
             self._remove(stream, key, forgotten=True)
             self.pulls.release(stream, now)
 
+    def on_rights(self, now: int) -> None:
+        """They changed: who may not have a stream any more is told that it is gone, and its next pull is refused."""
+        for (session, conv), stream in list(self._by_conv.items()):
+            child = stream.children.get((session, conv))
+            if child is None or self._desk.rights.may_pull(child.peer, stream.id):
+                continue
+            self._desk.alarm("child dropped: rights", now, peer=child.peer, stream=stream.id, code="ZR1008")
+            if child.next is None:
+                self._desk.send(session, PullNo(r=child.r, code="rights"))
+            else:
+                self._desk.send(session, Gone(conv=conv, code="lost"))
+            self._remove(stream, (session, conv), forgotten=False)
+            self.pulls.release(stream, now)
+
     def serve_waiting(self, stream: Stream) -> None:
         for child in list(stream.children.values()):
             if child.slot is None:
@@ -142,7 +157,7 @@ class Children:
             return "loop"  # media would die on the way
         if not is_name(message.stream):
             return "unknown"
-        if not message.stream.startswith(self._rights.get(peer, ())):
+        if not desk.rights.may_pull(peer, message.stream):
             return "rights"
         if self._count[session] >= CHILDREN_PER_SESSION_MAX:
             return "quota"

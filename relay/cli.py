@@ -65,6 +65,7 @@ _ELSEWHERE = {
     "doctor": ("relay.doctor.command", "What this host lacks for the data path, each with its fix."),
     "flame": ("relay.flame.command", "A flame graph: where a worker, a process or a command spends its time."),
     "profile": ("relay.flame.command", "A flame graph of a running relay's worker."),
+    "keys": ("relay.keycommand", "Keys of sealed links: make, show, list, replace; sign the peer map."),
     "plan": ("relay.plan", "The memory, files and ports a configuration file asks for, before anything starts."),
 }
 _BENCH_ELSEWHERE = {
@@ -241,11 +242,18 @@ def status(path: str | None, api: str | None, as_json: bool) -> None:
 @click.option("-c", "--config", "path", default=None, help="The file to check.")
 @click.option("--strict", is_flag=True, help="Exit 3 when there are warnings.")
 def check(path: str | None, strict: bool) -> None:
-    """Validate a configuration file: keys, types, references, addresses."""
+    """Validate a configuration file: keys, types, references, addresses, key files, the peer map."""
     config = _load(path)
-    from relay.config import check as check_config
+    from datetime import UTC, datetime
 
-    findings = check_config(config)
+    from relay.config import check as check_config
+    from relay.roster import examine
+    from relay.sockets import StartError
+
+    try:
+        findings = check_config(config) + examine(config, datetime.now(UTC))
+    except StartError as error:
+        _fail(error.exit_code, str(error))
     for finding in findings:
         click.echo(str(finding), err=True)
     warnings = sum(finding.level == "warning" for finding in findings)

@@ -15,10 +15,11 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 
+from relay import settings
 from relay.settings import NO_EFFECT_YET, Config, Parsed
 from relay.units import Address
 
@@ -27,6 +28,7 @@ __all__ = ["Config", "ConfigError", "Finding", "check", "effective", "load", "lo
 EXIT_CONFIG, EXIT_PERMISSION = 78, 77
 FILE_BYTES_MAX = 1 << 20
 ENV_PREFIX = "ZRELAY_"
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class ConfigError(Exception):
@@ -54,6 +56,18 @@ class Finding(msgspec.Struct, frozen=True):
 def load(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> Config:
     """Reads and validates a file. Raises ConfigError."""
     name = os.fspath(path)
+    return loads(_text(name), name, environ)
+
+
+def read(shape: type[T], path: str | os.PathLike[str]) -> T:
+    """Another TOML file of ours, as strict, into its own struct; nothing overrides it. Raises ConfigError."""
+    name = os.fspath(path)
+    table, reader = _parse(_text(name), name)
+    result: T = reader.struct(shape, table, ())
+    return result
+
+
+def _text(name: str) -> str:
     try:
         data = Path(name).read_bytes()
     except PermissionError as error:
@@ -66,14 +80,22 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None)
     if b"\0" in data:
         raise ConfigError(name, "holds a NUL byte", data[: data.index(b"\0")].count(b"\n") + 1, 1)
     try:
-        text = data.decode()
+        return data.decode()
     except UnicodeDecodeError as error:
         raise ConfigError(name, "is not UTF-8", data[: error.start].count(b"\n") + 1, 1) from None
-    return loads(text, name, environ)
 
 
 def loads(text: str, path: str = "<config>", environ: Mapping[str, str] | None = None) -> Config:
     """As `load`, from the text. `environ`: where ZRELAY_… is looked up; default os.environ."""
+    table, reader = _parse(text, path)
+    reader.override(table, os.environ if environ is None else environ)
+    config: Config = reader.struct(Config, table, ())
+    for where, message in problems(config):
+        raise reader.error(where, message)
+    return config
+
+
+def _parse(text: str, path: str) -> tuple[dict[str, Any], _Reader]:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -82,12 +104,7 @@ def loads(text: str, path: str = "<config>", environ: Mapping[str, str] | None =
         raise ConfigError(path, str(error).split(" (at ")[0], line, col) from None
     except RecursionError:
         raise ConfigError(path, "is nested too deeply") from None
-    reader = _Reader(path, text)
-    reader.override(table, os.environ if environ is None else environ)
-    config: Config = reader.struct(Config, table, ())
-    for where, message in problems(config):
-        raise reader.error(where, message)
-    return config
+    return table, _Reader(path, text)
 
 
 def check(config: Config) -> list[Finding]:
@@ -160,7 +177,7 @@ def problems(config: Config) -> list[tuple[tuple[str | int, ...], str]]:
             text = f"peer {peer.id!r} has no address: give one like '127.0.0.1:29900'"
             found.append((("peers", number, "addresses"), text))
     for number, upstream in enumerate(config.upstreams):
-        if upstream.peer not in ids:
+        if upstream.peer not in ids and not config.security.peer_map:  # else it may come with the map
             close = difflib.get_close_matches(upstream.peer, ids, 1)
             hint = f", did you mean {close[0]!r}?" if close else ""
             found.append((("upstreams", number, "peer"), f"no peer {upstream.peer!r} is listed{hint}"))
@@ -172,7 +189,7 @@ def problems(config: Config) -> list[tuple[tuple[str | int, ...], str]]:
     if 0 < pinned < config.workers.count and not config.workers.oversubscribe:
         text = f"{config.workers.count} workers, but cpus names {pinned}: name more, or set oversubscribe = true"
         found.append((("workers", "cpus"), text))
-    found += _plaintext_problems(config)
+    found += _link_problems(config)
     if not config.listen.api.is_loopback:
         found.append((("listen", "api"), "the API has no tokens yet: it listens on loopback only"))
     last = config.listen.data.port + config.workers.count
@@ -181,18 +198,35 @@ def problems(config: Config) -> list[tuple[tuple[str | int, ...], str]]:
     return found
 
 
-def _plaintext_problems(config: Config) -> list[tuple[tuple[str | int, ...], str]]:
-    rule = "is not loopback: links are not encrypted yet, so relays meet on loopback only; use 127.0.0.1 or [::1]"
+def _link_problems(config: Config) -> list[tuple[tuple[str | int, ...], str]]:
+    """Links are sealed; or they are plaintext, on loopback, and the file says so."""
+    security = config.security
+    make = f"`zrelay keys gen` makes keys, [security] keyring = {security.keyring or '/etc/zrelay/keyring'!r} uses them"
     found: list[tuple[tuple[str | int, ...], str]] = []
-    if not config.listen.data.is_loopback:
-        found.append((("listen", "data"), f"{config.listen.data} {rule}"))
+    sealed = settings.SEALED_LINKS and bool(security.keyring) and not security.insecure_plaintext
+    if not sealed:
+        rule = f"is not loopback: links there are sealed: {make}"
+        if not config.listen.data.is_loopback:
+            found.append((("listen", "data"), f"{config.listen.data} {rule}"))
+        for number, peer in enumerate(config.peers):
+            for address in peer.addresses:
+                if not address.is_loopback:
+                    found.append((("peers", number, "addresses"), f"{address} {rule}"))
+    if security.insecure_plaintext:
+        if security.peer_map:
+            found.append((("security", "peer_map"), "a peer map is for sealed links: insecure_plaintext excludes it"))
+        return found
+    if config.peers and not sealed:
+        found.append((("peers", 0, "id"), f"peers need keys: {make}; on loopback insecure_plaintext = true will do"))
+    if security.peer_map and not sealed:
+        found.append((("security", "peer_map"), f"a peer map needs keys: {make}"))
+    if security.peer_map and not security.peer_map_key:
+        text = "peer_map needs peer_map_key: `zrelay keys show map` prints it where maps are signed"
+        found.append((("security", "peer_map"), text))
     for number, peer in enumerate(config.peers):
-        for address in peer.addresses:
-            if not address.is_loopback:
-                found.append((("peers", number, "addresses"), f"{address} {rule}"))
-    if config.peers and not config.security.insecure_plaintext:
-        text = "sealed links come later: until then peers need [security] insecure_plaintext = true"
-        found.append((("peers", 0, "id"), text))
+        if not peer.public_key:
+            text = f"peer {peer.id!r} has no public_key: `zrelay keys show` there prints it"
+            found.append((("peers", number, "id"), text))
     return found
 
 

@@ -18,11 +18,12 @@ from typing import Protocol
 from relay import actions
 from relay.children import Children
 from relay.commands import Event, decode_event
-from relay.desk import ControlConf, Desk, Peer, Progress, Upstream
-from relay.errors import Problem
+from relay.desk import ControlConf, Desk, Progress, Upstream, missing_stream, missing_subscriber
+from relay.identity import Identity
 from relay.messages import (
     Drop,
     Gone,
+    Have,
     Keyframe,
     Pull,
     PullNo,
@@ -35,19 +36,19 @@ from relay.messages import (
     decode_message,
 )
 from relay.mirrors import Mirrors, Pps
+from relay.peers import Peer
 from relay.publications import Publications
 from relay.pulls import Pulls
 from relay.requests import PublishAnswer, PublishRequest, StreamView, SubscribeAnswer, SubscribeRequest
 from relay.sessions import SessionUp
 from relay.streams import Stream, Sub
 from relay.tracks import Track
+from relay.trust import Trust
 from relay.units import Address
 from relay.validation import check_subscribe
+from relay.views import StreamRow, sdp_facts, stream_view
 
 __all__ = ["Control", "ControlConf", "LinkView", "Peer", "Upstream", "actions", "step"]
-
-BELOW = ("fan_sent", "nack_asked", "nack_served")  # counted where the subscriber is
-StreamRow = Callable[[int, int], Mapping[str, int]]
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Control:
         self._pulls.children, self._children.pulls = self._children, self._pulls
         self._publications = Publications(self._desk, self._pulls, self._children)
         self._mirrors = Mirrors(self._desk, pps)
+        self._trust = Trust(self._desk)
         self._rtt_us: dict[int, int] = {}  # by session slot, as the workers were told
 
     # -- life and time ----------------------------------------------------------------------------------------------
@@ -128,6 +130,22 @@ class Control:
         self._sessions.reset(slot, now)
         self._take_sessions(now)
 
+    def set_peers(self, peers: Sequence[Peer], now: int) -> None:
+        """All peers anew: who is not among them loses its session, and whatever goes beyond somebody's rights ends."""
+        self._trust.set_peers(peers, now)
+        self._take_sessions(now)
+        self._children.on_rights(now)
+        self._pulls.on_rights(now)
+
+    def set_identity(self, identity: Identity) -> None:
+        """Our own keys from now on: sessions go on with those they have."""
+        self._sessions.set_identity(identity)
+
+    def on_violations(self, slot: int, count: int, now: int) -> None:
+        """The peer broke the protocol so often since the last time: too many in a while close the link."""
+        self._trust.on_violations(slot, count, now)
+        self._take_sessions(now)
+
     def on_confirmed(self, slot: int, index: int, now: int) -> None:
         """The agent's lane sends under the keys of this receive index: the peer has them."""
         self._sessions.on_confirmed(slot, index, now)
@@ -144,7 +162,13 @@ class Control:
         self._take_sessions(now)
 
     def on_message(self, slot: int, payload: bytes, now: int) -> str | None:
-        """One control message; returns the drop word of a violation."""
+        """One control message; returns the drop word of a violation, which counts against the peer."""
+        word = self._hear(slot, payload, now)
+        if word is not None:
+            self.on_violations(slot, 1, now)
+        return word
+
+    def _hear(self, slot: int, payload: bytes, now: int) -> str | None:
         if self._sessions.peer_of(slot) is None:
             return None
         self.on_heard(slot, now)  # before what it says: it may be what brings the session up
@@ -172,7 +196,9 @@ class Control:
                 self._children.on_keyframe(slot, message)
             case Unknown(of=of, r=r):
                 self._desk.send(slot, Unsupported(of=of, r=r))
-            case _:  # have, report, goaway: nobody acts on them yet; unsupported: never answered
+            case Have(streams=streams):
+                return self._trust.check_have(slot, streams, now)
+            case _:  # report, goaway: nobody acts on them yet; unsupported: never answered
                 pass
         return None
 
@@ -265,6 +291,8 @@ class Control:
                 stream = self._streams.at(worker, fields["stream"])
                 if stream is not None:
                     self._pulls.on_keyframe(stream, fields["track"], now)
+            case "violations":
+                self.on_violations(fields["session"], fields["count"], now)
             case "rekey":
                 self.on_rekey(fields["session"], fields["why"], now)
             case "conv_unknown":
@@ -368,22 +396,13 @@ class Control:
         stream = self._get(stream_id)
         sub = stream.subs.get(sid)
         if sub is None:
-            raise _missing_sub(sid)
+            raise missing_subscriber(sid)
         reaches = stream.reaches(sub)
         return SubscribeAnswer("live" if reaches else "pulling", reaches, sub.worker)
 
     def sdp_facts(self, stream_id: str, sid: str) -> tuple[Sequence[Track], Mapping[str, Address] | Address, str]:
         """(tracks, addresses, origin ip) of one subscriber. Raises 404; 503 while the tracks are not known."""
-        stream = self._get(stream_id)
-        sub = stream.subs.get(sid)
-        if sub is None:
-            raise _missing_sub(sid)
-        if not stream.tracks:
-            detail = "ask again when the subscriber is confirmed"
-            raise Problem(503, "pulling", "The tracks are not known yet", detail, retry_after_s=1)
-        tracks = [track for track in stream.tracks if sub.body.tracks is None or track.id in sub.body.tracks]
-        addresses: Mapping[str, Address] | Address = sub.by_track if sub.default is None else sub.default
-        return tracks, addresses, self._desk.conf.ingress_ip
+        return (*sdp_facts(self._get(stream_id), sid), self._desk.conf.ingress_ip)
 
     def keyframe(self, stream_id: str, now: int) -> None:
         """Asks for a key frame of every video track; the worker merges. Raises 404."""
@@ -400,22 +419,7 @@ class Control:
 
     def describe(self, stream_id: str, stream_row: StreamRow | None = None) -> StreamView:
         """Raises 404. `stream_row(worker, slot)` reads the counters."""
-        stream = self._get(stream_id)
-        pull, own = stream.pull, self._desk.conf.relay_id
-        above = pull.route if pull is not None else ()
-        counters = dict(stream_row(stream.worker, stream.slot)) if stream_row is not None and stream.opened else {}
-        for mirror in stream.mirrors.values():
-            row = (
-                stream_row(mirror.worker, mirror.slot) if counters and stream_row is not None and mirror.opened else {}
-            )
-            counters |= {name: counters[name] + row[name] for name in BELOW if name in row}
-        return StreamView(
-            id=stream.id, state=stream.state, epoch=stream.epoch,
-            route=[*above, own] if stream.confirmed else [],
-            parent=pull.parent.peer if pull is not None and pull.parent is not None else None,
-            standby=None, tracks=list(stream.tracks), subscribers=len(stream.subs) + len(stream.children),
-            counters=counters, stalls=counters.get("stalls", 0),
-        )  # fmt: skip
+        return stream_view(self._get(stream_id), self._desk.conf.relay_id, stream_row)
 
     def stream_counts(self) -> dict[tuple[str, str], int]:
         """(state, role) -> how many."""
@@ -455,7 +459,7 @@ class Control:
     def _get(self, stream_id: str) -> Stream:
         stream = self._streams.get(stream_id)
         if stream is None:
-            raise _missing(stream_id)
+            raise missing_stream(stream_id)
         return stream
 
 
@@ -468,6 +472,7 @@ class Lane(Protocol):
     def index(self, slot: int) -> int: ...
     def rtt_us(self, slot: int) -> int: ...
     def rekeys(self) -> list[tuple[int, int]]: ...
+    def violations(self) -> list[tuple[int, int]]: ...
 
 
 def step(
@@ -497,6 +502,8 @@ def step(
             control.on_heard(slot, heard)
             control.on_confirmed(slot, lane.index(slot), heard)
             control.on_rtt(slot, lane.rtt_us(slot))
+    for slot, count in lane.violations():
+        control.on_violations(slot, count, now)
     for slot, why in lane.rekeys():
         control.on_rekey(slot, why, now)
     control.on_timer(now)
@@ -504,12 +511,3 @@ def step(
         moved = True
         perform(action)
     return moved
-
-
-def _missing(stream_id: str) -> Problem:
-    detail = f"{stream_id}: publish it with PUT /v1/streams/{{id}}, or PUT a subscriber to pull it from the mesh"
-    return Problem(404, "not-found", "No such stream here", detail)
-
-
-def _missing_sub(sid: str) -> Problem:
-    return Problem(404, "not-found", "No such subscriber", f"{sid}: PUT it under /v1/streams/{{id}}/subscribers/ first")

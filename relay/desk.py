@@ -14,6 +14,7 @@ from relay.actions import Action, Log, SendControl, StreamChanged
 from relay.errors import Problem
 from relay.identity import Identity
 from relay.messages import AnyMessage, PullNo, encode_message
+from relay.peers import Peer, Rights
 from relay.placement import BUSY, Placement
 from relay.sealed import SealedSessions
 from relay.sessions import SECOND, Sessions
@@ -24,16 +25,6 @@ from relay.workers import Workers
 
 EGRESS_ALLOW = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
 ENDED_MAX = 16384
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A listed relay. `pull`: prefixes of the streams it may pull; `publish`: of those it may give us."""
-
-    id: str
-    addresses: Sequence[Address]
-    pull: Sequence[str] = ("",)
-    publish: Sequence[str] = ("",)
 
 
 @dataclass(frozen=True)
@@ -74,7 +65,7 @@ class ControlConf:
             streams_max=streams_max,
             streams_total=config.limits.max_streams,
             busy=config.workers.busy,
-            peers=[Peer(peer.id, peer.addresses, peer.rights.pull, peer.rights.publish) for peer in config.peers],
+            peers=[Peer.of(peer) for peer in config.peers],
             upstreams=[Upstream(upstream.peer, upstream.prefix) for upstream in config.upstreams],
             ingress_ip=config.ingress.address,
             ingress_ports=config.ingress.port_range,
@@ -108,7 +99,8 @@ class Desk:
         listed = {peer.id: list(peer.addresses) for peer in conf.peers}
         self.sessions = self._make_sessions(listed)
         self.egress_allow = [ip_network(text) for text in conf.egress_allow]
-        self.may_publish = {peer.id: tuple(peer.publish) for peer in conf.peers}
+        self.rights = Rights(conf.peers)
+        self._alarms: dict[str, int] = {}  # when said last
 
     def _make_sessions(self, listed: dict[str, list[Address]]) -> Sessions:
         conf = self.conf
@@ -143,6 +135,13 @@ class Desk:
 
     def log(self, level: str, event: str, **fields: Any) -> None:
         self.emit(Log(level, event, fields))
+
+    def alarm(self, event: str, now: int, **fields: Any) -> None:
+        """An error in the log, of each kind at most one a second: peers may cause as many as they like."""
+        said_at = self._alarms.get(event)
+        if said_at is None or now - said_at >= SECOND:
+            self._alarms[event] = now
+            self.log("error", event, **fields)
 
     def make_stream(self, stream_id: str, group: str | None = None) -> Stream | None:
         """None when the relay is full."""
@@ -179,3 +178,12 @@ class Desk:
         self.ended.move_to_end(stream.id)
         if len(self.ended) > ENDED_MAX:
             self.ended.popitem(last=False)
+
+
+def missing_stream(stream_id: str) -> Problem:
+    detail = f"{stream_id}: publish it with PUT /v1/streams/{{id}}, or PUT a subscriber to pull it from the mesh"
+    return Problem(404, "not-found", "No such stream here", detail)
+
+
+def missing_subscriber(sid: str) -> Problem:
+    return Problem(404, "not-found", "No such subscriber", f"{sid}: PUT it under /v1/streams/{{id}}/subscribers/ first")

@@ -2,7 +2,7 @@
 
     bj-1 <- sh-1 <- gz-1 <- ...        each pulls from the one before it ([[upstreams]])
 
-Ports are free ones, files lie in a temporary folder that goes with the mesh. Nothing is pinned.
+Ports are free ones, files and keys lie in a temporary folder (mode 0700) that goes with the mesh. Nothing is pinned.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import os
 import random
+import shutil
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from relay import settings
 from relay.client import Client
 from relay.units import Address
 
@@ -92,6 +94,8 @@ class DevRelay:
     workers: int = 1
     peers: dict[str, Address] = field(default_factory=dict)
     upstreams: list[str] = field(default_factory=list)
+    keyring: Path | None = None  # None: plaintext
+    public_keys: dict[str, str] = field(default_factory=dict)  # of peers
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -108,22 +112,25 @@ class DevRelay:
 
     def toml(self) -> str:
         """The relay's configuration file."""
-        peers = "".join(
-            f'\n[[peers]]\nid = "{name}"\naddresses = ["{address}"]\n' for name, address in self.peers.items()
-        )
+        peers = "".join(self._peer(name, address) for name, address in self.peers.items())
+        links = "insecure_plaintext = true" if self.keyring is None else f'keyring = "{self.keyring}"'
         upstreams = "".join(f'\n[[upstreams]]\npeer = "{name}"\n' for name in self.upstreams)
         return (
             f'[node]\nid = "{self.name}"\nruntime_dir = "{self.folder / self.name}"\n\n'
             f'[listen]\ndata = "{self.data}"\napi = "{self.api}"\nsocket = "{self.folder / self.name / "api.sock"}"\n\n'
             f"[workers]\ncount = {self.workers}\n\n"
             f'[ingress]\naddress = "127.0.0.1"\nports = "{self.ingress_ports[0]}-{self.ingress_ports[1]}"\n\n'
-            "[security]\ninsecure_plaintext = true\n"
+            f"[security]\n{links}\n"
             f"{peers}{upstreams}"
         )
 
+    def _peer(self, name: str, address: Address) -> str:
+        key = f'public_key = "{self.public_keys[name]}"\n' if self.keyring is not None else ""
+        return f'\n[[peers]]\nid = "{name}"\naddresses = ["{address}"]\n{key}'
+
 
 class DevMesh:
-    """Starts and stops the relays; use as ``async with DevMesh(3) as mesh``.
+    """Starts and stops the relays; use as ``async with DevMesh(3) as mesh``. `sealed` None: as links are by default.
 
     Raises:
         RuntimeError: a relay did not come up; the message ends with the tail of its log.
@@ -136,6 +143,7 @@ class DevMesh:
         workers: int = 1,
         impaired: list[Impaired] | None = None,
         ingress_ports: int = INGRESS_PORTS,
+        sealed: bool | None = None,
     ) -> None:
         if not 1 <= relays <= len(NAMES):
             raise ValueError(f"relays: 1 to {len(NAMES)}")
@@ -145,6 +153,8 @@ class DevMesh:
         self._ingress_ports = ingress_ports
         self.relays = [self._relay(name, workers) for name in NAMES[:relays]]
         self._join(workers)
+        if settings.SEALED_LINKS if sealed is None else sealed:
+            self._make_keys()
 
     def _relay(self, name: str, workers: int) -> DevRelay:
         data = Address("127.0.0.1", free_ports(1 + workers))
@@ -163,6 +173,22 @@ class DevMesh:
             bad.far_listen = Address("127.0.0.1", free_ports(1 + workers))
             by_name[bad.near].peers[bad.far] = bad.near_listen
             by_name[bad.far].peers[bad.near] = bad.far_listen
+
+    def _make_keys(self) -> None:
+        from relay.identity import encode_public
+        from relay.keys import Keyring, public_of
+
+        public = {}
+        for relay in self.relays:
+            relay.keyring = self.folder / "keys" / relay.name
+            ring = Keyring(str(relay.keyring))
+            public[relay.name] = encode_public(public_of("identity", ring.make("identity")))
+            if relay is self.relays[0]:
+                ring.make("mesh")
+            else:
+                shutil.copy(self.folder / "keys" / self.relays[0].name / "mesh", relay.keyring)  # mode and all
+        for relay in self.relays:
+            relay.public_keys = {peer: public[peer] for peer in relay.peers}
 
     def __getitem__(self, name: str) -> DevRelay:
         return next(relay for relay in self.relays if relay.name == name)

@@ -84,12 +84,10 @@ class Handshakes:
         self._macs = Macs(labels, self._static.public, self._psk)
         self.indices = Indices(rng)
         self.peers: dict[str, Shaking] = {}
+        self._by_static: dict[bytes, Shaking] = {}
+        self._listed: set[Address] = set()
         for id, addresses in peers.items():
-            public = identity.peers[id]
-            macs = Macs(labels, public, self._psk)
-            self.peers[id] = Shaking(id, public, self._static.dh(public), macs, list(addresses))
-        self._by_static = {peer.static: peer for peer in self.peers.values()}
-        self._listed = {address for peer in self.peers.values() for address in peer.addresses}
+            self.add_peer(id, identity.peers[id], addresses)
         self._pending: dict[int, Pending] = {}
         self._answered: dict[int, Shaking] = {}  # by the index of the newest response to each
         self.out: list[SendDatagram] = []
@@ -100,13 +98,49 @@ class Handshakes:
     def public(self) -> bytes:
         return self._static.public
 
+    # -- peers and keys that change ----------------------------------------------------------------------------------
+
+    def add_peer(self, id: str, public: bytes, addresses: Sequence[Address]) -> None:
+        """One more peer, or other addresses of one."""
+        peer = self.peers.get(id)
+        if peer is None:
+            macs = Macs(self._labels, public, self._psk)
+            self.peers[id] = peer = Shaking(id, public, self._static.dh(public), macs, list(addresses))
+            self._by_static[public] = peer
+        peer.addresses = list(addresses)
+        self._list_addresses()
+
+    def remove_peer(self, id: str) -> None:
+        """A stranger from now on."""
+        self.cancel(id)
+        del self._by_static[self.peers.pop(id).static]
+        self._list_addresses()
+
+    def set_identity(self, identity: Identity) -> None:
+        """Our own keys from now on. Nothing that is under way with those before may come to anything."""
+        self._static, self._psk = KeyPair(identity.private.reveal()), identity.mesh_key.reveal()
+        self._macs = Macs(self._labels, self._static.public, self._psk)
+        for peer in self.peers.values():
+            trying = peer.trying
+            self.cancel(peer.id)
+            peer.trying, peer.cookie = trying, None
+            peer.macs, peer.static_dh = Macs(self._labels, peer.static, self._psk), self._static.dh(peer.static)
+
+    def close(self, id: str, until: int) -> None:
+        """No handshake with this peer before that."""
+        self.cancel(id)
+        self.peers[id].closed_until = until
+
+    def _list_addresses(self) -> None:
+        self._listed = {address for peer in self.peers.values() for address in peer.addresses}
+
     # -- what the owner wants ---------------------------------------------------------------------------------------
 
     def begin(self, id: str, now: int, *, slow: bool = False) -> None:
         """Initiations until one is answered. `slow`: a second apart, for a session that works."""
         peer = self.peers[id]
         if not peer.trying or (peer.slow and not slow):
-            peer.trying, peer.slow, peer.since, peer.next_at = True, slow, now, now
+            peer.trying, peer.slow, peer.since, peer.next_at = True, slow, now, max(now, peer.closed_until)
 
     def stop(self, id: str) -> None:
         """No further initiation; those under way may still be answered."""
@@ -198,6 +232,8 @@ class Handshakes:
         peer = self._by_static.get(static)
         if peer is None or source not in peer.addresses:
             return "unknown_peer"
+        if now < peer.closed_until:
+            return "closed"
         payload = handshake.read_payload(body, static, peer.static_dh)
         stamp, theirs = payload[:STAMP_BYTES], self._params_of(payload[STAMP_BYTES:], their_index)
         if stamp <= peer.seen:

@@ -83,6 +83,7 @@ class Shaking:
     told_at: int = -SECOND
     answer: Answer | None = None
     cookie: tuple[bytes, int] | None = None
+    closed_until: int = 0  # it broke the protocol too often
 
 
 class Indices:

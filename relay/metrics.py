@@ -75,6 +75,9 @@ class Facts(NamedTuple):
     links_up: dict[str, bool]  # by peer
     links_loss: dict[str, float]  # 0 to 1, by peer, as far as it was measured
     rejected: dict[str, int]  # pulls refused, by code
+    insecure: bool = False  # links are plaintext
+    map_version: int | None = None  # of the peer map; 0: none was good, None: there is none to be
+    maps_refused: int = 0
 
 
 class PageCollector(Collector):
@@ -115,6 +118,13 @@ class PageCollector(Collector):
         for code, count in facts.rejected.items():
             rejected.add_metric([code], count)
         yield rejected
+        yield GaugeMetricFamily("zrelay_insecure", "1 while links are plaintext", value=float(facts.insecure))
+        if facts.map_version is not None:
+            yield GaugeMetricFamily("zrelay_peer_map_version", "Of the peer map in force", value=facts.map_version)
+            refused = CounterMetricFamily(
+                "zrelay_peer_maps_refused", "Maps that were not used", value=facts.maps_refused
+            )
+            yield refused
         links = GaugeMetricFamily("zrelay_link_up", "1 while the session with this peer is up", labels=["peer"])
         for peer, is_up in facts.links_up.items():
             links.add_metric([peer], float(is_up))

@@ -22,6 +22,8 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import msgpack
@@ -38,10 +40,14 @@ from relay.control import Control, ControlConf, step
 from relay.ctl import Ctl
 from relay.errors import CoreError
 from relay.handles import WorkerHandle
+from relay.identity import Identity
+from relay.keys import public_of
 from relay.metrics import Facts, PageCollector
 from relay.outbox import Outbox
 from relay.report import control_report, lanes_report, loss_of
+from relay.roster import Roster
 from relay.sockets import EXIT_OS, EXIT_PERMISSION, StartError, remove_stale_socket
+from relay.stamp import open_stamps
 from relay.units import Address
 
 EVENTS_PER_PUMP = 4096
@@ -50,6 +56,7 @@ HEARD_EVERY_NS = 200_000_000
 LOAD_EVERY_NS = 1_000_000_000
 RING_RETRY_NS = 5_000_000
 LAST_ERRORS = 8
+STAMP_FILE = "stamp"  # in the runtime directory: the bound of handshake stamps
 
 log = structlog.get_logger("zrelay.agent")
 
@@ -62,6 +69,7 @@ class Node:
         self.boot_id: int = boot["boot_id"]
         streams_max: int = boot["streams_max"]
         self.workers = [WorkerHandle(i, fds, streams_max) for i, fds in enumerate(boot["workers"])]
+        self._last_errors: list[str] = []
         self.page = _core.StatPage(boot["page"], streams_max=boot.get("agent_streams_max", 0))
         self._link_fd: int = boot["link"]
         self._wake_fd: int = boot["wake"]
@@ -72,7 +80,14 @@ class Node:
             now, page_fd=boot["page"], residual=links.residual, max_overhead=links.max_overhead
         )
         self._outbox = Outbox(self.lane)
+        self.roster = Roster(self.config, boot.get("keys", -1), datetime.now(UTC), self._say)
         conf = ControlConf.of(self.config, self.boot_id, len(self.workers), streams_max)
+        identity = self.roster.identity
+        conf = replace(conf, peers=self.roster.peers, identity=identity)
+        if identity is not None:
+            stamps = open_stamps(os.path.join(self.config.node.runtime_dir, STAMP_FILE), time.time_ns(), now)
+            conf = replace(conf, stamps=stamps)
+            self._set_gate(identity)
         self.control = Control(
             conf, random.Random(random.SystemRandom().getrandbits(64)), progress=self._progress, pps=self._pps
         )
@@ -85,7 +100,6 @@ class Node:
         self._heard_next = self._load_next = now
         self._link_again = False  # is called soon
         self._busy_then = (now, time.process_time_ns())
-        self._last_errors: list[str] = []
         self._sessions: set[int] = set()
         self._corrupt: set[int] = set()  # workers with a broken ring; each said once
         self._pumping = False
@@ -194,8 +208,26 @@ class Node:
                 self.control.on_worker_lost(handle.index, now)
             case "ingress":
                 self.control.on_ingress_open(*self._ctl.answered(message), now)
+            case "reload":
+                if self.roster.take_keys() and self.roster.identity is not None:
+                    self.control.set_identity(self.roster.identity)
+                    self._set_gate(self.roster.identity)
+                self._look_at_peers(now, again=True)
             case "stop":
                 self._stop.set()
+
+    def _set_gate(self, identity: Identity) -> None:
+        self.lane.gate_keys(public_of("identity", identity.private), identity.mesh_key.reveal())
+
+    def _look_at_peers(self, now: int, *, again: bool = False) -> None:
+        """A new peer map takes effect at once: who was taken out of it has no session any more."""
+        if self.roster.news(datetime.now(UTC), again=again):
+            self.control.set_peers(self.roster.peers, now)
+
+    def _say(self, level: str, event: str, **fields: Any) -> None:
+        getattr(log, level)(event, **fields)
+        if level in ("warning", "error"):
+            self._remember(f"{event}: {fields['detail']}" if "detail" in fields else event)
 
     def _watch_room(self, wanted: bool) -> None:
         loop = asyncio.get_running_loop()
@@ -237,6 +269,7 @@ class Node:
         if now >= self._heard_next:
             self._heard_next = now + HEARD_EVERY_NS
             sessions = self._sessions
+            self._look_at_peers(now)
         if now >= self._load_next:
             self._load_next = now + LOAD_EVERY_NS
             self._tell_busy(now)
@@ -304,9 +337,7 @@ class Node:
             case act.Refuse(word):
                 self.lane.refuse(word)
             case act.Log(level, event, fields):
-                getattr(log, level)(event, **fields)
-                if level in ("warning", "error"):
-                    self._remember(event)
+                self._say(level, event, **fields)
 
     def _send(self, slot: int, payload: bytes, now: int) -> None:
         """A control message; a peer that takes none of them for too long gets a new session."""
@@ -391,6 +422,9 @@ class Node:
             links_up={link.peer: link.state == "up" for link in links},
             links_loss={link.peer: loss for link in links if (loss := loss_of(link, self.lane)) is not None},
             rejected=self.control.rejected(),
+            insecure=self.config.security.insecure_plaintext,
+            map_version=self.roster.map_version,
+            maps_refused=self.roster.maps_refused,
         )
 
     def status(self) -> dict[str, Any]:
@@ -416,6 +450,7 @@ def main() -> None:
     with os.fdopen(parser.parse_args().boot, "rb") as file:
         file.seek(0)
         boot = msgpack.unpackb(file.read())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's: a terminal that closes reaches us all
     config = load(boot["config_path"]) if boot.get("config_path") else Config()
     set_up_logging(config)
 

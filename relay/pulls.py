@@ -84,13 +84,9 @@ class Pulls:
         return self._allowed(stream, below, listed)
 
     def _allowed(self, stream: Stream, below: tuple[str, ...], peers: Iterable[str]) -> list[str]:
-        may_publish = self._desk.may_publish
+        may_publish = self._desk.rights.may_publish
         never = {*below, self._desk.conf.relay_id, *(child.peer for child in stream.children.values())}
-        return [
-            peer
-            for peer in dict.fromkeys(peers)
-            if peer not in never and stream.id.startswith(may_publish.get(peer, ()))
-        ]
+        return [peer for peer in dict.fromkeys(peers) if peer not in never and may_publish(peer, stream.id)]
 
     # -- answers and reports ----------------------------------------------------------------------------------------
 
@@ -213,6 +209,17 @@ class Pulls:
                 continue
             for attempt in [attempt for attempt in pull.attempts if attempt.session == session]:
                 self._refused(stream, attempt, now)
+
+    def on_rights(self, now: int) -> None:
+        """They changed: a parent that may not give us the stream any more is left, others are asked."""
+        for stream in list(self._desk.streams):
+            pull = stream.pull
+            parent = pull.parent if pull is not None else None
+            if pull is not None and parent is not None and not self._desk.rights.may_publish(parent.peer, stream.id):
+                self._forget(stream, tell=True)
+                pull.set_state("wanted")
+                self._desk.changed(stream)
+                self._resolve_or_leave(stream, now)
 
     def on_worker_lost(self, stream: Stream) -> None:
         """The conversation ended with the worker; asked again when there is a new one."""

@@ -135,6 +135,29 @@ class SealedSessions(Sessions):
             self._end(peer)
             self.handshakes.begin(peer.id, now)
 
+    def close(self, slot: int, now: int, for_ns: int) -> None:
+        """Ends the session; no handshake with the peer for `for_ns`."""
+        peer = self._sealed_of(slot)
+        if peer is not None:
+            self._end(peer)
+            self.handshakes.close(peer.id, now + for_ns)
+            self.handshakes.begin(peer.id, now)
+
+    def set_peers(self, peers: Mapping[str, Sequence[Address]], keys: Mapping[str, bytes], now: int) -> None:
+        super().set_peers(peers, keys, now)
+        for id, peer in self._sealed.items():
+            self.handshakes.add_peer(id, keys[id], peer.addresses)
+
+    def set_identity(self, identity: Identity) -> None:
+        """The keys of handshakes that begin from now on; sessions go on with theirs."""
+        self.handshakes.set_identity(identity)
+
+    def revoke(self, peer_id: str) -> None:
+        """Its session ends now, and nothing of it is remembered: to us it is a stranger."""
+        self._end(self._sealed[peer_id])
+        self.handshakes.remove_peer(peer_id)
+        del self._sealed[peer_id], self.peers[peer_id]
+
     def on_timer(self, now: int) -> None:
         for peer in self._sealed.values():
             if peer.candidate is not None and now - peer.candidate.newest.made_at >= CANDIDATE_NS:
@@ -174,6 +197,17 @@ class SealedSessions(Sessions):
 
     def _greet(self, peer: Peer, now: int) -> None:
         self.handshakes.begin(peer.id, now)
+
+    def _has_other_key(self, peer_id: str, key: bytes | None) -> bool:
+        return self.handshakes.peers[peer_id].static != key
+
+    def _add_peer(self, id: str, addresses: list[Address], key: bytes | None, now: int) -> None:
+        assert key is not None
+        boot_id = int.from_bytes(self._entropy(8), "little")  # none that it may have known before
+        self.peers[id] = self._sealed[id] = SealedPeer(id, addresses, boot_id=boot_id)
+        self.handshakes.add_peer(id, key, addresses)
+        self._set_state(self._sealed[id], "greeting")
+        self.handshakes.begin(id, now)
 
     def _sealed_of(self, slot: int) -> SealedPeer | None:
         peer = self._by_slot.get(slot)

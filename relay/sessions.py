@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from relay.actions import Action, Log, SendDatagram, SessionAdd, SessionDrop, SessionRekey
+from relay.identity import Identity
 from relay.messages import Hello, Violation, decode_hello, encode_hello
 from relay.pace import MS, SECOND, retry_ns
 from relay.placement import Slots
@@ -71,6 +72,7 @@ class Peer:
     greet_at: int | None = None
     tries: int = 0
     replaced: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=32))
+    closed_until: int = 0  # no session before that: it broke the protocol too often
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,7 @@ class Sessions:
 
     def start(self, now: int) -> None:
         for peer in self.peers.values():
-            peer.index = self._new_index()
-            self._set_state(peer, "greeting")
-            self._greet(peer, now)
+            self._start(peer, now)
 
     def on_datagram(self, data: bytes, source: Address, now: int) -> str | None:
         """A hello or an answer; returns the drop word when it is refused."""
@@ -129,6 +129,8 @@ class Sessions:
         peer = self.peers.get(hello.relay)
         if peer is None or source not in peer.addresses:
             return "unknown_peer"
+        if now < peer.closed_until:
+            return "closed"
         if (hello.boot_id, hello.index) in peer.replaced:
             return "old"
         if hello.to is not None and hello.to != peer.index:
@@ -172,6 +174,38 @@ class Sessions:
         if peer is not None:
             self._drop(peer, keep_index=False)
             self._greet(peer, now)
+
+    def close(self, slot: int, now: int, for_ns: int) -> None:
+        """Ends the session; the peer gets no other one for `for_ns`."""
+        peer = self._by_slot.get(slot)
+        if peer is not None:
+            self._drop(peer, keep_index=False)
+            self._greet(peer, now)
+            peer.closed_until = peer.greet_at = now + for_ns
+
+    def set_peers(self, peers: Mapping[str, Sequence[Address]], keys: Mapping[str, bytes], now: int) -> None:
+        """The listed relays from now on. Whose key changed, or whose address is no longer listed, begins anew."""
+        for id in list(self.peers):
+            if id not in peers or self._has_other_key(id, keys.get(id)):
+                self.revoke(id)
+        for id, addresses in peers.items():
+            if id not in self.peers:
+                self._add_peer(id, list(addresses), keys.get(id), now)
+                continue
+            peer = self.peers[id]
+            peer.addresses = list(addresses)
+            if peer.session is not None and peer.session.address not in addresses:
+                self.reset(peer.session.slot, now)
+
+    def set_identity(self, identity: Identity) -> None:
+        """The keys of handshakes that begin from now on; sessions go on with theirs."""
+
+    def revoke(self, peer_id: str) -> None:
+        """Its session ends now, and nothing of it is remembered: to us it is a stranger."""
+        peer = self.peers.pop(peer_id)
+        if peer.session is not None:
+            self._drop(peer, keep_index=False)
+        self._indices.discard(peer.index)
 
     def on_rekey(self, slot: int, why: int, now: int) -> None:
         """A lane wants new keys: 1 soon, 2 it sends no more, 3 it takes no more. In plaintext none does."""
@@ -218,6 +252,18 @@ class Sessions:
         return []
 
     # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _has_other_key(self, peer_id: str, key: bytes | None) -> bool:
+        return False  # in plaintext nobody has one
+
+    def _add_peer(self, id: str, addresses: list[Address], key: bytes | None, now: int) -> None:
+        self.peers[id] = Peer(id, addresses)
+        self._start(self.peers[id], now)
+
+    def _start(self, peer: Peer, now: int) -> None:
+        peer.index = self._new_index()
+        self._set_state(peer, "greeting")
+        self._greet(peer, now)
 
     def _add(self, peer: Peer, hello: Hello, source: Address, now: int) -> bool:
         slot = self._slots.take()

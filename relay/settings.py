@@ -16,16 +16,17 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta, field
 
+from relay.identity import encode_public, parse_public
 from relay.names import name_error
 from relay.units import Address, parse_duration_ns, parse_ip, parse_rate_bps, parse_size_bytes
 
 MS, S = 1_000_000, 1_000_000_000
 WORKERS_MAX = 62
+SEALED_LINKS = False  # True from the commit on that makes sessions use a relay's keys
 NO_EFFECT_YET = {
     "workers": ("numa",),
     "links": ("dscp",),
-    "peers": ("public_key", "max_rate"),
-    "security": ("keyring", "cipher", "peer_map"),
+    "peers": ("max_rate",),
     "registry": ("endpoints", "lease_ttl", "store"),
     "limits": ("max_egress",),
     "drain": ("timeout",),
@@ -47,6 +48,10 @@ def _name(text: str) -> str:
     if wrong is not None:
         raise ValueError(f"{text[:40]!r} {wrong}")
     return text
+
+
+def _public_key(text: str) -> str:
+    return encode_public(parse_public(text)) if text else ""
 
 
 def _network(text: str) -> str:
@@ -141,6 +146,7 @@ Size: TypeAlias = Annotated[int, Parsed(parse_size_bytes)]
 Rate: TypeAlias = Annotated[int, Parsed(parse_rate_bps)]
 Ports: TypeAlias = Annotated[str, Parsed(_ports)]
 Network: TypeAlias = Annotated[str, Parsed(_network)]
+PublicKey: TypeAlias = Annotated[str, Parsed(_public_key)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,9 +219,14 @@ class Rights(Section, frozen=True, kw_only=True):
 class Peer(Section, frozen=True, kw_only=True):
     id: Name
     addresses: list[Addr]
-    public_key: str = ""
+    public_key: PublicKey = ""
     rights: Rights = Rights()
     max_rate_bps: Rate = field(default=0, name="max_rate")
+
+    @property
+    def key(self) -> bytes:
+        """The public key's 32 bytes; empty when there is none."""
+        return parse_public(self.public_key) if self.public_key else b""
 
 
 class Upstream(Section, frozen=True, kw_only=True):
@@ -243,7 +254,13 @@ class Security(Section, frozen=True, kw_only=True):
     keyring: str = ""
     cipher: Literal["auto", "aes-128-gcm", "chacha20-poly1305"] = "auto"
     peer_map: str = ""
+    peer_map_key: PublicKey = ""
     insecure_plaintext: bool = False
+
+    @property
+    def map_key(self) -> bytes:
+        """Ed25519: who signs the peer map; empty when nobody does."""
+        return parse_public(self.peer_map_key) if self.peer_map_key else b""
 
 
 class Registry(Section, frozen=True, kw_only=True):

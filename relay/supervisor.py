@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import resource
 import select
 import signal
 import socket
@@ -25,8 +24,10 @@ from typing import Any
 
 import msgpack
 
-from relay import __version__, _core, hostinfo
+from relay import __version__, _core
 from relay.config import Config
+from relay.hostlimits import raise_file_limit, warn_small_buffers
+from relay.keymemory import KeyMemory
 from relay.places import CHAN_SLOTS, Place
 from relay.processes import START_AGAIN_S, Child, die_with_parent, how, say
 from relay.sockets import EXIT_OS, EXIT_PERMISSION, Sockets, StartError, lock_runtime_dir
@@ -67,6 +68,7 @@ class SupervisorConf:
     send_buffer: int = 0
     streams_max: int = 1024  # of one worker
     insecure_plaintext: bool = False
+    keyring: str = ""  # empty: no keys, plaintext
     config_path: str | None = None
     die_with_parent: bool = False
     agent_command: tuple[str, ...] = (sys.executable, "-m", "relay.node")
@@ -95,6 +97,7 @@ class SupervisorConf:
             send_buffer=config.sockets.send_buffer,
             streams_max=min(config.limits.max_streams, STREAMS_PER_WORKER_MAX),
             insecure_plaintext=config.security.insecure_plaintext,
+            keyring="" if config.security.insecure_plaintext else config.security.keyring,
             config_path=path,
             die_with_parent=die_with_parent,
         )
@@ -109,7 +112,9 @@ class Supervisor:
         self.workers: list[Place] = []
         self._fds: dict[str, int] = {}
         self._outbox: deque[bytes] = deque()
+        self._keys = KeyMemory(conf.keyring)
         self._stop_signals = 0
+        self._reload = False
         self._stopping = False
         self._exit_code = 0
         self._sockets = Sockets(conf.receive_buffer, conf.send_buffer, conf.gro)
@@ -136,6 +141,8 @@ class Supervisor:
     def _start(self, stack: contextlib.ExitStack) -> None:
         """All of it, or StartError: what the system has not got now, nobody was promised yet."""
         try:
+            stack.callback(self._keys.close)
+            self._keys.take()
             self._open(stack)
             self._warn_plaintext()
             self._watch_signals(stack)
@@ -164,33 +171,22 @@ class Supervisor:
             sizes = {"workers": conf.workers, "streams_max": conf.streams_max}
             self.workers.append(Place.open(i, cpu, sockets, conf.data.shifted(1 + i), own, **sizes))
             stack.callback(self.workers[i].close_all_ingress)
-        self._warn_small_buffers()
-        self._raise_file_limit()
-
-    def _raise_file_limit(self) -> None:
-        """Every stream published here is a socket in its worker and here; children inherit the limit."""
-        wanted = self.conf.streams_max * self.conf.workers + FILES_SPARE
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft == resource.RLIM_INFINITY or soft >= wanted:
-            return
-        granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
-        if granted < wanted:
-            say(f"WARN {granted} open files are allowed, {wanted} wanted: raise LimitNOFILE= or ulimit -n")
+        warn_small_buffers(self._fds["link"], conf.receive_buffer)
+        raise_file_limit(conf.streams_max * conf.workers + FILES_SPARE)
 
     def _warn_plaintext(self) -> None:
         """At every start, and here: no [log] level silences the supervisor."""
         if self.conf.insecure_plaintext:
             say("WARN links are not encrypted: insecure_plaintext = true, loopback only (ZR1001)")
 
-    def _warn_small_buffers(self) -> None:
-        with socket.socket(fileno=os.dup(self._fds["link"])) as link:
-            granted = link.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # the kernel doubles what is asked
-        if granted < self.conf.receive_buffer:
-            say(
-                f"WARN receive buffers are {granted} bytes, not {self.conf.receive_buffer}: net.core.rmem_max is "
-                f"{hostinfo.socket_buffer_max('r')}; sysctl -w net.core.rmem_max={self.conf.receive_buffer}"
-            )
+    def _on_reload(self) -> None:
+        """SIGHUP: keys and peer map are read again."""
+        self._reload = False
+        try:
+            self._keys.take()
+            self._tell_agent({"t": "reload"})
+        except StartError as error:
+            say(f"WARN not reloaded: {error}")
 
     def _watch_signals(self, stack: contextlib.ExitStack) -> None:
         ours, theirs = socket.socketpair()
@@ -203,11 +199,16 @@ class Supervisor:
             signal.signal(number, self._on_signal)
             # Not back to the default: one signal too many must not turn a clean exit into death by signal.
             stack.callback(signal.signal, number, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, self._on_hangup)
+        stack.callback(signal.signal, signal.SIGHUP, signal.SIG_IGN)
         self._signals = ours
         self._poll.register(ours, select.POLLIN)
 
     def _on_signal(self, number: int, frame: object) -> None:
         self._stop_signals += 1
+
+    def _on_hangup(self, number: int, frame: object) -> None:
+        self._reload = True
 
     # -- children -------------------------------------------------------------------------------------------------
 
@@ -247,10 +248,10 @@ class Supervisor:
                 "version": __version__, "config_path": self.conf.config_path, "workers": shared,
                 "page": self._fds["page"], "link": self._fds["link"], "wake": self._fds["wake"],
                 "ctl": theirs.fileno(), "streams_max": self.conf.streams_max, "agent_streams_max": 0,
-                "boot_id": random.SystemRandom().getrandbits(64),
+                "boot_id": random.SystemRandom().getrandbits(64), "keys": self._keys.fd,
             }  # fmt: skip
             fds = [*self._fds.values(), theirs.fileno(), *(fd for worker in shared for fd in worker.values())]
-            self.agent.spawn(self.conf.agent_command, boot, fds)
+            self.agent.spawn(self.conf.agent_command, boot, [*fds, *self._keys.inherited()])
         self._poll.register(self.agent.pidfd, select.POLLIN)
         self.agent.ours = ours
         self._outbox.clear()
@@ -316,6 +317,8 @@ class Supervisor:
                 self._on_agent_socket(event)
             elif self._on_child(fd, event):
                 break  # its descriptors' numbers may be another's by now; what else happened is still there to be seen
+        if self._reload:
+            self._on_reload()
         if self._stop_signals > 0:
             self._stopping = True
         if not self._stopping:

@@ -30,19 +30,19 @@ C_SOCKET_FOLDERS = {"net", "worker", "load"}
 C_HEAP_FOLDERS = {"worker", "load"}
 
 PY_FLOORS = [
-    ["__init__", "errors", "units", "names", "secret"],
-    ["_core", "_bench", "_load", "_ring", "config", "settings", "tracks", "requests"],
+    ["__init__", "errors", "units", "names", "secret", "identity", "peers", "violations"],
+    ["_core", "_bench", "_load", "_ring", "config", "settings", "tracks", "requests", "keys", "peermap"],
     (
         "commands hostinfo sockets messages actions agentlog agenda ctl handles outbox "
-        "noise xchacha pace stamp identity handshake_wire"
+        "noise xchacha pace stamp handshake_wire keymemory mapfile"
     ).split(),
     (
         "supervisor processes places spares watchdog worker sessions streams pulls children publications control desk "
-        "placement mirrors workers validation handshake handshake_peer sealed generations"
+        "placement mirrors workers validation handshake handshake_peer sealed generations hostlimits roster trust views"
     ).split(),
     "api openapi media_types metrics sdp client status report".split(),
     ["node"],
-    ["cli", "__main__", "dev", "demo", "ffmpeg", "impair", "passage", "bench", "doctor", "flame", "plan"],
+    ["cli", "__main__", "dev", "demo", "ffmpeg", "impair", "passage", "bench", "doctor", "flame", "plan", "keycommand"],
 ]
 # The mains: whoever starts a loop may read a clock and hands `now` to everyone else.
 PY_CLOCK_MODULES = {"node", "supervisor", "processes", "spares", "worker", *PY_FLOORS[6]}

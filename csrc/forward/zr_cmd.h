@@ -74,7 +74,8 @@ _Static_assert(sizeof(zr_cmd) == 64, "one cache line");
     X(overload, level, _, _, _, _, _, _, "this worker's level, 0 to 4, has changed")                                   \
     X(child_stuck, sub, stream, _, _, _, _, _, "this child has acknowledged nothing for 30 s")                         \
     X(rekey, session, why, _, _, _, _, _,                                                                              \
-      "it wants new keys: 1 soon, 2 nothing is sent any more (age or count), 3 nothing is taken any more")
+      "it wants new keys: 1 soon, 2 nothing is sent any more (age or count), 3 nothing is taken any more")             \
+    X(violations, session, count, _, _, _, _, _, "its datagrams broke the rules of KCP so often since the last time")
 
 enum zr_cmd_op {
 #define X(op, a, b, c, d, x, y, addr, help) ZR_CMD_##op,

@@ -196,7 +196,7 @@ void zr_fwd_tell_rekeys(zr_fwd *fwd)
 int zr_fwd_link_input(zr_fwd *fwd, zr_pkt *pkt, const zr_addr *from, zr_ns_t now)
 {
     zr_lane_msg msg;
-    uint32_t session, conv;
+    uint32_t session, conv, count;
     int rc;
 
     zr_stat_add(fwd->page, ZR_STAT_rx_link, 1);
@@ -206,6 +206,8 @@ int zr_fwd_link_input(zr_fwd *fwd, zr_pkt *pkt, const zr_addr *from, zr_ns_t now
         zr_fwd_message(fwd, &msg, now);
     if (zr_lane_unknown(fwd->lane, &session, &conv))
         zr_fwd_event(fwd, &(zr_cmd){ .op = ZR_EVT_conv_unknown, .a = session, .b = conv });
+    if (zr_lane_violations(fwd->lane, &session, &count))
+        zr_fwd_event(fwd, &(zr_cmd){ .op = ZR_EVT_violations, .a = session, .b = count });
     zr_fwd_tell_rekeys(fwd);
     return rc;
 }

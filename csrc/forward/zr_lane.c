@@ -94,6 +94,7 @@ zr_lane *zr_lane_init(void *mem, const zr_lane_conf *conf, zr_pool *pool, zr_sta
     zr_list_init(&lane->peers_free);
     zr_list_init(&lane->due);
     zr_list_init(&lane->ready);
+    zr_list_init(&lane->hostile);
     lane->unknown.rest = now;
     zr_wheel_init(&lane->wheel, now);
     init_slots(lane);
@@ -147,6 +148,7 @@ int zr_lane_session_add(zr_lane *lane, uint32_t slot, const zr_session_conf *con
     zr_list_init(&session->convs);
     zr_list_init(&session->peers);
     zr_list_init(&session->wanting);
+    zr_list_init(&session->hostile);
     zr_timer_init(&session->expiry, ZR_LANE_TIMER_KEYS, slot);
     return zr_lane_gen_add(lane, session, conf->index, conf->peer_index, &conf->keys, now);
 }
@@ -174,6 +176,7 @@ int zr_lane_session_drop(zr_lane *lane, uint32_t slot)
     zr_lane_gens_drop(lane, session);
     while (!zr_list_empty(&session->peers))
         give_peer(lane, ZR_LIST_FIRST(&session->peers, zr_lane_peer, node));
+    zr_list_remove(&session->hostile);
     if (lane->unknown.session == slot)
         lane->unknown.waiting = false;
     session->open = false;

@@ -213,6 +213,28 @@ static void note_unknown(zr_lane *lane, const arrival *in, uint32_t conv, zr_ns_
     lane->unknown.rest = now + ZR_LANE_UNKNOWN_REST;
 }
 
+static void note_violation(zr_lane *lane, zr_lane_session *session, zr_ns_t now)
+{
+    session->violations++;
+    if (zr_list_linked(&session->hostile) ||
+        (now < session->violations_rest && session->violations < ZR_LANE_VIOLATIONS))
+        return;
+    zr_list_append(&lane->hostile, &session->hostile);
+    session->violations_rest = now + ZR_LANE_UNKNOWN_REST;
+}
+
+bool zr_lane_violations(zr_lane *lane, uint32_t *slot, uint32_t *count)
+{
+    if (zr_list_empty(&lane->hostile))
+        return false;
+    zr_lane_session *session = ZR_LIST_FIRST(&lane->hostile, zr_lane_session, hostile);
+    zr_list_remove(&session->hostile);
+    *slot = session->slot;
+    *count = session->violations;
+    session->violations = 0;
+    return true;
+}
+
 static void apply(zr_lane *lane, arrival *in, zr_pkt *pkt, zr_ns_t now)
 {
     for (uint32_t i = 0; i < in->count; i++) {
@@ -248,6 +270,8 @@ int zr_lane_input(zr_lane *lane, zr_pkt *pkt, const zr_addr *from, zr_ns_t now)
         check_tag(lane, &in, data, pkt->len, now, &rx) < 0 || check_replay(lane, &in, rx) < 0 ||
         check_segments(lane, &in, data + ZR_ENV_HEAD, pkt->len - ZR_ENV_HEAD - ZR_ENV_TAG) < 0) {
         zr_drop_add(lane->page, in.drop);
+        if (in.drop >= ZR_DROP_kcp_short && in.drop <= ZR_DROP_kcp_frg)
+            note_violation(lane, in.session, now);
         zr_pkt_drop(pkt);
         return ZR_E_dropped;
     }

@@ -22,6 +22,7 @@
 #define ZR_LANE_PROBE_FIRST  96u /* segment commands of probes, conversation 0 */
 #define ZR_LANE_PROBE_LAST   103u
 #define ZR_LANE_UNKNOWN_REST ZR_MS(100)
+#define ZR_LANE_VIOLATIONS   15u /* are told before the rest is over: with the one before they close a link */
 #define ZR_LANE_GENS         3u
 
 /* The keys of one handshake. */
@@ -56,6 +57,9 @@ typedef struct zr_lane_session {
     zr_timer expiry;        /* of the oldest generation; never armed in plaintext */
     zr_list wanting;        /* in lane->wanting */
     enum zr_rekey_why why, told;
+    zr_list hostile;     /* in lane->hostile */
+    uint32_t violations; /* not told yet */
+    zr_ns_t violations_rest;
     zr_ns_t heard;
     uint32_t rtt_us;    /* told by the control plane, for conversations that only receive; 0: not known */
     zr_ns_t beat_every; /* ZR_NEVER: no heartbeats */
@@ -121,6 +125,7 @@ struct zr_lane {
     zr_list convs_free, peers_free;
     zr_list due, ready;
     zr_list wanting; /* sessions that want new keys */
+    zr_list hostile; /* sessions with violations to be told */
     zr_seal_kit kit;
     uint32_t prepared; /* ciphers whose contexts are made: 1 << enum zr_cipher */
     zr_lane_rx *rxs;

@@ -84,6 +84,8 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(dh, link, "dh", "handshake with a point of low order")                                                           \
     X(stamp, link, "stamp", "initiation replayed, or of a clock that went back")                                       \
     X(cookie, link, "cookie", "cookie reply nobody asked for")                                                         \
+    X(rights, link, "rights", "violation: announces a stream outside its rights")                                      \
+    X(closed, link, "closed", "from a peer whose link is closed for violations")                                       \
     X(mac2, link, "mac2", "handshake message without a cookie for its address, while we ask for one")
 
 enum zr_drop_id {

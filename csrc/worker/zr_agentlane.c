@@ -302,6 +302,11 @@ bool zr_agentlane_rekey_wanted(zr_agentlane *a, uint32_t *slot, enum zr_rekey_wh
     return zr_lane_rekey_wanted(a->lane, slot, why);
 }
 
+bool zr_agentlane_violations(zr_agentlane *a, uint32_t *slot, uint32_t *count)
+{
+    return zr_lane_violations(a->lane, slot, count);
+}
+
 int zr_agentlane_session_drop(zr_agentlane *a, uint32_t slot)
 {
     return zr_lane_session_drop(a->lane, slot);

@@ -75,6 +75,8 @@ int zr_agentlane_session_add(zr_agentlane *agent, uint32_t slot, const zr_sessio
 int zr_agentlane_session_rekey(zr_agentlane *agent, uint32_t slot, uint32_t index, uint32_t peer_index,
                                const zr_keys *keys, zr_ns_t now);
 bool zr_agentlane_rekey_wanted(zr_agentlane *agent, uint32_t *slot, enum zr_rekey_why *why);
+/* As zr_lane_violations. */
+bool zr_agentlane_violations(zr_agentlane *agent, uint32_t *slot, uint32_t *count);
 int zr_agentlane_session_drop(zr_agentlane *agent, uint32_t slot);
 /* ZR_E_missing; as zr_lane_send_bytes. */
 int zr_agentlane_send(zr_agentlane *agent, uint32_t slot, const uint8_t *data, size_t len, zr_ns_t now);

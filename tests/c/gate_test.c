@@ -266,6 +266,26 @@ ZR_TEST(all_together_get_a_thousand_a_second_and_when_they_want_more_must_show_t
     rig_close(&r);
 }
 
+ZR_TEST(what_the_bucket_of_all_refuses_is_not_taken_from_a_sources_own)
+{
+    uint8_t data[ZR_GATE_HELLO], cookie[16];
+    rig r = rig_open();
+    zr_ns_t now = ZR_SEC(1);
+
+    for (uint8_t i = 0; i < ZR_GATE_ALL_BURST; i++) {
+        zr_addr from = { .ip = { 10, 0, i, 1 }, .port = 9, .family = 4 };
+        CHECK_EQ(passed(&r, &from, now, 1, 0), 1);
+    }
+    CHECK_EQ(passed(&r, &one, now, 1, 0), 0);
+    now += ZR_MS(10);
+    cookie_of(&r, now / ZR_GATE_SECRET, &one, cookie);
+    size_t len = message(&r, 0x08, cookie, data);
+    for (int i = 0; i < ZR_GATE_BURST; i++)
+        CHECK_EQ(give(&r, data, len, &one, now), ZR_OK);
+    CHECK_EQ(give(&r, data, len, &one, now), ZR_E_dropped);
+    rig_close(&r);
+}
+
 ZR_TEST(u27_under_load_a_message_without_mac2_is_answered_by_a_cookie_and_dropped)
 {
     static const struct {

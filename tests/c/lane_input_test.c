@@ -237,6 +237,49 @@ ZR_TEST(the_segment_table_refuses_whole_datagrams_and_applies_nothing)
     end_close(&a);
 }
 
+/* One datagram that breaks a rule, or with `replayed` the one before once more, which breaks none. */
+static void violate(end *a, uint64_t counter, bool replayed, zr_ns_t now)
+{
+    uint8_t data[MTU + 32] = { 0 };
+    zr_env env = { .type = ZR_ENV_DATA, .receiver = (uint32_t)INDEX_A << 6, .counter = counter - replayed };
+    zr_addr from = loopback(PORT_B + 1);
+
+    zr_env_put(data, &env);
+    CHECK_EQ(give(a, &from, data, ZR_ENV_HEAD + 1 + ZR_ENV_TAG, now), ZR_E_dropped);
+}
+
+ZR_TEST(violations_are_told_at_once_and_then_every_100_ms_or_every_15_of_them)
+{
+    uint32_t session = 0, count = 0;
+    uint64_t counter = 1;
+    end a;
+
+    end_open(&a, 0, BATCH, INDEX_A, PORT_A, INDEX_B, PORT_B);
+    CHECK(!zr_lane_violations(a.lane, &session, &count));
+    violate(&a, counter++, false, ZR_SEC(2));
+    CHECK(zr_lane_violations(a.lane, &session, &count));
+    CHECK_EQ(session, 1);
+    CHECK_EQ(count, 1);
+    for (uint32_t i = 1; i <= 15; i++) {
+        CHECK(!zr_lane_violations(a.lane, &session, &count));
+        violate(&a, counter++, false, ZR_SEC(2) + ZR_MS(i));
+        violate(&a, counter, true, ZR_SEC(2) + ZR_MS(i));
+    }
+    CHECK(zr_lane_violations(a.lane, &session, &count));
+    CHECK_EQ(count, 15);
+    violate(&a, counter++, false, ZR_SEC(2) + ZR_MS(50));
+    CHECK(!zr_lane_violations(a.lane, &session, &count));
+    violate(&a, counter++, false, ZR_SEC(2) + ZR_MS(115));
+    CHECK(zr_lane_violations(a.lane, &session, &count));
+    CHECK_EQ(count, 2);
+    CHECK(!zr_lane_violations(a.lane, &session, &count));
+
+    violate(&a, counter++, false, ZR_SEC(3));
+    CHECK_EQ(zr_lane_session_drop(a.lane, 1), ZR_OK);
+    CHECK(!zr_lane_violations(a.lane, &session, &count)); /* nobody is left to be blamed */
+    end_close(&a);
+}
+
 ZR_TEST(the_largest_segment_is_taken_and_one_byte_more_of_payload_is_not)
 {
     uint8_t body[MTU];

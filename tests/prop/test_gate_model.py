@@ -8,6 +8,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 from cryptography.exceptions import InvalidTag
+from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.prop.gate_model import LENGTHS, MS, SECOND, Gate, Source, message, open_reply
@@ -100,3 +101,4 @@ class GateAgainstModel(RuleBasedStateMachine):
 
 
 TestGateAgainstModel = GateAgainstModel.TestCase
+TestGateAgainstModel.settings = settings(max_examples=50)  # each is thousands of messages

@@ -95,7 +95,7 @@ class LiveRelay:
 
     def __init__(self) -> None:
         self._runner = asyncio.Runner()
-        self.mesh = DevMesh(2)
+        self.mesh = DevMesh(2, sealed=False)  # a peer made by hand has no keys
         self.relay = self.mesh.relays[0]
         self.peer = HandPeer(self.relay)
         self.relay.peers[PEER_ID] = self.peer.data

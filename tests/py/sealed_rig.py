@@ -163,8 +163,7 @@ class End:
 
     @property
     def up(self) -> bool:
-        (peer,) = self.sessions.peers.values()
-        return peer.state == "up"
+        return [peer.state for peer in self.sessions.peers.values()] == ["up"]
 
     def keys(self) -> list[tuple[bytes, bytes]]:
         """(send, recv) in use, of every session there is."""

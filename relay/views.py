@@ -1,0 +1,44 @@
+"""A stream and its subscribers as the API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from relay.desk import missing_subscriber
+from relay.errors import Problem
+from relay.requests import StreamView
+from relay.streams import Stream
+from relay.tracks import Track
+from relay.units import Address
+
+BELOW = ("fan_sent", "nack_asked", "nack_served")  # counted where the subscriber is
+StreamRow = Callable[[int, int], Mapping[str, int]]
+
+
+def stream_view(stream: Stream, own: str, stream_row: StreamRow | None) -> StreamView:
+    """`own`: this relay's id; `stream_row(worker, slot)` reads the counters."""
+    pull = stream.pull
+    above = pull.route if pull is not None else ()
+    counters = dict(stream_row(stream.worker, stream.slot)) if stream_row is not None and stream.opened else {}
+    for mirror in stream.mirrors.values():
+        row = stream_row(mirror.worker, mirror.slot) if counters and stream_row is not None and mirror.opened else {}
+        counters |= {name: counters[name] + row[name] for name in BELOW if name in row}
+    return StreamView(
+        id=stream.id, state=stream.state, epoch=stream.epoch,
+        route=[*above, own] if stream.confirmed else [],
+        parent=pull.parent.peer if pull is not None and pull.parent is not None else None,
+        standby=None, tracks=list(stream.tracks), subscribers=len(stream.subs) + len(stream.children),
+        counters=counters, stalls=counters.get("stalls", 0),
+    )  # fmt: skip
+
+
+def sdp_facts(stream: Stream, sid: str) -> tuple[Sequence[Track], Mapping[str, Address] | Address]:
+    """(tracks, addresses) of one subscriber. Raises 404; 503 while the tracks are not known."""
+    sub = stream.subs.get(sid)
+    if sub is None:
+        raise missing_subscriber(sid)
+    if not stream.tracks:
+        detail = "ask again when the subscriber is confirmed"
+        raise Problem(503, "pulling", "The tracks are not known yet", detail, retry_after_s=1)
+    tracks = [track for track in stream.tracks if sub.body.tracks is None or track.id in sub.body.tracks]
+    return tracks, sub.by_track if sub.default is None else sub.default
