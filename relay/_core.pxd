@@ -210,6 +210,7 @@ cdef extern from "forward/zr_lane.h" nogil:
         uint16_t mtu
         uint32_t rate_mhz
         zr_keys keys
+    size_t zr_lane_context_bytes(const zr_lane_conf *conf)
 
 cdef extern from "forward/zr_mirror.h" nogil:
     enum:
@@ -331,6 +332,7 @@ cdef extern from "worker/zr_agentlane.h" nogil:
         pass
     zr_agentlane_conf zr_agentlane_conf_default(uint32_t sessions_max)
     size_t zr_agentlane_bytes(const zr_agentlane_conf *conf)
+    size_t zr_agentlane_context_bytes(const zr_agentlane_conf *conf)
     zr_agentlane *zr_agentlane_init(void *mem, const zr_agentlane_conf *conf, zr_stat_page *page, zr_ns_t now)
     int zr_agentlane_input(zr_agentlane *agent, const uint8_t *data, size_t len, cbool truncated, const zr_addr *addr,
                            zr_ns_t now)
@@ -349,6 +351,7 @@ cdef extern from "worker/zr_agentlane.h" nogil:
     int zr_agentlane_session_drop(zr_agentlane *agent, uint32_t slot)
     int zr_agentlane_send(zr_agentlane *agent, uint32_t slot, const uint8_t *data, size_t len, zr_ns_t now)
     zr_ns_t zr_agentlane_heard(const zr_agentlane *agent, uint32_t slot)
+    uint32_t zr_agentlane_index(const zr_agentlane *agent, uint32_t slot)
     uint32_t zr_agentlane_rtt_us(const zr_agentlane *agent, uint32_t slot)
     int zr_agentlane_estimated(const zr_agentlane *agent, uint32_t slot, zr_kcp_estimates *estimates,
                                uint64_t *sent)

@@ -261,6 +261,9 @@ class ControlLane(Counters):
     def heard(self, slot: int) -> int:
         """When anything valid came; 0: never."""
 
+    def index(self, slot: int) -> int:
+        """Our index of the keys it sends under; 2^32 - 1: no such session."""
+
     def rtt_us(self, slot: int) -> int:
         """Round trip of conversation 0, microseconds; 0: not measured, or below 1 ms."""
 

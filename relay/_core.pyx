@@ -608,6 +608,9 @@ cdef class ControlLane(Counters):
     def heard(self, uint32_t slot):
         return zr_agentlane_heard(self.lane, slot)
 
+    def index(self, uint32_t slot):
+        return zr_agentlane_index(self.lane, slot)
+
     def rtt_us(self, uint32_t slot):
         return zr_agentlane_rtt_us(self.lane, slot)
 
@@ -694,6 +697,7 @@ def worker_parts(*, uint32_t streams_max, uint32_t sessions_max=1024, uint32_t w
         raise error_for(ZR_E_inval, "worker_parts: sizes")
     made = {text(parts[i].name) if parts[i].name is not NULL else f"part {i}": parts[i].bytes for i in range(count)}
     made["rest"] = zr_worker_bytes(&conf) - sum(made.values())
+    made["cipher contexts"] = zr_lane_context_bytes(&conf.fwd.lane)
     made["counters"] = zr_stat_bytes(streams_max)
     made["rings"] = Channel.bytes_for(chan_slots)
     return made
@@ -701,7 +705,7 @@ def worker_parts(*, uint32_t streams_max, uint32_t sessions_max=1024, uint32_t w
 
 def control_lane_bytes(uint32_t sessions_max=1024):
     cdef zr_agentlane_conf conf = zr_agentlane_conf_default(sessions_max)
-    return zr_agentlane_bytes(&conf)
+    return zr_agentlane_bytes(&conf) + zr_agentlane_context_bytes(&conf)
 
 
 @cython.final

@@ -52,7 +52,10 @@ class SessionAdd(msgspec.Struct, frozen=True):
 
 
 class SessionRekey(msgspec.Struct, frozen=True):
-    """One more generation of keys for a session that has some, with indices of its own. In every lane, too."""
+    """One more generation of keys for a session that has some, with indices of its own. In every lane, too.
+
+    Told again with the same index, and as `initiator`: the peer has them, every lane sends under them.
+    """
 
     slot: int
     index: int

@@ -167,11 +167,6 @@ class Control:
         self._sessions.reset(slot, now)
         self._take_sessions(now)
 
-    def on_rekey(self, slot: int, why: int, now: int) -> None:
-        """A lane wants new keys for the session; `why` as in the worker's event `rekey`."""
-        self._sessions.on_rekey(slot, why, now)
-        self._take_sessions(now)
-
     def set_peers(self, peers: Sequence[Peer], now: int) -> None:
         """All peers anew: who is not among them loses its session, and whatever goes beyond somebody's rights ends."""
         self._trust.set_peers(peers, now)
@@ -188,6 +183,21 @@ class Control:
         self._trust.on_violations(slot, count, now)
         self._take_sessions(now)
 
+    def on_confirmed(self, slot: int, index: int, now: int) -> None:
+        """The agent's lane sends under the keys of this receive index: the peer has them."""
+        self._sessions.on_confirmed(slot, index, now)
+        self._take_sessions(now)
+
+    def discard_sessions(self, now: int) -> None:
+        """This machine was forked, cloned or resumed (CLOCK_BOOTTIME jumped): no key of before is used again."""
+        self._sessions.discard_all(now)
+        self._take_sessions(now)
+
+    def on_rekey(self, slot: int, why: int, now: int) -> None:
+        """A lane wants new keys for the session; `why` as in the worker's event `rekey`."""
+        self._sessions.on_rekey(slot, why, now)
+        self._take_sessions(now)
+
     def on_message(self, slot: int, payload: bytes, now: int) -> str | None:
         """One control message; returns the drop word of a violation, which counts against the peer."""
         word = self._hear(slot, payload, now)
@@ -198,6 +208,7 @@ class Control:
     def _hear(self, slot: int, payload: bytes, now: int) -> str | None:
         if self._sessions.peer_of(slot) is None:
             return None
+        self.on_heard(slot, now)  # before what it says: it may be what brings the session up
         try:
             message = decode_message(payload)
         except Violation as violation:
@@ -288,6 +299,8 @@ class Control:
         self._workers.up[worker] = True
         for add in self._sessions.adds():
             self._workers.add_session(worker, add, now, self._rtt_us.get(add.slot, 0), self._mtu.get(add.slot, 0))
+        for rekey in self._sessions.rekeys():
+            self._workers.add_session(worker, rekey, now)
         for stream in self._streams:
             if stream.worker != worker:
                 continue
@@ -310,6 +323,8 @@ class Control:
         self._workers.forget_answers(worker)
         for add in self._sessions.adds():
             self._workers.add_session(worker, add, now, self._rtt_us.get(add.slot, 0), self._mtu.get(add.slot, 0))
+        for rekey in self._sessions.rekeys():
+            self._workers.add_session(worker, rekey, now)
         for stream in self._streams:
             if stream.worker == worker:
                 self._children.gone_all(stream, "moved")
@@ -522,6 +537,7 @@ class Lane(Protocol):
     def messages(self) -> list[tuple[int, bytes]]: ...
     def refuse(self, drop: str) -> None: ...
     def heard(self, slot: int) -> int: ...
+    def index(self, slot: int) -> int: ...
     def rtt_us(self, slot: int) -> int: ...
     def rekeys(self) -> list[tuple[int, int]]: ...
     def violations(self) -> list[tuple[int, int]]: ...
@@ -562,6 +578,7 @@ def step(
         heard = lane.heard(slot)
         if heard:
             control.on_heard(slot, heard)
+            control.on_confirmed(slot, lane.index(slot), heard)
             control.on_rtt(slot, lane.rtt_us(slot))
     for slot, count in lane.violations():
         control.on_violations(slot, count, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
@@ -15,8 +16,11 @@ from relay.identity import Identity
 from relay.messages import AnyMessage, PullNo, encode_message
 from relay.peers import Peer, Rights
 from relay.placement import BUSY, Placement
+from relay.sealed import SealedSessions
 from relay.sessions import SECOND, Sessions
+from relay.stamp import Stamps
 from relay.streams import NUMBER_JUMP, Stream, Streams
+from relay.units import Address
 from relay.workers import Workers
 
 EGRESS_ALLOW = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
@@ -47,7 +51,9 @@ class ControlConf:
     linger_ns: int = 5 * SECOND
     rate: int = 4
     mtu: int = 1420
-    identity: Identity | None = None  # None: plaintext
+    identity: Identity | None = None  # without one: plaintext hellos
+    stamps: Stamps | None = None  # of this identity
+    entropy: Callable[[int], bytes] = os.urandom  # for ephemeral keys
 
     @classmethod
     def of(cls, config: Any, boot_id: int, workers: int, streams_max: int) -> ControlConf:
@@ -91,13 +97,20 @@ class Desk:
             conf.workers, conf.streams_max, conf.ingress_ip, self.emit, first_seq=conf.boot_id & 0xFFFFFFFF
         )
         listed = {peer.id: list(peer.addresses) for peer in conf.peers}
-        self.sessions = Sessions(
-            conf.relay_id, conf.boot_id, conf.workers, listed, self.rng, rate=conf.rate, mtu=conf.mtu,
-            identity=conf.identity,
-        )  # fmt: skip
+        self.sessions = self._make_sessions(listed)
         self.egress_allow = [ip_network(text) for text in conf.egress_allow]
         self.rights = Rights(conf.peers)
         self._alarms: dict[str, int] = {}  # when said last
+
+    def _make_sessions(self, listed: dict[str, list[Address]]) -> Sessions:
+        conf = self.conf
+        if conf.identity is None:
+            return Sessions(conf.relay_id, conf.boot_id, conf.workers, listed, self.rng, rate=conf.rate, mtu=conf.mtu)
+        assert conf.stamps is not None
+        return SealedSessions(
+            conf.relay_id, conf.boot_id, conf.workers, listed, self.rng,
+            identity=conf.identity, stamps=conf.stamps, rate=conf.rate, mtu=conf.mtu, entropy=conf.entropy,
+        )  # fmt: skip
 
     def full(self, what: str) -> Problem:
         """429: more of `what` than this relay, or this worker, is made for."""

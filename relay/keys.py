@@ -159,7 +159,7 @@ def decode(data: bytes, path: str) -> Secret:
 
 
 def identity_of(private: Secret, mesh: Secret) -> Identity:
-    return Identity(private, public_of("identity", private), mesh)
+    return Identity(private, mesh, {})
 
 
 def public_of(name: str, key: Secret) -> bytes:

@@ -41,11 +41,14 @@ from relay.ctl import Ctl
 from relay.errors import CoreError, Problem
 from relay.handles import WorkerHandle
 from relay.links import REPORT_NS
+from relay.identity import Identity
+from relay.keys import public_of
 from relay.metrics import Facts, PageCollector
 from relay.outbox import Outbox
 from relay.report import control_report, lanes_report, loss_of
 from relay.roster import Roster
 from relay.sockets import EXIT_OS, EXIT_PERMISSION, StartError, remove_stale_socket
+from relay.stamp import open_stamps
 from relay.units import Address
 
 EVENTS_PER_PUMP = 4096
@@ -54,6 +57,7 @@ HEARD_EVERY_NS = 200_000_000
 LOAD_EVERY_NS = 1_000_000_000
 RING_RETRY_NS = 5_000_000
 LAST_ERRORS = 8
+STAMP_FILE = "stamp"  # in the runtime directory: the bound of handshake stamps
 
 log = structlog.get_logger("zrelay.agent")
 
@@ -80,7 +84,12 @@ class Node:
         self._outbox = Outbox(self.lane)
         self.roster = Roster(self.config, boot.get("keys", -1), datetime.now(UTC), self._say)
         conf = ControlConf.of(self.config, self.boot_id, len(self.workers), streams_max)
-        conf = replace(conf, peers=self.roster.peers, identity=self.roster.identity)
+        identity = self.roster.identity
+        conf = replace(conf, peers=self.roster.peers, identity=identity)
+        if identity is not None:
+            stamps = open_stamps(os.path.join(self.config.node.runtime_dir, STAMP_FILE), time.time_ns(), now)
+            conf = replace(conf, stamps=stamps)
+            self._set_gate(identity)
         self.control = Control(
             conf, random.Random(random.SystemRandom().getrandbits(64)), progress=self._progress, pps=self._pps
         )
@@ -207,9 +216,13 @@ class Node:
             case "reload":
                 if self.roster.take_keys() and self.roster.identity is not None:
                     self.control.set_identity(self.roster.identity)
+                    self._set_gate(self.roster.identity)
                 self._look_at_peers(now, again=True)
             case "stop":
                 self._stop.set()
+
+    def _set_gate(self, identity: Identity) -> None:
+        self.lane.gate_keys(public_of("identity", identity.private), identity.mesh_key.reveal())
 
     def _look_at_peers(self, now: int, *, again: bool = False) -> None:
         """A new peer map takes effect at once: who was taken out of it has no session any more."""
@@ -481,6 +494,7 @@ def main() -> None:
     with os.fdopen(parser.parse_args().boot, "rb") as file:
         file.seek(0)
         boot = msgpack.unpackb(file.read())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's: a terminal that closes reaches us all
     config = load(boot["config_path"]) if boot.get("config_path") else Config()
     set_up_logging(config)
 

@@ -11,16 +11,18 @@ import os
 from dataclasses import replace
 from datetime import datetime
 
+from relay._core import cipher_default
 from relay.config import Config, Finding
-from relay.identity import Identity, encode_public
+from relay.identity import CIPHER_AES_GCM, CIPHER_CHACHA, Identity, encode_public
 from relay.keymemory import keep_to_ourselves, pack, unpack
-from relay.keys import EXIT_CONFIG, KeyFileError, Keyring
+from relay.keys import EXIT_CONFIG, KeyFileError, Keyring, public_of
 from relay.mapfile import MapFile, Say, read_map
 from relay.peermap import MapError, verify
 from relay.peers import Peer, merged
 from relay.sockets import StartError
 
 KEPT_MAP = "peers.map"
+CIPHERS = {"aes-128-gcm": CIPHER_AES_GCM, "chacha20-poly1305": CIPHER_CHACHA}  # "auto": what this CPU is fast at
 
 
 class Roster:
@@ -49,7 +51,10 @@ class Roster:
         """With the peers in force; None on plaintext links."""
         if self._identity is None:
             return None
-        return replace(self._identity, peers={peer.id: peer.public_key for peer in self.peers})
+        peers = {peer.id: peer.public_key for peer in self.peers}
+        return replace(
+            self._identity, peers=peers, cipher=CIPHERS.get(self._config.security.cipher) or cipher_default()
+        )
 
     @property
     def map_version(self) -> int | None:
@@ -76,13 +81,13 @@ class Roster:
         except (KeyFileError, StartError) as error:
             self._say("error", "keys not reloaded", detail=str(error))
             return False
-        changed = (found.private_key, found.mesh_key) != (self._identity.private_key, self._identity.mesh_key)
+        changed = (found.private, found.mesh_key) != (self._identity.private, self._identity.mesh_key)
         self._identity = found
         return changed
 
     def _merge(self) -> None:
         mapped = self.map.current.relays if self.map is not None and self.map.current is not None else ()
-        own_key = self._identity.public_key if self._identity is not None else b""
+        own_key = b"" if self._identity is None else public_of("identity", self._identity.private)
         self.peers, odd = merged(self._listed, mapped, self._config.node.id, own_key)
         for text in odd:
             self._say("warning", "peer map", detail=text)
@@ -99,7 +104,8 @@ def examine(config: Config, now: datetime) -> list[Finding]:
         raise StartError(error.exit_code, str(error)) from None
     listed = [Peer.of(peer) for peer in config.peers]
     _refuse_ourselves(listed, identity)
-    found = [Finding("info", f"public key {encode_public(identity.public_key)}")]
+    own_key = public_of("identity", identity.private)
+    found = [Finding("info", f"public key {encode_public(own_key)}")]
     if not security.peer_map:
         return found
     try:
@@ -107,13 +113,14 @@ def examine(config: Config, now: datetime) -> list[Finding]:
     except (OSError, MapError) as error:
         text = error.strerror if isinstance(error, OSError) else str(error)
         return [*found, Finding("warning", f"peer map {security.peer_map}: {text}")]
-    _, odd = merged(listed, peer_map.relays, config.node.id, identity.public_key)
+    _, odd = merged(listed, peer_map.relays, config.node.id, own_key)
     found += [Finding("warning", f"peer map: {text}") for text in odd]
     return [*found, Finding("info", f"peer map version {peer_map.version}, {len(peer_map.relays)} relays")]
 
 
 def _refuse_ourselves(listed: list[Peer], identity: Identity) -> None:
+    own_key = public_of("identity", identity.private)
     for peer in listed:
-        if peer.public_key == identity.public_key:
+        if peer.public_key == own_key:
             text = f"peer {peer.id!r} has this relay's own public key: `zrelay keys show` on {peer.id} prints its own"
             raise StartError(EXIT_CONFIG, text)

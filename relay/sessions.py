@@ -21,14 +21,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from relay.actions import Action, Log, SendDatagram, SessionAdd, SessionDrop
+from relay.actions import Action, Log, SendDatagram, SessionAdd, SessionDrop, SessionRekey
 from relay.identity import Identity
 from relay.messages import Hello, Violation, decode_hello, encode_hello
+from relay.pace import MS, SECOND, retry_ns
 from relay.placement import Slots
 from relay.units import Address
 
-MS = 1_000_000
-SECOND = 1000 * MS
+__all__ = ["MS", "SECOND", "Peer", "Session", "SessionDown", "SessionUp", "Sessions"]
+
 SILENT_NS = 2 * SECOND
 DOWN_NS = 10 * SECOND
 SESSIONS_MAX = 1024  # of a lane
@@ -71,7 +72,6 @@ class Peer:
     greet_at: int | None = None
     tries: int = 0
     replaced: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=32))
-    public_key: bytes = b""  # X25519; empty on plaintext links
     closed_until: int = 0  # no session before that: it broke the protocol too often
 
 
@@ -116,7 +116,6 @@ class Sessions:
         *,
         rate: int = 4,
         mtu: int = 1420,
-        identity: Identity | None = None,
     ) -> None:
         self._hello = Hello(relay=relay_id, boot_id=boot_id, index=0, lanes=lanes, rate_idle=rate, rate_active=rate)
         self._rng = rng
@@ -125,9 +124,7 @@ class Sessions:
         self._slots = Slots(SESSIONS_MAX)
         self._by_slot: dict[int, Peer] = {}
         self._indices: set[int] = set()
-        self._identity = identity
-        keys = identity.peers if identity is not None else {}
-        self.peers = {id: Peer(id, list(addresses), public_key=keys.get(id, b"")) for id, addresses in peers.items()}
+        self.peers = {id: Peer(id, list(addresses)) for id, addresses in peers.items()}
         self.actions: list[Action] = []
         self.events: list[SessionUp | SessionSilent | SessionHeard | SessionDown] = []
 
@@ -193,6 +190,13 @@ class Sessions:
                 self._set_state(peer, "silent")
                 self._greet(peer, now)
             self.events.append(SessionSilent(peer.id, slot))
+    def on_confirmed(self, slot: int, index: int, now: int) -> None:
+        """The agent's lane sends under the keys of this receive index: the peer has them, any lane may."""
+
+    def discard_all(self, now: int) -> None:
+        """This machine was forked, cloned or resumed: nothing from before is used again."""
+        for slot in list(self._by_slot):
+            self.reset(slot, now)
 
     def reset(self, slot: int, now: int) -> None:
         """Ends the session and greets with a new index: the peer hears that and ends its own."""
@@ -211,22 +215,20 @@ class Sessions:
 
     def set_peers(self, peers: Mapping[str, Sequence[Address]], keys: Mapping[str, bytes], now: int) -> None:
         """The listed relays from now on. Whose key changed, or whose address is no longer listed, begins anew."""
-        for id, peer in list(self.peers.items()):
-            if id not in peers or peer.public_key != keys.get(id, b""):
+        for id in list(self.peers):
+            if id not in peers or self._has_other_key(id, keys.get(id)):
                 self.revoke(id)
         for id, addresses in peers.items():
-            known = self.peers.get(id)
-            if known is None:
-                self.peers[id] = peer = Peer(id, list(addresses), public_key=keys.get(id, b""))
-                self._start(peer, now)
+            if id not in self.peers:
+                self._add_peer(id, list(addresses), keys.get(id), now)
                 continue
-            known.addresses = list(addresses)
-            if known.session is not None and known.session.address not in addresses:
-                self.reset(known.session.slot, now)
+            peer = self.peers[id]
+            peer.addresses = list(addresses)
+            if peer.session is not None and peer.session.address not in addresses:
+                self.reset(peer.session.slot, now)
 
     def set_identity(self, identity: Identity) -> None:
         """The keys of handshakes that begin from now on; sessions go on with theirs."""
-        self._identity = identity
 
     def revoke(self, peer_id: str) -> None:
         """Its session ends now, and nothing of it is remembered: to us it is a stranger."""
@@ -279,7 +281,18 @@ class Sessions:
         """One for every session there is: what a new worker must be told."""
         return [self._session_add(peer.session) for peer in self.peers.values() if peer.session is not None]
 
+    def rekeys(self) -> list[SessionRekey]:
+        """After `adds`: the generations of keys that are agreed and not yet in use."""
+        return []
+
     # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _has_other_key(self, peer_id: str, key: bytes | None) -> bool:
+        return False  # in plaintext nobody has one
+
+    def _add_peer(self, id: str, addresses: list[Address], key: bytes | None, now: int) -> None:
+        self.peers[id] = Peer(id, addresses)
+        self._start(self.peers[id], now)
 
     def _start(self, peer: Peer, now: int) -> None:
         peer.index = self._new_index()
@@ -333,12 +346,7 @@ class Sessions:
         self.actions.append(SendDatagram(address, encode_hello(hello)))
 
     def _retry_ns(self, since: int) -> int:
-        """100 ms ± 33 % for 3 s, 250 ms for 30 s, then growing to 5 s, for ever (link.md §5)."""
-        if since < 3 * SECOND:
-            return int(100 * MS * self._rng.uniform(0.67, 1.33))
-        if since < 33 * SECOND:
-            return int(250 * MS * self._rng.uniform(0.67, 1.33))
-        return int(min(5 * SECOND, 250 * MS + (since - 33 * SECOND) // 4) * self._rng.uniform(0.8, 1.0))
+        return retry_ns(self._rng, since)
 
     def _new_index(self) -> int:
         while True:

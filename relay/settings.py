@@ -27,7 +27,6 @@ NO_EFFECT_YET = {
     "workers": ("numa",),
     "links": ("dscp",),
     "peers": ("max_rate",),
-    "security": ("cipher",),
     "registry": ("endpoints", "lease_ttl", "store"),
     "limits": ("max_egress",),
     "drain": ("timeout",),

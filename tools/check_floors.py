@@ -32,10 +32,14 @@ C_HEAP_FOLDERS = {"worker", "load"}
 PY_FLOORS = [
     ["__init__", "errors", "units", "names", "secret", "identity", "peers", "violations"],
     ["_core", "_bench", "_load", "_ring", "config", "settings", "tracks", "requests", "keys", "peermap"],
-    "commands hostinfo sockets messages actions agentlog agenda ctl handles outbox keymemory mapfile".split(),
+    (
+        "commands hostinfo sockets messages actions agentlog agenda ctl handles outbox "
+        "noise xchacha pace stamp handshake_wire keymemory mapfile"
+    ).split(),
     (
         "supervisor processes places spares watchdog worker sessions streams pulls children publications control desk "
-        "placement mirrors workers validation links hostlimits roster trust views"
+        "placement mirrors workers validation handshake handshake_peer sealed generations links hostlimits roster trust "
+        "views"
     ).split(),
     "api openapi media_types metrics sdp client status report".split(),
     ["node"],

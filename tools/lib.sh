@@ -6,7 +6,7 @@ PACKAGES_MEDIA="ffmpeg gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav"
 PACKAGES_TEST="binutils clang-format-14 curl valgrind"
 # Other implementations that tests and figures talk to. Tests that miss theirs are skipped and name it.
-PACKAGES_PEERS="golang-go golang-github-xtaci-kcp-dev linux-perf"
+PACKAGES_PEERS="golang-go golang-github-xtaci-kcp-dev linux-perf wireguard-go wireguard-tools iproute2"
 PACKAGES_PEERS_FULL="srt-tools rist-tools"
 
 say() { printf '%s\n' "$*"; }

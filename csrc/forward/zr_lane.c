@@ -50,6 +50,12 @@ int zr_lane_parts(const zr_lane_conf *conf, zr_part *parts)
     return zr_parts_of(parts, names, at, end, PARTS);
 }
 
+size_t zr_lane_context_bytes(const zr_lane_conf *conf)
+{
+    size_t seals = (size_t)conf->peer_lanes_max + zr_lane_rx_max(conf) + 1;
+    return seals * (size_t)__builtin_popcount(conf->ciphers) * ZR_SEAL_CONTEXT;
+}
+
 static bool in_range(const zr_lane_conf *conf)
 {
     return (conf->lane < ZR_LANES - 2 || conf->lane == ZR_LANE_AGENT) && conf->sessions_max > 0 &&
@@ -206,6 +212,12 @@ zr_ns_t zr_lane_session_heard(const zr_lane *lane, uint32_t slot)
 {
     const zr_lane_session *session = zr_lane_session_at(lane, slot);
     return session == NULL ? 0 : session->heard;
+}
+
+uint32_t zr_lane_session_index(const zr_lane *lane, uint32_t slot)
+{
+    const zr_lane_session *session = zr_lane_session_at(lane, slot);
+    return session == NULL ? ZR_LANE_INDEX_NONE : session->gens[session->sending].index;
 }
 
 uint32_t zr_lane_session_rtt_us(const zr_lane *lane, uint32_t slot)

@@ -38,6 +38,7 @@
 #define ZR_LANE_QUEUE_MAX    (4u << 20) /* bytes that wait for the windows of one session, in full segments */
 #define ZR_LANE_RESIDUAL     1e-6
 #define ZR_LANE_MAX_OVERHEAD 6.5
+#define ZR_LANE_INDEX_NONE   UINT32_MAX
 
 #define ZR_LANE_KEYS_AGE    ZR_SEC(900)         /* then nothing is sent or taken under them any more */
 #define ZR_LANE_KEYS_REKEY  ((uint64_t)1 << 26) /* datagrams of one pair of lanes: new keys are asked for */
@@ -99,6 +100,8 @@ typedef struct zr_lane_msg {
 size_t zr_lane_bytes(const zr_lane_conf *conf);
 /* What that is for, into at least ZR_LANE_PARTS; how many. */
 int zr_lane_parts(const zr_lane_conf *conf, zr_part *parts);
+/* Outside of that, on the heap: libcrypto's contexts that zr_lane_init makes. About. */
+size_t zr_lane_context_bytes(const zr_lane_conf *conf);
 /* Builds a lane in `mem`, aligned to ZR_CACHELINE; pool and page outlive it. NULL when conf is out of range. */
 zr_lane *zr_lane_init(void *mem, const zr_lane_conf *conf, zr_pool *pool, zr_stat_page *page, zr_ns_t now);
 /* Before its first session: another number and epoch than it was made with. */
@@ -112,7 +115,8 @@ int zr_lane_session_drop(zr_lane *lane, uint32_t slot);
 /*
  * The next generation of keys: ZR_OK; ZR_E_missing; ZR_E_inval, also for a session in plaintext; ZR_E_exists when the
  * index or the keys are in use. Datagrams under it are taken from now on, and sent: by the initiator at once, else
- * after the first valid one under it. The oldest generation goes when there are three.
+ * after the first valid one under it. The oldest generation goes when there are three. Told again, and as initiator:
+ * the peer was heard under it elsewhere, it is sent under from now on.
  */
 int zr_lane_session_rekey(zr_lane *lane, uint32_t slot, uint32_t index, uint32_t peer_index, const zr_keys *keys,
                           zr_ns_t now);
@@ -121,6 +125,8 @@ bool zr_lane_rekey_wanted(zr_lane *lane, uint32_t *session, enum zr_rekey_why *w
 bool zr_lane_session_open(const zr_lane *lane, uint32_t slot);
 /* When anything valid of this session was last heard on this lane; 0: never. */
 zr_ns_t zr_lane_session_heard(const zr_lane *lane, uint32_t slot);
+/* Our index of the generation that is sent under; ZR_LANE_INDEX_NONE without the session. */
+uint32_t zr_lane_session_index(const zr_lane *lane, uint32_t slot);
 /* Round trip of the session's conversation 0, microseconds; 0: not measured, or below KCP's 1 ms. Only who sends
  * measures, so workers, whose conversations mostly receive, are told by the agent what it measured. */
 uint32_t zr_lane_session_rtt_us(const zr_lane *lane, uint32_t slot);

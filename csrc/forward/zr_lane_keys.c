@@ -194,6 +194,19 @@ static void send_under(zr_lane *lane, zr_lane_session *session, uint32_t gen)
             forget(lane, session, i);
 }
 
+/* The other end sends under a generation once it has heard something under it: now, even if we have nothing to say. */
+static void show(zr_lane *lane, zr_lane_session *session)
+{
+    ZR_LIST_EACH(peer, &session->peers, zr_lane_peer, node)
+    {
+        if (peer->convs == 0)
+            continue;
+        peer->beat = true;
+        if (!zr_list_linked(&peer->due))
+            zr_list_append(&lane->due, &peer->due);
+    }
+}
+
 void zr_lane_gen_heard(zr_lane *lane, zr_lane_session *session, uint32_t gen)
 {
     if (gen != session->sending)
@@ -250,10 +263,16 @@ int zr_lane_session_rekey(zr_lane *lane, uint32_t slot, uint32_t index, uint32_t
     if (keys->cipher == ZR_CIPHER_PLAIN || keys->cipher >= ZR_CIPHER_COUNT || index > ZR_LANE_INDEX_MAX ||
         peer_index > ZR_LANE_INDEX_MAX || session->gens[session->sending].keys.cipher == ZR_CIPHER_PLAIN)
         return ZR_E_inval;
-    for (uint32_t i = 0; i < ZR_LANE_GENS; i++)
-        if (session->gens[i].open && zr_same_secret(session->gens[i].keys.send, keys->send, ZR_SECRET_BYTES))
+    uint32_t known = zr_map_get(&lane->by_index, index);
+    for (uint32_t i = 0; i < ZR_LANE_GENS; i++) {
+        if (!session->gens[i].open || !zr_same_secret(session->gens[i].keys.send, keys->send, ZR_SECRET_BYTES))
+            continue;
+        if (known != slot * ZR_LANE_GENS + i || !keys->initiator)
             return ZR_E_exists;
-    if (zr_map_get(&lane->by_index, index) != ZR_MAP_NONE)
+        send_under(lane, session, i); /* another lane of ours has heard the peer under it */
+        return ZR_OK;
+    }
+    if (known != ZR_MAP_NONE)
         return ZR_E_exists;
     int rc = zr_lane_prepare(lane, (enum zr_cipher)keys->cipher);
     if (rc < 0)
@@ -263,8 +282,10 @@ int zr_lane_session_rekey(zr_lane *lane, uint32_t slot, uint32_t index, uint32_t
     uint32_t gen = zr_map_get(&lane->by_index, index) % ZR_LANE_GENS;
     key_ahead(lane, session, gen);
     zr_stat_add(lane->page, ZR_STAT_rekeys, 1);
-    if (keys->initiator)
+    if (keys->initiator) {
         send_under(lane, session, gen);
+        show(lane, session);
+    }
     return ZR_OK;
 }
 

@@ -86,7 +86,9 @@ enum zr_ledger { ZR_LEDGER_link, ZR_LEDGER_media, ZR_LEDGER_fan, ZR_LEDGER_egres
     X(mac2, link, "mac2", "handshake message without a cookie for its address, while we ask for one")                  \
     X(cookie, link, "cookie", "cookie reply that answers nothing we sent")                                             \
     X(probe, link, "probe", "answer to a probe that was never sent, or not then")                                      \
-    X(report, link, "report", "violation: a report with a value that cannot be, or about its own sender")
+    X(report, link, "report", "violation: a report with a value that cannot be, or about its own sender")              \
+    X(dh, link, "dh", "handshake with a point of low order")                                                           \
+    X(stamp, link, "stamp", "initiation replayed, or of a clock that went back")
 
 enum zr_drop_id {
 #define X(id, ledger, word, help) ZR_DROP_##id,

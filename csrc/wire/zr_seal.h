@@ -20,6 +20,7 @@
 #define ZR_SECRET_BYTES 32u
 #define ZR_SEAL_IV      12u
 #define ZR_SEAL_KEY_MAX 32u
+#define ZR_SEAL_CONTEXT 1200u /* bytes of heap for one of libcrypto's contexts, about */
 
 enum zr_cipher { ZR_CIPHER_PLAIN, ZR_CIPHER_AES_128_GCM, ZR_CIPHER_CHACHA20_POLY1305, ZR_CIPHER_COUNT };
 

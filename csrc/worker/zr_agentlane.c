@@ -86,6 +86,12 @@ size_t zr_agentlane_bytes(const zr_agentlane_conf *conf)
     return lay_out(conf, at);
 }
 
+size_t zr_agentlane_context_bytes(const zr_agentlane_conf *conf)
+{
+    const zr_lane_conf lane = lane_conf(conf);
+    return zr_lane_context_bytes(&lane);
+}
+
 zr_agentlane *zr_agentlane_init(void *mem, const zr_agentlane_conf *conf, zr_stat_page *page, zr_ns_t now)
 {
     const zr_lane_conf lane = lane_conf(conf);
@@ -103,8 +109,12 @@ zr_agentlane *zr_agentlane_init(void *mem, const zr_agentlane_conf *conf, zr_sta
     a->lane = zr_lane_init(base + at[PART_LANE], &lane, &a->pool, page, now);
     a->rx = zr_udp_rx_init(base + at[PART_RX], conf->batch, ZR_UDP_AREA_BYTES, conf->calls);
     a->tx = zr_udp_tx_init(base + at[PART_TX], BATCH_ENTRIES, 0, conf->gso, conf->calls);
-    if (a->lane == NULL || a->rx == NULL || a->tx == NULL)
+    if (a->lane == NULL)
         return NULL;
+    if (a->rx == NULL || a->tx == NULL) {
+        zr_lane_fini(a->lane);
+        return NULL;
+    }
     zr_stat_set(page, ZR_STAT_hello_queued_cap, ZR_HELLO_QUEUE);
     atomic_store_explicit(&page->started_ns, (uint64_t)now, memory_order_relaxed);
     atomic_store_explicit(&page->heartbeat_ns, (uint64_t)now, memory_order_relaxed);
@@ -339,6 +349,11 @@ int zr_agentlane_send(zr_agentlane *a, uint32_t slot, const uint8_t *data, size_
 zr_ns_t zr_agentlane_heard(const zr_agentlane *a, uint32_t slot)
 {
     return zr_lane_session_heard(a->lane, slot);
+}
+
+uint32_t zr_agentlane_index(const zr_agentlane *a, uint32_t slot)
+{
+    return zr_lane_session_index(a->lane, slot);
 }
 
 uint32_t zr_agentlane_rtt_us(const zr_agentlane *a, uint32_t slot)

@@ -48,6 +48,8 @@ typedef struct zr_agentlane zr_agentlane;
 
 zr_agentlane_conf zr_agentlane_conf_default(uint32_t sessions_max);
 size_t zr_agentlane_bytes(const zr_agentlane_conf *conf);
+/* As zr_lane_context_bytes. */
+size_t zr_agentlane_context_bytes(const zr_agentlane_conf *conf);
 /* In `mem`, zeroed and aligned to ZR_CACHELINE. NULL: out of range. */
 zr_agentlane *zr_agentlane_init(void *mem, const zr_agentlane_conf *conf, zr_stat_page *page, zr_ns_t now);
 void zr_agentlane_fini(zr_agentlane *agent);
@@ -83,6 +85,7 @@ int zr_agentlane_session_drop(zr_agentlane *agent, uint32_t slot);
 /* ZR_E_missing; as zr_lane_send_bytes. */
 int zr_agentlane_send(zr_agentlane *agent, uint32_t slot, const uint8_t *data, size_t len, zr_ns_t now);
 zr_ns_t zr_agentlane_heard(const zr_agentlane *agent, uint32_t slot);
+uint32_t zr_agentlane_index(const zr_agentlane *agent, uint32_t slot);
 /* As zr_lane_session_rtt_us. */
 uint32_t zr_agentlane_rtt_us(const zr_agentlane *agent, uint32_t slot);
 /* Of conversation 0, as zr_lane_conv_estimated; `sent`: the segments that this is drawn from. */

@@ -460,6 +460,22 @@ ZR_TEST(a_generation_is_sent_under_at_once_or_after_the_first_valid_datagram_und
     peer_close(&b);
 }
 
+ZR_TEST(keys_that_were_heard_on_another_lane_are_sent_under_when_told_again)
+{
+    end a;
+
+    sealed_open(&a, 0, A_TO_B, ZR_CIPHER_AES_128_GCM, ZR_SEC(1));
+    CHECK_EQ(zr_lane_session_index(a.lane, 1), index_of(0, A_TO_B));
+    CHECK_EQ(rekey(&a, 1, A_TO_B, ZR_CIPHER_AES_128_GCM, false, ZR_SEC(1)), ZR_OK);
+    CHECK_EQ(zr_lane_session_index(a.lane, 1), index_of(0, A_TO_B));
+    CHECK_EQ(rekey(&a, 1, A_TO_B, ZR_CIPHER_AES_128_GCM, true, ZR_SEC(1)), ZR_OK);
+    CHECK_EQ(zr_lane_session_index(a.lane, 1), index_of(1, A_TO_B));
+    CHECK_EQ(rekey(&a, 0, A_TO_B, ZR_CIPHER_AES_128_GCM, true, ZR_SEC(1)), ZR_OK); /* never back */
+    CHECK_EQ(zr_lane_session_index(a.lane, 1), index_of(1, A_TO_B));
+    CHECK_EQ(zr_lane_session_index(a.lane, 2), ZR_LANE_INDEX_NONE);
+    end_close(&a);
+}
+
 ZR_TEST(a_rekey_that_cannot_be_is_refused_and_changes_nothing)
 {
     zr_keys plain = { .cipher = ZR_CIPHER_PLAIN }, keys = keys_of(5, A_TO_B, ZR_CIPHER_AES_128_GCM, true);
@@ -473,7 +489,8 @@ ZR_TEST(a_rekey_that_cannot_be_is_refused_and_changes_nothing)
     CHECK_EQ(zr_lane_session_rekey(a.lane, 1, 1u << 26, 8, &keys, ZR_SEC(1)), ZR_E_inval);
     CHECK_EQ(zr_lane_session_rekey(a.lane, 1, 7, 1u << 26, &keys, ZR_SEC(1)), ZR_E_inval);
     CHECK_EQ(zr_lane_session_rekey(a.lane, 1, index_of(0, A_TO_B), 8, &keys, ZR_SEC(1)), ZR_E_exists);
-    CHECK_EQ(rekey(&a, 0, A_TO_B, ZR_CIPHER_AES_128_GCM, true, ZR_SEC(1)), ZR_E_exists); /* the same keys */
+    CHECK_EQ(rekey(&a, 0, A_TO_B, ZR_CIPHER_AES_128_GCM, false, ZR_SEC(1)), ZR_E_exists); /* the same keys */
+    CHECK_EQ(rekey(&a, 0, A_TO_B, ZR_CIPHER_AES_128_GCM, true, ZR_SEC(1)), ZR_OK);        /* in use already */
     keys.cipher = ZR_CIPHER_COUNT;
     CHECK_EQ(zr_lane_session_rekey(a.lane, 1, 7, 8, &keys, ZR_SEC(1)), ZR_E_inval);
     CHECK(state_of(&a) == before);

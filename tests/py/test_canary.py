@@ -110,6 +110,18 @@ async def test_a_key_shows_up_nowhere_but_in_its_file_and_in_the_agent() -> None
             limits = Path(f"/proc/{processes['agent'].pid}/limits").read_text()
             assert "Max core file size        0 " in limits
 
+            # Keys that are no good any more are not taken over: the relay says so and goes on with those it has.
+            assert relay.process is not None
+            assert relay.keyring is not None
+            os.chmod(relay.keyring / "mesh", 0o644)
+            for process in (relay.process, processes["agent"]):  # as a terminal does that closes
+                process.send_signal(signal.SIGHUP)
+            async with asyncio.timeout(5):
+                while "WARN not reloaded: " not in relay.log_path.read_text():
+                    await asyncio.sleep(0.05)
+            os.chmod(relay.keyring / "mesh", 0o600)
+            await client.wait_ready(5)
+
             # What a crash leaves, and its successor, which has the same keys.
             processes["agent"].send_signal(signal.SIGABRT)
             await asyncio.to_thread(psutil.wait_procs, [processes["agent"]], 5)

@@ -57,7 +57,7 @@ def test_peers_anywhere_need_keys_and_nothing_else() -> None:
         (RING + NO_KEY, "f.toml:4:1: peer 'x' has no public_key: `zrelay keys show`"),
         (PEER.format(id="x", key="AAAA"), "f.toml:4:1: public_key: 'AAAA' holds 3 bytes"),
         (PEER.format(id="x", key="?" * 44), "is not base64"),
-        (PEER.format(id="x", key=encode_public(bytes(32))), "zeros are no public key"),
+        (PEER.format(id="x", key=encode_public(bytes(32))), "a point of low order is no public key"),
         (RING + FAR + PEER.format(id="y", key=A), "two peers with one public key"),
         (RING + 2 * FAR, "peer 'x' is listed twice"),
         ('[security]\npeer_map = "/m"\n', "a peer map needs keys"),

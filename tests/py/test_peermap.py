@@ -31,7 +31,7 @@ PUBLIC = public_of("map", KEY)
 
 def relay(number: int, **more: object) -> Peer:
     at = (Address("192.0.2.1", 1000 + number % 60000),)
-    return Peer(**({"id": f"r{number}", "addresses": at, "public_key": number.to_bytes(32, "little")} | more))  # type: ignore[arg-type]
+    return Peer(**({"id": f"r{number}", "addresses": at, "public_key": (9000 + number).to_bytes(32, "little")} | more))  # type: ignore[arg-type]
 
 
 def made(version: int = 5, *relays: Peer, expires: datetime | None = None, key: Secret = KEY) -> bytes:

@@ -50,7 +50,8 @@ def test_a_worker_never_touches_more_than_its_plan(tmp_path: Path) -> None:
     before = mapped()
     worker = _core.Worker(lane=0, chan_fd=chan, page_fd=page, streams_max=512)
     shared = parts["counters"] + parts["rings"]
-    assert planned + shared <= mapped() - before <= planned + shared + (1 << 20)
+    heap = parts["cipher contexts"]  # some of it may have been mapped before
+    assert planned + shared - heap <= mapped() - before <= planned + shared + (1 << 20)
     del worker, keep
     os.close(chan)
     os.close(page)

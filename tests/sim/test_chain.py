@@ -46,9 +46,9 @@ class Run:
     joiners: list[Joiner]
 
 
-def run_chain(seed: int) -> Run:
+def run_chain(seed: int, *, sealed: bool = False) -> Run:
     """One scenario, wholly determined by ``seed``: the links get worse with it, up to 8 % loss each way."""
-    world = World(seed)
+    world = World(seed, sealed=sealed)
     conf = LinkConf(
         delay_ns=(2 + seed % 30) * MS,
         jitter_ns=(seed % 5) * MS,

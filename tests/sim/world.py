@@ -20,8 +20,12 @@ from typing import Any
 from relay import _core
 from relay import actions as act
 from relay.control import Control, ControlConf, Peer, Upstream, step
+from relay.identity import Identity
+from relay.noise import KeyPair
 from relay.outbox import Outbox
 from relay.requests import Ingress, PublishRequest, SubscribeRequest
+from relay.secret import Secret
+from relay.stamp import Stamps
 from relay.tracks import Track
 from relay.units import Address
 
@@ -71,6 +75,9 @@ class SimRelay:
             peers=[Peer(id=peer, addresses=[Address(at, DATA_PORT)]) for peer, at in peers.items()],
             upstreams=[Upstream(peer=peer, prefix="") for peer in upstreams],
             linger_ns=2 * SECOND,
+            identity=world.identity(name, peers) if world.private is not None else None,
+            stamps=Stamps(now, now) if world.private is not None else None,
+            entropy=world.random.randbytes,
         )
         inboxes = [_core.Inbox(workers) for _ in range(workers)] if workers > 1 else None
         self.forwarders = [
@@ -78,6 +85,9 @@ class SimRelay:
         ]
         self.awake = set(range(workers))  # who has a reason to turn; the others sleep
         self.lane = _core.ControlLane(now)
+        if conf.identity is not None:
+            public = KeyPair(conf.identity.private.reveal()).public
+            self.lane.gate_keys(public, conf.identity.mesh_key.reveal(), world.random.randbytes(32))
         self.outbox = Outbox(self.lane)
         self.control = Control(conf, random.Random(world.random.getrandbits(64)), progress=self._progress)
         self.sessions: set[int] = set()
@@ -185,10 +195,11 @@ class SimRelay:
 
 
 class World:
-    """Relays, links, publishers and subscribers on one virtual clock."""
+    """Relays, links, publishers and subscribers on one virtual clock. `sealed`: with keys and the real handshake."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, sealed: bool = False) -> None:
         self.random = random.Random(seed)
+        self.private: dict[str, bytes] | None = {} if sealed else None
         self.now = SECOND
         self.relays: dict[str, SimRelay] = {}
         self.links: dict[tuple[str, str], Any] = {}
@@ -217,8 +228,16 @@ class World:
                     link.delay_ns, link.jitter_ns, link.loss, link.burst, link.dup, link.reorder, 0, 0, 4096,
                     self.random.getrandbits(63),
                 )  # fmt: skip
+        if self.private is not None:
+            self.private.update((name, self.random.randbytes(32)) for name in names)
         for name in names:
             self.boot(name)
+
+    def identity(self, name: str, peers: dict[str, str]) -> Identity:
+        """Keys of a relay of a sealed world, and its peers' public ones."""
+        assert self.private is not None
+        public = {peer: KeyPair(self.private[peer]).public for peer in peers}
+        return Identity(Secret(self.private[name]), Secret(bytes(32)), public)
 
     def boot(self, name: str) -> SimRelay:
         """Starts a relay, or starts it anew: everything it knew is gone, what was on its way to it arrives."""

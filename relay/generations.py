@@ -1,0 +1,64 @@
+"""A session's keys, generation by generation, and where a peer with keys stands."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from relay.actions import SessionKeys, SessionRekey
+from relay.sessions import Peer, Session
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One handshake's outcome. Indices as on the wire. `ours`: we began it, so the next one is ours to begin too."""
+
+    index: int
+    peer_index: int
+    keys: SessionKeys
+    made_at: int
+    ours: bool
+
+    def proven(self) -> Generation:
+        """The peer was heard under these keys: we may send under them."""
+        keys = SessionKeys(self.keys.cipher, self.keys.send, self.keys.recv, True, self.keys.made_at)
+        return Generation(self.index, self.peer_index, keys, self.made_at, self.ours)
+
+
+@dataclass
+class SealedSession(Session):
+    """A session with its keys. `generations`: the newest last; those before it are kept for datagrams under way."""
+
+    our_boot: int = 0
+    heard: bool = False
+    generations: deque[Generation] = field(default_factory=deque)
+
+    @property
+    def newest(self) -> Generation:
+        return self.generations[-1]
+
+    def in_use(self) -> Generation:
+        """The newest generation we may send under; where there is none yet, the only one."""
+        return next((g for g in reversed(self.generations) if g.keys.initiator), self.newest)
+
+    def rekey(self) -> SessionRekey:
+        """For every lane: the newest generation."""
+        g = self.newest
+        return SessionRekey(self.slot, g.index >> 6, g.peer_index >> 6, g.keys)
+
+
+@dataclass
+class SealedPeer(Peer):
+    """`boot_id`: what we say it is in a session to come. `candidate`: a session the peer was not heard on yet."""
+
+    boot_id: int = 0
+    candidate: SealedSession | None = None
+
+    @property
+    def sealed(self) -> SealedSession | None:
+        """The session, as what it is."""
+        assert self.session is None or isinstance(self.session, SealedSession)
+        return self.session
+
+    def both(self) -> list[SealedSession]:
+        return [session for session in (self.sealed, self.candidate) if session is not None]

@@ -1,0 +1,189 @@
+"""Sessions with keys at both ends: set-up, loss, crossing, restarts, clocks."""
+
+import pytest
+
+from relay.pace import MS, SECOND
+from tests.py.sealed_rig import DAY, Net, met
+
+
+def test_two_relays_find_each_other_and_agree() -> None:
+    net = met(1)
+    assert net.run(SECOND, until_up=True)
+    net.run(SECOND)
+    net.agree()
+    assert [end.ups for end in net.ends.values()] == [1, 1]
+
+
+@pytest.mark.parametrize(("loss", "within"), [(0.3, 2 * SECOND), (0.7, 30 * SECOND)])
+def test_a_hundred_of_a_hundred_set_ups_under_loss_are_in_time(loss: float, within: int) -> None:
+    took = []
+    for seed in range(100):
+        net = Net(seed, loss=loss)
+        net.boot("a"), net.boot("b")
+        began = net.now
+        assert net.run(within, until_up=True), seed
+        took.append(net.now - began)
+    print(f"loss {loss}: median {sorted(took)[50] / 1e9:.2f} s, slowest {max(took) / 1e9:.2f} s")
+
+
+def test_a_thousand_simultaneous_beginnings_are_one_session_each() -> None:
+    for seed in range(1000):
+        net = Net(seed, delay_ns=(1 + seed % 150) * MS, jitter_ns=(seed % 7) * 10 * MS)
+        net.boot("a"), net.boot("b")  # at the same instant
+        assert net.run(2 * SECOND, until_up=True), seed
+        net.run(net.delay_ns * 2 + 300 * MS)
+        assert [end.ups for end in net.ends.values()] == [1, 1], seed
+        ((send_a, recv_a),), ((send_b, recv_b),) = (net.ends[name].keys() for name in "ab")
+        assert (send_a, recv_a) == (recv_b, send_b), seed
+        assert [len(end.slots) for end in net.ends.values()] == [1, 1], seed
+
+
+@pytest.mark.parametrize("loss", [0.01, 0.3])
+def test_a_session_is_rekeyed_by_its_initiator_and_no_datagram_lacks_its_key(loss: float) -> None:
+    net = met(2, loss=loss, jitter_ns=30 * MS)
+    assert net.run(2 * SECOND, until_up=True)
+    net.run(SECOND)
+    was = [end.sessions.handshakes.counts["initiations_sent"] for end in net.ends.values()]
+    for end in net.ends.values():
+        end.shut_out = 0
+    seen = set()
+    for _ in range(10):
+        net.run(125 * SECOND)
+        seen.add(net.ends["a"].keys()[0])
+    assert len(seen) >= 9
+    assert [(end.ups, end.shut_out) for end in net.ends.values()] == [(1, 0), (1, 0)]
+    sent = [end.sessions.handshakes.counts["initiations_sent"] for end in net.ends.values()]
+    assert any(before == after for before, after in zip(was, sent, strict=True))  # the other only follows
+    net.loss = 0.0
+    net.agree()
+
+
+def test_a_lane_that_wants_other_keys_gets_them_whichever_side_it_is_on() -> None:
+    net = met(3)
+    assert net.run(SECOND, until_up=True)
+    net.run(SECOND)
+    for end in net.ends.values():
+        before = end.keys()
+        (slot,) = end.slots
+        end.sessions.rekey(slot, net.now)
+        net.run(SECOND)
+        assert end.keys() != before
+        net.agree()
+    for end in net.ends.values():  # both at once
+        (slot,) = end.slots
+        end.sessions.rekey(slot, net.now)
+        end.turn()
+    net.run(2 * SECOND)
+    net.agree()
+    assert [end.ups for end in net.ends.values()] == [1, 1]
+
+
+def test_without_rekey_the_keys_end_after_fifteen_minutes() -> None:
+    net = met(4)
+    assert net.run(SECOND, until_up=True)
+    sealed = net.ends["a"].sessions
+    sealed.handshakes.begin = lambda *args, **how: None  # type: ignore[method-assign]
+    net.ends["b"].sessions.handshakes.begin = lambda *args, **how: None  # type: ignore[method-assign]
+    first = net.ends["a"].keys()
+    net.run(890 * SECOND)
+    assert net.ends["a"].keys() == first
+    net.run(15 * SECOND)
+    assert net.ends["a"].slots == net.ends["b"].slots == {}
+
+
+def test_a_relay_that_starts_anew_is_a_new_session_and_the_old_one_ends_only_then() -> None:
+    net = met(5)
+    assert net.run(SECOND, until_up=True)
+    net.run(SECOND)
+    for name in "abba":
+        other = net.ends["ab".replace(name, "")]
+        ups = other.ups
+        net.boot(name, saved=0)
+        assert net.run(2 * SECOND, until_up=True)
+        net.run(500 * MS)
+        assert other.ups == ups + 1
+        net.agree()
+
+
+def test_a_reset_and_a_clone_begin_again_as_a_new_session_at_both_ends() -> None:
+    net = met(6)
+    assert net.run(SECOND, until_up=True)
+    net.run(SECOND)
+    for act in ("reset", "discard_all"):
+        a = net.ends["a"]
+        old, ups, (slot,) = a.keys(), [end.ups for end in net.ends.values()], a.slots
+        a.sessions.reset(slot, net.now) if act == "reset" else a.sessions.discard_all(net.now)
+        a.turn()
+        assert a.slots == {}
+        net.run(2 * SECOND)
+        net.agree()
+        assert a.keys() != old
+        assert [end.ups for end in net.ends.values()] == [up + 1 for up in ups]
+
+
+def test_two_seconds_of_silence_are_silent_and_ten_are_the_end() -> None:
+    net = met(7)
+    assert net.run(SECOND, until_up=True)
+    net.run(SECOND)
+    net.loss = 1.0
+    net.run(2500 * MS)
+    assert [end.sessions.peers[peer].state for end, peer in zip(net.ends.values(), "ba", strict=True)] == ["silent"] * 2
+    kept = net.ends["a"].keys()
+    net.loss = 0.0
+    net.run(SECOND)
+    net.agree()
+    assert [end.ups for end in net.ends.values()] == [1, 1]
+    assert net.ends["a"].keys() != kept
+    net.loss = 1.0
+    net.run(12 * SECOND)
+    assert net.ends["a"].slots == net.ends["b"].slots == {}
+    net.loss = 0.0
+    assert net.run(6 * SECOND, until_up=True)
+    net.agree()
+
+
+def rekey_from_both(net: Net) -> None:
+    """So that each has seen a stamp of the other."""
+    net.run(SECOND)
+    for end in net.ends.values():
+        (slot,) = end.slots
+        end.sessions.rekey(slot, net.now)
+        net.run(SECOND)
+
+
+@pytest.mark.parametrize("who", "ab")
+@pytest.mark.parametrize("wall", [-DAY, DAY])
+def test_a_clock_a_day_off_costs_a_round_trip_not_an_outage(who: str, wall: int) -> None:
+    """Also when what was saved is lost with it, and when the clock is set right afterwards."""
+    net = met(8)
+    assert net.run(SECOND, until_up=True)
+    rekey_from_both(net)
+    for shift in (wall, 0):
+        net.boot(who, wall=shift)
+        began = net.now
+        assert net.run(SECOND, until_up=True), (who, shift)
+        print(f"{who} {shift}: {(net.now - began) / 1e6} ms")
+        net.run(SECOND)
+        net.agree()
+
+
+def test_a_stamp_too_old_is_answered_once_and_only_to_whom_it_was_sealed() -> None:
+    net = met(9, delay_ns=5 * MS)
+    assert net.run(SECOND, until_up=True)
+    rekey_from_both(net)
+    late = net.boot("a", wall=-DAY)
+    assert net.run(SECOND, until_up=True)
+    assert late.sessions.handshakes.counts["stamps_taken"] == 1
+    assert late.sessions.handshakes.counts["initiations_sent"] == 2
+    told = [data for _, _, data in net.tape if isinstance(data, bytes) and data[0] == 0x0A]
+    assert [len(data) for data in told] == [64]
+    for byte in (8, 10, 40, 63):
+        (slot,) = late.slots
+        late.sessions.rekey(slot, net.now)
+        late.turn()  # another initiation is under way: this one's answer is nothing to it
+        index = next(iter(late.sessions.handshakes.peers["b"].pending))
+        wrong = bytearray(told[0][:4] + index.to_bytes(4, "little") + told[0][8:])
+        wrong[byte] ^= 2
+        assert late.sessions.on_datagram(bytes(wrong), net.addresses["b"], net.now) == "cookie"
+    net.run(2 * SECOND)
+    net.agree()
