@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 import cbuild  # noqa: E402
-from cflags import SANITIZERS, Switches, core_cflags  # noqa: E402
+from cflags import LIBRARIES, SANITIZERS, Switches, core_cflags  # noqa: E402
 
 OUT = ROOT / "build" / "fuzz"
 FUZZ = Path("tests/fuzz")
@@ -46,7 +46,7 @@ def test_corpus_and_mutations_break_nothing(objects: list[Path], target: str) ->
     program = OUT / target
     others = {f"{name}.o" for name in BUDGETS if name != target}
     mine = [path for path in objects if not (path.parent.name == "fuzz" and path.name in others)]
-    cbuild.link(mine, [*SANITIZERS["address"], *SANITIZERS["undefined"]], program, changed=True)
+    cbuild.link(mine, [*SANITIZERS["address"], *SANITIZERS["undefined"], *LIBRARIES], program, changed=True)
     inputs = corpus(target)
     done = subprocess.run(
         [program, BUDGETS[target], str(SEED), *inputs],
