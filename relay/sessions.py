@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from relay.actions import Action, Log, SendDatagram, SessionAdd, SessionDrop
+from relay.actions import Action, Log, SendDatagram, SessionAdd, SessionDrop, SessionRekey
 from relay.messages import Hello, Violation, decode_hello, encode_hello
 from relay.placement import Slots
 from relay.units import Address
@@ -199,8 +199,8 @@ class Sessions:
         peer = self._by_slot.get(slot)
         return None if peer is None else peer.id
 
-    def adds(self) -> list[SessionAdd]:
-        """One for every session there is: what a new worker must be told."""
+    def adds(self) -> list[SessionAdd | SessionRekey]:
+        """Every session there is, with all its generations of keys, oldest first: what a new worker must be told."""
         return [self._session_add(peer.session) for peer in self.peers.values() if peer.session is not None]
 
     # -- inside -----------------------------------------------------------------------------------------------------

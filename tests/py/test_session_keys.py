@@ -12,6 +12,7 @@ from relay.errors import CoreError
 from relay.secret import Secret
 from relay.units import Address
 from relay.workers import Workers
+from tests.py.fake_mesh import chain
 
 NOW = 1_000_000_000
 MS = 1_000_000
@@ -145,3 +146,32 @@ def test_keys_never_show_in_what_is_printed_of_an_action() -> None:
         msgspec.json.encode(add)
     assert Secret(b"a") == Secret(b"a") != Secret(b"b")
     assert Secret(b"a") != b"a"
+
+
+def test_a_worker_that_is_replaced_gets_every_generation_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    mesh = chain(2, workers=2)
+    mesh.run(1000 * MS)
+    (add,) = (told for told in mesh["a"]._sessions.adds() if isinstance(told, act.SessionAdd))
+    rekey = act.SessionRekey(add.slot, 77, 78, keys(0, generation=1))
+    monkeypatch.setattr(mesh["a"]._sessions, "adds", lambda: [msgspec.structs.replace(add, keys=keys(0)), rekey])
+    mesh.relays["a"].move_worker(0)
+    worker = mesh.relays["a"].workers[0]
+    ops = [op for op, _ in worker.log if op.startswith("session_") and op != "session_rtt"]
+    assert ops == ["session_secret"] * 4 + ["session_add"] + ["session_secret"] * 4 + ["session_rekey"]
+    assert worker.rekeyed == [(add.slot, 77)]
+
+
+def test_a_session_that_a_lane_has_shut_begins_again() -> None:
+    mesh = chain(2)
+    mesh.run(1000 * MS)
+    slot = mesh["a"]._sessions.slot_of("b")
+    assert slot is not None
+    for why in (1, 2):
+        event = core_codec().encode_event("rekey", session=slot, why=why)
+        mesh["a"].on_event(0, core_codec().decode_event(event), mesh.now)
+        assert mesh["a"]._sessions.peers["b"].session is not None
+    event = core_codec().encode_event("rekey", session=slot, why=3)
+    mesh["a"].on_event(0, core_codec().decode_event(event), mesh.now)
+    assert mesh["a"]._sessions.peers["b"].session is None
+    mesh.run(1000 * MS)
+    assert mesh["a"]._sessions.slot_of("b") is not None
