@@ -193,6 +193,11 @@ void zr_fwd_tell_rekeys(zr_fwd *fwd)
         zr_fwd_event(fwd, &(zr_cmd){ .op = ZR_EVT_rekey, .a = session, .b = why });
 }
 
+void zr_fwd_set_own(zr_fwd *fwd, const zr_addr *own)
+{
+    zr_lane_set_own(fwd->lane, own);
+}
+
 int zr_fwd_link_input(zr_fwd *fwd, zr_pkt *pkt, const zr_addr *from, zr_ns_t now)
 {
     zr_lane_msg msg;

@@ -58,6 +58,8 @@ int zr_fwd_parts(const zr_fwd_conf *conf, zr_part *parts);
  */
 zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_chan *chan, zr_ns_t now);
 void zr_fwd_fini(zr_fwd *fwd);
+/* As zr_lane_set_own. */
+void zr_fwd_set_own(zr_fwd *fwd, const zr_addr *own);
 
 zr_pool *zr_fwd_pool(zr_fwd *fwd);
 /* Touches where the first streams, subscribers and packets will lie: memory is cleared by the kernel when it is touched

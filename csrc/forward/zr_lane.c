@@ -132,6 +132,11 @@ void zr_lane_become(zr_lane *lane, uint8_t number, uint16_t epoch, zr_ns_t now)
     zr_lane_gauge(lane); /* the page may still show a predecessor's */
 }
 
+void zr_lane_set_own(zr_lane *lane, const zr_addr *own)
+{
+    lane->conf.own = *own;
+}
+
 void zr_lane_fini(zr_lane *lane)
 {
     for (uint32_t slot = 0; slot < lane->conf.sessions_max; slot++)

@@ -63,7 +63,7 @@ typedef struct zr_lane_conf {
     double max_overhead;  /* transmissions per segment, at most */
     uint32_t ciphers;     /* 1 << enum zr_cipher: contexts made at start */
     uint32_t keys_max;    /* receive keys, one per pair of lanes and generation; 0: twice the peer lanes and 64 */
-    zr_addr own;          /* our own address where it is known: nothing comes from there. family 0: not known */
+    zr_addr own;          /* as zr_lane_set_own */
     /* Lane 63: how sessions are probed; rate_idle 0: they are not. ip_max and seed are set per session. */
     zr_probe_conf probe;
 } zr_lane_conf;
@@ -107,6 +107,8 @@ zr_lane *zr_lane_init(void *mem, const zr_lane_conf *conf, zr_pool *pool, zr_sta
 /* Before its first session: another number and epoch than it was made with. */
 void zr_lane_become(zr_lane *lane, uint8_t number, uint16_t epoch, zr_ns_t now);
 void zr_lane_fini(zr_lane *lane);
+/* Where this lane's socket is bound: nothing comes from there. family 0: not known. */
+void zr_lane_set_own(zr_lane *lane, const zr_addr *own);
 
 /* ZR_OK; ZR_E_exists, ZR_E_inval, ZR_E_os: no memory for contexts. The caller wipes its keys. */
 int zr_lane_session_add(zr_lane *lane, uint32_t slot, const zr_session_conf *conf, zr_ns_t now);

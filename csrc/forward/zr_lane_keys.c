@@ -235,12 +235,22 @@ int zr_lane_gen_add(zr_lane *lane, zr_lane_session *session, uint32_t index, uin
     return ZR_OK;
 }
 
-/* Of the epochs heard under the generation sent under until now. */
+/* Of the epoch that was heard last of this peer lane; NULL: it was not heard under any generation. */
+static const zr_lane_rx *last_heard(const zr_lane_peer *peer)
+{
+    const zr_lane_rx *last = NULL;
+
+    for (uint32_t i = 0; i < ZR_LANE_GENS; i++)
+        if (peer->rx[i] != NULL && (last == NULL || peer->rx[i]->epoch > last->epoch))
+            last = peer->rx[i];
+    return last;
+}
+
 static void key_ahead(zr_lane *lane, zr_lane_session *session, uint32_t gen)
 {
     ZR_LIST_EACH(peer, &session->peers, zr_lane_peer, node)
     {
-        const zr_lane_rx *known = peer->rx[session->sending];
+        const zr_lane_rx *known = last_heard(peer);
         if (known == NULL || zr_list_empty(&lane->rx_free))
             continue;
         zr_lane_rx *rx = zr_lane_rx_take(lane, session, gen);

@@ -436,8 +436,11 @@ void zr_agentlane_flush(zr_agentlane *a, int fd, zr_ns_t now)
     int rc;
 
     if (a->sock.fd != fd) {
+        zr_addr own;
         rc = zr_udp_sock_of(&a->sock, fd);
         ZR_CHECK(rc == ZR_OK);
+        if (zr_udp_bound(fd, &own) == ZR_OK)
+            zr_lane_set_own(a->lane, &own);
     }
     look(a, now);
     do {

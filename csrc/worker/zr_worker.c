@@ -144,6 +144,9 @@ bool zr_worker_open_sockets(zr_worker *w)
         return false;
     if (fds->egress >= 0 && zr_udp_sock_of(&w->socks[ZR_SOCK_EGRESS], fds->egress) != ZR_OK)
         return false;
+    zr_addr own;
+    if (fds->link >= 0 && zr_udp_bound(fds->link, &own) == ZR_OK)
+        zr_fwd_set_own(w->fwd, &own);
     for (uint32_t number = 0; number < ZR_SOCK_INGRESS; number++)
         if (w->socks[number].fd >= 0)
             zr_udp_tell_errors(&w->socks[number]);

@@ -121,7 +121,7 @@ ZR_TEST(the_table_of_sealed_datagrams_ends_in_exactly_one_counter_each)
         peer b;
         peer_open(&b, ciphers[c]);
         sealed_open(&a, 0, A_TO_B, ciphers[c], ZR_SEC(1));
-        a.lane->conf.own = loopback(PORT_A + 1);
+        zr_lane_set_own(a.lane, &a.addr);
         for (size_t i = 0; i < ZR_LEN(table); i++)
             expect_row(&a, &b, &table[i]);
         CHECK(zr_addr_same_ip(&a.lane->sessions[1].peer[0]->addr, &a.addr)); /* U36: the endpoint is as it was */
