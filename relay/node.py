@@ -40,9 +40,9 @@ from relay.control import Control, ControlConf, step
 from relay.ctl import Ctl
 from relay.errors import CoreError, Problem
 from relay.handles import WorkerHandle
-from relay.links import REPORT_NS
 from relay.identity import Identity
 from relay.keys import public_of
+from relay.links import REPORT_NS
 from relay.metrics import Facts, PageCollector
 from relay.outbox import Outbox
 from relay.report import control_report, lanes_report, loss_of

@@ -190,6 +190,7 @@ class Sessions:
                 self._set_state(peer, "silent")
                 self._greet(peer, now)
             self.events.append(SessionSilent(peer.id, slot))
+
     def on_confirmed(self, slot: int, index: int, now: int) -> None:
         """The agent's lane sends under the keys of this receive index: the peer has them, any lane may."""
 

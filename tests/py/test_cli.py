@@ -50,7 +50,7 @@ async def test_status_of_a_running_relay_fills_a_screen_or_a_json_map() -> None:
         assert shown.startswith(f"bj-1  ready  zrelay {__version__}  up ")
         for said in ("streams      1 live", "dropped      none"):
             assert said in shown.splitlines()
-        assert any(line.split() == ["sh-1", "up", "-", "-", "-"] for line in shown.splitlines())
+        assert any(line.split()[:2] == ["sh-1", "up"] for line in shown.splitlines())
         code, text, _ = await zrelay("status", "--api", relay.api_url, "--json")
         assert code == OK
         status = json.loads(text)
