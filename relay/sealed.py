@@ -28,7 +28,7 @@ from relay.handshake_wire import Params
 from relay.identity import Identity
 from relay.messages import Have, encode_message
 from relay.pace import SECOND
-from relay.sessions import DOWN_NS, REKEY_SHUT, SILENT_NS, Session, SessionDown, Sessions, SessionUp
+from relay.sessions import DOWN_NS, REKEY_SHUT, SILENT_NS, Peer, Session, SessionDown, Sessions, SessionUp
 from relay.stamp import Stamps
 from relay.units import Address
 
@@ -96,7 +96,7 @@ class SealedSessions(Sessions):
             self.handshakes.stop(peer.id)
         session.heard_at, session.heard = now, True
         self.handshakes.heard(peer.id, now)
-        if peer.state == "silent":
+        if peer.state == "silent" and session.alive:
             self._set_state(peer, "up")
 
     def on_confirmed(self, slot: int, index: int, now: int) -> None:
@@ -195,6 +195,9 @@ class SealedSessions(Sessions):
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
+    def _greet(self, peer: Peer, now: int) -> None:
+        self.handshakes.begin(peer.id, now)
+
     def _has_other_key(self, peer_id: str, key: bytes | None) -> bool:
         return self.handshakes.peers[peer_id].static != key
 
@@ -256,7 +259,7 @@ class SealedSessions(Sessions):
         if agreed.initiator:  # the peer has just answered: it is there
             if session is peer.candidate:
                 self._promote(peer, session)
-            elif peer.state == "silent":
+            elif peer.state == "silent" and session.alive:
                 self._set_state(peer, "up")
             session.heard_at = max(session.heard_at, now)
             self.actions.append(SendControl(session.slot, _PRESENT))
@@ -272,7 +275,7 @@ class SealedSessions(Sessions):
             return None
         session = SealedSession(
             slot, agreed.index >> 6, agreed.peer_index >> 6, agreed.theirs.boot_id, agreed.theirs.lanes,
-            agreed.source, now, agreed.ours.boot_id,
+            agreed.source, now, our_boot=agreed.ours.boot_id,
         )  # fmt: skip
         session.generations.append(generation)
         peer.candidate = session

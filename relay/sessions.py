@@ -56,6 +56,7 @@ class Session:
     lanes: int
     address: Address
     heard_at: int
+    alive: bool = True  # as the lane's probes say: each side hears the other
 
 
 @dataclass

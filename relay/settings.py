@@ -22,7 +22,7 @@ from relay.units import Address, parse_duration_ns, parse_ip, parse_rate_bps, pa
 
 MS, S = 1_000_000, 1_000_000_000
 WORKERS_MAX = 62
-SEALED_LINKS = False  # True from the commit on that makes sessions use a relay's keys
+SEALED_LINKS = True  # True from the commit on that makes sessions use a relay's keys
 NO_EFFECT_YET = {
     "workers": ("numa",),
     "links": ("dscp",),

@@ -66,3 +66,17 @@ def rekey(relay: SimRelay) -> None:
     for slot in relay.sessions:
         relay.control.on_rekey(slot, 1, relay.world.now)
     relay.pump()
+
+
+def test_relays_that_ask_for_cookies_find_each_other_as_well() -> None:
+    """The gate is under load at both ends: every handshake message must carry a cookie, and soon does."""
+    world = World(7, sealed=True)
+    world.chain(["a", "b"], LinkConf(delay_ns=30 * MS, loss=0.3))
+    for _ in range(10):
+        for relay in world.relays.values():
+            relay.lane.busy(900)
+        world.run(world.now + 200 * MS)
+    for relay in world.relays.values():
+        assert [view.state for view in relay.control.links()] == ["up"]
+    assert sum(relay.lane.stats()["gate_replies"] for relay in world.relays.values()) > 0
+    world.check()

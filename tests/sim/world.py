@@ -85,6 +85,9 @@ class SimRelay:
         ]
         self.awake = set(range(workers))  # who has a reason to turn; the others sleep
         self.lane = _core.ControlLane(now)
+        if conf.identity is not None:
+            public = KeyPair(conf.identity.private.reveal()).public
+            self.lane.gate_keys(public, conf.identity.mesh_key.reveal(), world.random.randbytes(32))
         self.outbox = Outbox(self.lane)
         self.control = Control(conf, random.Random(world.random.getrandbits(64)), progress=self._progress)
         self.sessions: set[int] = set()
