@@ -19,7 +19,6 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 
-from relay import settings
 from relay.settings import NO_EFFECT_YET, Config, Parsed
 from relay.units import Address
 
@@ -203,7 +202,7 @@ def _link_problems(config: Config) -> list[tuple[tuple[str | int, ...], str]]:
     security = config.security
     make = f"`zrelay keys gen` makes keys, [security] keyring = {security.keyring or '/etc/zrelay/keyring'!r} uses them"
     found: list[tuple[tuple[str | int, ...], str]] = []
-    sealed = settings.SEALED_LINKS and bool(security.keyring) and not security.insecure_plaintext
+    sealed = bool(security.keyring) and not security.insecure_plaintext
     if not sealed:
         rule = f"is not loopback: links there are sealed: {make}"
         if not config.listen.data.is_loopback:

@@ -21,13 +21,14 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-from relay import settings
 from relay.client import Client
 from relay.units import Address
 
 NAMES = ("bj-1", "sh-1", "gz-1", "sz-1", "cd-1", "hk-1", "sg-1", "fra-1")
 START_TIMEOUT_S = 20.0
+LINKS_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 5.0
 INGRESS_PORTS = 256
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -130,7 +131,7 @@ class DevRelay:
 
 
 class DevMesh:
-    """Starts and stops the relays; use as ``async with DevMesh(3) as mesh``. `sealed` None: as links are by default.
+    """Starts and stops the relays; use as ``async with DevMesh(3) as mesh``. `sealed` False: links in plaintext.
 
     Raises:
         RuntimeError: a relay did not come up; the message ends with the tail of its log.
@@ -143,7 +144,7 @@ class DevMesh:
         workers: int = 1,
         impaired: list[Impaired] | None = None,
         ingress_ports: int = INGRESS_PORTS,
-        sealed: bool | None = None,
+        sealed: bool = True,
     ) -> None:
         if not 1 <= relays <= len(NAMES):
             raise ValueError(f"relays: 1 to {len(NAMES)}")
@@ -153,7 +154,7 @@ class DevMesh:
         self._ingress_ports = ingress_ports
         self.relays = [self._relay(name, workers) for name in NAMES[:relays]]
         self._join(workers)
-        if settings.SEALED_LINKS if sealed is None else sealed:
+        if sealed:
             self._make_keys()
 
     def _relay(self, name: str, workers: int) -> DevRelay:
@@ -200,6 +201,8 @@ class DevMesh:
             for relay in self.relays:
                 await self.start(relay)
             await asyncio.gather(*(self.wait_ready(relay) for relay in self.relays))
+            if not self.impaired:
+                await asyncio.gather(*(self.wait_linked(relay) for relay in self.relays))
         except BaseException:
             await self.stop()
             raise
@@ -232,6 +235,14 @@ class DevMesh:
                 waiting.cancel()
                 log = relay.log_path.read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"{relay.name} did not come up; its log ends:\n{log}")
+
+    async def wait_linked(self, relay: DevRelay) -> None:
+        """Until its links to other relays of the mesh are up; after 5 s without that: a mesh works while they come."""
+        wanted = {peer.name for peer in self.relays} & relay.peers.keys()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINKS_TIMEOUT_S), self.client(relay.name) as client:
+                while not wanted <= {link["peer"] for link in await _links(client) if link["state"] == "up"}:
+                    await asyncio.sleep(0.02)
 
     async def _start_impairer(self, bad: Impaired) -> None:
         near, far = self[bad.near], self[bad.far]
@@ -280,3 +291,8 @@ class DevMesh:
         """A client of that relay's API."""
         async with Client(self[name].api_url) as client:
             yield client
+
+
+async def _links(client: Client) -> list[dict[str, Any]]:
+    links: list[dict[str, Any]] = (await client.get("/v1/status"))["links"]
+    return links

@@ -22,7 +22,6 @@ from relay.units import Address, parse_duration_ns, parse_ip, parse_rate_bps, pa
 
 MS, S = 1_000_000, 1_000_000_000
 WORKERS_MAX = 62
-SEALED_LINKS = True
 NO_EFFECT_YET = {
     "workers": ("numa",),
     "links": ("dscp",),

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from relay import settings
 from relay.client import Unreachable
 from relay.dev import DevMesh, DevRelay
 from relay.identity import encode_public, parse_public
@@ -20,10 +19,7 @@ from relay.peermap import PeerMap, sign
 from relay.peers import Peer
 from tests.net.test_failures import Flow, flowing, status_of
 
-pytestmark = [
-    pytest.mark.net,
-    pytest.mark.skipif(not settings.SEALED_LINKS, reason="links are not sealed yet: set settings.SEALED_LINKS"),
-]
+pytestmark = pytest.mark.net
 REVOKED_WITHIN_S = 1.0
 
 

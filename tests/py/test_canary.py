@@ -19,13 +19,12 @@ import aiohttp
 import psutil
 import pytest
 
-from relay import settings
 from relay.dev import DevMesh, DevRelay
 from relay.keys import Keyring
 from tests.net.rtp import publish_body
 from tests.py.badinput_cli import zrelay
 
-RELAYS = 2 if settings.SEALED_LINKS else 1  # peers are refused until links are sealed
+RELAYS = 2
 CHUNK = 1 << 20
 ROUTES = (
     "/v1/status", "/v1/streams", "/v1/links", "/v1/workers", "/v1/version", "/v1/none", "/metrics", "/healthz",

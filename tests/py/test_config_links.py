@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from relay import settings
 from relay.config import ConfigError, check, effective, loads
 from relay.identity import encode_public
 from relay.keys import Keyring, public_of
@@ -27,11 +26,6 @@ PEER = '[[peers]]\nid = "{id}"\naddresses = ["192.0.2.1:29900"]\npublic_key = "{
 FAR = PEER.format(id="x", key=A)
 NO_KEY = PEER.format(id="x", key="")
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
-
-
-@pytest.fixture(autouse=True)
-def _sealed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "SEALED_LINKS", True)
 
 
 def refused(text: str) -> str:
