@@ -297,7 +297,8 @@ static double drift(const zr_path *path, zr_ns_t now)
 
 bool zr_path_offset(const zr_path *path, zr_ns_t now, int64_t *offset, double *drift_ppm)
 {
-    double slope = drift(path, now), out, in;
+    /* Points of one time alone would let any drift pass. */
+    double slope = path->points_made >= 2 ? drift(path, now) : 0, out, in;
 
     *drift_ppm = slope * 1e6;
     *offset = 0;

@@ -14,6 +14,7 @@ typedef struct zr_lane_conf {
     uint32_t window;
     uint16_t deadline_ms;
     double residual, max_overhead;
+    ...;
 } zr_lane_conf;
 
 typedef struct zr_session_conf {
