@@ -6,7 +6,7 @@
 #define SECOND      ZR_SEC(1)
 #define MINUTE      ZR_SEC(60)
 #define FAR         1e300
-#define USUAL_DRIFT 30e-6
+#define USUAL_DRIFT 60e-6
 #define MOST_DRIFT  500e-6
 #define STRAGGLER   ZR_MS(100) /* a hole may be filled that long before it counts as a run */
 
