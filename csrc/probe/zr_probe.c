@@ -278,8 +278,7 @@ void zr_probe_sent(zr_probe *probe, const zr_probe_seg *seg, zr_ns_t now)
         probe->pings[i].sent = now;
         probe->pinged_at = now;
         probe->pinged++;
-        probe->ping_at =
-            now + (zr_alive_up(&probe->alive) && probe->pinged > ZR_PROBE_EAGER ? ZR_PROBE_EVERY : ZR_PROBE_URGENT);
+        probe->ping_at = now + (zr_alive_up(&probe->alive) ? ZR_PROBE_EVERY : ZR_PROBE_URGENT);
         break;
     case ZR_PROBE_PAD:
         probe->pings[i].waiting = false;

@@ -37,8 +37,7 @@ enum zr_probe_cmd {
 #define ZR_PROBE_BODY_MAX  24u
 #define ZR_PROBE_AROUND    104u /* IP size of a pad minus its body: IPv6, UDP, envelope, segment header */
 #define ZR_PROBE_EVERY     ZR_MS(300)
-#define ZR_PROBE_URGENT    ZR_MS(100) /* while the session is down, and at first: */
-#define ZR_PROBE_EAGER     100u       /* pings of a new session */
+#define ZR_PROBE_URGENT    ZR_MS(100) /* while the session is down */
 #define ZR_PROBE_LAST_CALL ZR_MS(20)  /* once the peer has been silent for half of T_dead */
 #define ZR_PROBE_PINGS     64u        /* waiting for answers */
 #define ZR_PROBE_ANSWERS   16u        /* owed to the peer */
