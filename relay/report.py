@@ -44,7 +44,7 @@ def lanes_report(workers: Sequence[WorkerHandle], agent: _core.StatPage, now: in
     }  # fmt: skip
 
 
-def control_report(control: Control, lane: _core.ControlLane, now: int = 0) -> dict[str, Any]:
+def control_report(control: Control, lane: _core.ControlLane, now: int) -> dict[str, Any]:
     """Links, and how many streams are in which state."""
     streams: dict[str, int] = {}
     for (state, _), count in control.stream_counts().items():

@@ -5,8 +5,8 @@
  *
  *   three tries without an answer            given up, tried again 8 s later
  *   a working size stops being answered      back to 1200 at once, and up again from there. A size in use is asked for
- *                                            every 60 ms on a busy session (so within 300 ms), every 5 s on an idle one
- *   the session is down                      nothing is asked and nothing concluded
+ *                                            every 60 ms on a busy session (so within 300 ms), every 10 s on an idle
+ * one the session is down                      nothing is asked and nothing concluded
  *
  * Where loss alone would silence that many probes more than once in 1e5 times, more of them must stay unanswered.
  * What the kernel or a router says of sizes is not listened to: only what arrives counts.
@@ -21,7 +21,7 @@
 #define ZR_MTU_TRIES  3u
 #define ZR_MTU_AGAIN  ZR_SEC(8) /* a size that was given up */
 #define ZR_MTU_ACTIVE ZR_MS(60) /* a size in use, busy session */
-#define ZR_MTU_IDLE   ZR_SEC(5)
+#define ZR_MTU_IDLE   ZR_SEC(10)
 #define ZR_MTU_SLACK  ZR_MS(30) /* beyond the round trip */
 #define ZR_MTU_ASKED  32u       /* probes remembered */
 

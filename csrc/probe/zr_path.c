@@ -6,7 +6,7 @@
 #define SECOND      ZR_SEC(1)
 #define MINUTE      ZR_SEC(60)
 #define FAR         1e300
-#define USUAL_DRIFT 30e-6
+#define USUAL_DRIFT 60e-6
 #define MOST_DRIFT  500e-6
 #define STRAGGLER   ZR_MS(100) /* a hole may be filled that long before it counts as a run */
 
@@ -297,7 +297,8 @@ static double drift(const zr_path *path, zr_ns_t now)
 
 bool zr_path_offset(const zr_path *path, zr_ns_t now, int64_t *offset, double *drift_ppm)
 {
-    double slope = drift(path, now), out, in;
+    /* Points of one time alone would let any drift pass. */
+    double slope = path->points_made >= 2 ? drift(path, now) : 0, out, in;
 
     *drift_ppm = slope * 1e6;
     *offset = 0;

@@ -35,7 +35,8 @@ static zr_lane_conf conf_of(int which)
                            .convs_max = 4,
                            .peer_lanes_max = 4,
                            .blocks_max = 16,
-                           .window = 128 };
+                           .window = 128,
+                           .probe = { .rate_idle = which == 0 ? 0 : 25, .rate_active = 100, .seed = 1 } };
 }
 
 static void pump(world *w, zr_lane *lane)

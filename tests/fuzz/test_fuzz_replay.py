@@ -20,7 +20,7 @@ from cflags import LIBRARIES, SANITIZERS, Switches, core_cflags  # noqa: E402
 
 OUT = ROOT / "build" / "fuzz"
 FUZZ = Path("tests/fuzz")
-FLOORS = ("base", "mem", "ring", "stat", "time", "coll", "wire", "kcp", "gate", "forward")
+FLOORS = ("base", "mem", "ring", "stat", "time", "coll", "wire", "kcp", "probe", "gate", "forward")
 BUDGETS = {"gate": "5s", "kcp": "30s", "lane": "20s", "rtp": "20000"}
 SEED = 1
 INPUT_BYTES_MAX = 8192

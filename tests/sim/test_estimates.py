@@ -11,9 +11,9 @@ def test_round_trip_and_loss_of_a_link_are_known_when_control_messages_crossed_i
     world.chain(["a", "b"], LinkConf(delay_ns=30 * MS, jitter_ns=0, loss=0.2))
     world.run(world.now + SECOND)
     a, b = world.relays["a"], world.relays["b"]
-    assert control_report(b.control, b.lane)["links"] == [
-        {"peer": "a", "state": "up", "rtt_ms": None, "loss_pct": None, "queue_ms": None}
-    ]
+    (link,) = control_report(b.control, b.lane, world.now)["links"]
+    assert (link["peer"], link["state"], link["address"]) == ("a", "up", "127.0.1.1:29900")
+    assert (link["loss_pct"], link["queue_ms"]) == (None, None)  # of control messages: there were none
     world.publish("a", "cam/1")
     for i in range(200):  # each a pull and a drop
         world.subscribe("b", "cam/1", f"s{i}")
@@ -27,7 +27,11 @@ def test_round_trip_and_loss_of_a_link_are_known_when_control_messages_crossed_i
     assert 60 <= estimates["srtt_ms"] <= 62
     assert 80_000 <= estimates["loss_ppm"] <= 350_000
     assert world.now - estimates["heard"] < 3 * SECOND  # a round of the above, and one loss
-    (link,) = control_report(b.control, b.lane)["links"]
+    (link,) = control_report(b.control, b.lane, world.now)["links"]
+    assert 59.9 <= link["rtt_ms"] <= 62
+    assert abs(link["loss_in_pct"] - 20) < 6
+    assert abs(link["loss_out_pct"] - 20) < 6
+    assert abs(link["offset_ms"]) < 0.1
     assert link["loss_pct"] == estimates["loss_ppm"] / 1e6 * 100
     assert estimates["sent"] > 64
     assert a.lane.estimates(999) is None
@@ -41,5 +45,5 @@ def test_loss_is_not_told_from_a_few_messages() -> None:
     world.publish("a", "cam/1")
     world.subscribe("b", "cam/1")
     world.run(world.now + SECOND)
-    (link,) = control_report(world.relays["b"].control, world.relays["b"].lane)["links"]
+    (link,) = control_report(world.relays["b"].control, world.relays["b"].lane, world.now)["links"]
     assert (link["loss_pct"], link["queue_ms"]) == (None, 0)  # one message says nothing about loss

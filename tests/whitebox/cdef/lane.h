@@ -16,6 +16,7 @@ typedef struct zr_lane_conf {
     double residual, max_overhead;
     uint32_t ciphers, keys_max;
     zr_addr own;
+    ...;
 } zr_lane_conf;
 
 typedef struct zr_keys {
