@@ -51,7 +51,6 @@ from relay.stamp import STAMP_BYTES, Stamps, pack_stamp, unpack_stamp
 from relay.units import Address
 
 PENDING_NS = 20 * SECOND
-HOLD_NS = 400 * MS  # for so long the same response is sent again
 COOKIE_NS = 120 * SECOND
 NUDGE_NS = 50 * MS  # between initiations, and between answers to old stamps, at least
 WAIT_NS = 1000 * MS  # for what follows an answer, before we try ourselves
@@ -247,16 +246,24 @@ class Handshakes:
             self.counts["crossed"] += 1
             return None
         answer = peer.answer
-        if answer is not None and answer.their_boot == theirs.boot_id and now - answer.made_at < HOLD_NS:
+        stamp_ns = unpack_stamp(stamp) or 0
+        if answer is not None and answer.holds(theirs.boot_id, stamp_ns, now):
             self._send_answer(peer, answer, source, now, "responses_repeated")
         else:
-            self._answer(peer, handshake, their_index, theirs, source, now)
+            self._answer(peer, handshake, their_index, theirs, stamp_ns, source, now)
         # The peer's own attempt goes first; but recorded ones, replayed after our restart, do not silence us for long.
         peer.next_at = max(peer.next_at, min(now, max(peer.sent_at, peer.since) + WAIT_NS) + WAIT_NS)
         return None
 
     def _answer(
-        self, peer: Shaking, handshake: Handshake, their_index: int, theirs: Params, source: Address, now: int
+        self,
+        peer: Shaking,
+        handshake: Handshake,
+        their_index: int,
+        theirs: Params,
+        stamp: int,
+        source: Address,
+        now: int,
     ) -> None:
         ours = replace(self._params, boot_id=self._boot_for(peer.id, theirs.boot_id))
         body = handshake.write_response(self._ephemeral(), peer.static, ours.pack() if self._labels.params else b"")
@@ -264,7 +271,7 @@ class Handshakes:
         message = head(self._labels.types[1], index, their_index) + body
         if peer.answer is not None:
             del self._answered[peer.answer.index]
-        peer.answer = Answer(index, theirs.boot_id, message, now)
+        peer.answer = Answer(index, theirs.boot_id, message, now, stamp)
         self._answered[index] = peer
         recv, send = (Secret(secret) for secret in handshake.split())
         self.agreed.append(Agreed(peer.id, False, index, their_index, send, recv, ours, theirs, source))

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 from relay.handshake_wire import LANE_AGENT, Macs, Params
 from relay.noise import Handshake
-from relay.pace import SECOND
+from relay.pace import MS, SECOND
 from relay.secret import Secret
 from relay.stamp import STAMP_BYTES
 from relay.units import Address
 
 PENDING_MAX = 8  # ephemerals of a peer that can still be answered
+HOLD_NS = 400 * MS  # for so long the same response is sent again
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,13 @@ class Answer:
     their_boot: int
     message: bytes
     made_at: int
+    stamp: int  # of the initiation; 0: no time of ours
     mac1: bytes = b""
     cookie_taken: bool = False
+
+    def holds(self, their_boot: int, stamp: int, now: int) -> bool:
+        """Does it answer this initiation, too? By both clocks: initiations may have waited in our socket."""
+        return their_boot == self.their_boot and now - self.made_at < HOLD_NS and stamp - self.stamp < HOLD_NS
 
 
 @dataclass

@@ -175,3 +175,21 @@ def test_one_peer_too_many_is_refused_and_what_it_took_is_given_back(monkeypatch
         assert b.on_datagram(take(end, SendDatagram)[0].data, AT[name], MS) == word
     assert len(b.handshakes.indices) == 1
     assert len(take(b, SessionAdd)) == 1
+
+
+def test_of_initiations_that_waited_the_newest_ones_count():
+    """A relay that starts finds seconds of them in its socket; those its peer has forgotten are answered in vain."""
+    a, b = relay("a", "b"), relay("b", "a")
+    a.start(0)
+    waiting, now = [], 0
+    while now < 2 * SECOND:
+        a.on_timer(now)
+        waiting += take(a, SendDatagram)
+        now += 10 * MS
+    for said in waiting:
+        assert b.on_datagram(said.data, AT["a"], now) is None
+    for answer in take(b, SendDatagram):
+        a.on_datagram(answer.data, AT["b"], now)
+    assert a.slot_of("b") is not None
+    (here,), theirs = a.adds(), [g.index >> 6 for g in b.peers["a"].candidate.generations]
+    assert here.peer_index == theirs[-1]
