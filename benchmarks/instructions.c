@@ -3,6 +3,7 @@
  *
  *     instructions rtp N             publisher ─▶ relay ─▶ N RTP subscribers
  *     instructions mesh WHO          publisher ─▶ origin ─KCP─▶ middle ─KCP─▶ edge ─▶ RTP subscriber
+ *     instructions sealed WHO        the same under keys
  *
  * Only what happens below `counted` is of interest: turns of the relay asked for, after the warm-up. A turn is what
  * the worker does between two system calls, with one packet each: no batching helps.
@@ -24,6 +25,8 @@ typedef struct relay {
     dgram in[INBOX];
     uint32_t in_count;
 } relay;
+
+static bool sealed;
 
 void zr_test_register(zr_test *test)
 {
@@ -131,10 +134,22 @@ static uint32_t run(relay *relays, uint32_t count, const relay *who)
     return rtp;
 }
 
+/* Sealed: each host's secret to send is its number, over and over; the lower one has begun the handshake. */
+static void tell_keys(relay *r, uint32_t session, uint8_t peer)
+{
+    for (uint32_t part = 0; part < 4; part++) {
+        uint64_t half = 0x0101010101010101u * (part < 2 ? r->host : peer);
+        DO(&r->rig, .op = ZR_CMD_session_secret, .a = session, .b = part,
+           .c = ZR_CIPHER_AES_128_GCM | (r->host < peer ? 256u : 0u), .x = half, .y = half);
+    }
+}
+
 static void know(relay *r, uint32_t session, uint8_t peer)
 {
-    DO(&r->rig, .op = ZR_CMD_session_add, .a = session, .b = r->host * 16u + peer, .c = peer * 16u + r->host, .d = 1,
-       .y = 1420, .addr = rig_addr(peer, 7000));
+    if (sealed)
+        tell_keys(r, session, peer);
+    DO(&r->rig, .op = ZR_CMD_session_add, .a = session, .b = r->host * 16u + peer, .c = peer * 16u + r->host,
+       .d = 1 | (sealed ? 256u : 0u), .y = 1420, .addr = rig_addr(peer, 7000));
 }
 
 static void open_mesh(relay relays[3])
@@ -170,6 +185,7 @@ int main(int argc, char **argv)
         subscribe(&relays[0], subs);
         rtp = run(relays, 1, &relays[0]);
     } else {
+        sealed = strcmp(argv[1], "sealed") == 0;
         open_mesh(relays);
         for (uint32_t i = 0; i < 3; i++)
             if (strcmp(argv[2], names[i]) == 0)

@@ -26,6 +26,7 @@ SCENARIOS = {
     "RTP in, KCP out (origin)": ("mesh", "origin"),
     "KCP in, KCP out (a hop)": ("mesh", "middle"),
     "KCP in, RTP out (edge)": ("mesh", "edge"),
+    "a hop, sealed": ("sealed", "middle"),
 }
 
 

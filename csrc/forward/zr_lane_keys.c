@@ -123,10 +123,11 @@ static void end(zr_lane *lane, zr_lane_session *session, uint32_t gen)
     zr_wipe(session->gens[gen].keys.send, ZR_SECRET_BYTES);
     zr_wipe(session->gens[gen].keys.recv, ZR_SECRET_BYTES);
     session->gens[gen].over = true;
-    if (gen != session->sending)
-        return;
     ZR_LIST_EACH(peer, &session->peers, zr_lane_peer, node)
-    zr_seal_wipe(&peer->tx);
+    {
+        if (peer->tx_serial == session->gens[gen].serial) /* also of who has not sent since there is a newer one */
+            zr_seal_wipe(&peer->tx);
+    }
 }
 
 static void forget(zr_lane *lane, zr_lane_session *session, uint32_t gen)

@@ -10,7 +10,7 @@
  * sees a slice before the parameter sets with the earlier number throws those away (seen with ffmpeg).
  *
  * Room for an envelope of `head` bytes in front and `tail` behind is left, not cleared, for the owner: the packer calls
- * nobody, it records where each closed datagram lies; zr_lane writes headers, counters and (later) seals.
+ * nobody, it records where each closed datagram lies; zr_lane writes headers, counters and seals.
  */
 #ifndef ZR_PACK_H
 #define ZR_PACK_H

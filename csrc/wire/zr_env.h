@@ -3,8 +3,8 @@
  *
  *   0      1          2           4                     8            16                        n-16       n
  *   | type | lane     | epoch u16 | receiver index u32  | counter u64 | plaintext or ciphertext | tag      |
- *          sending      of that     session 26 bits<<6    per lane
- *          lane         lane        | receiver's lane
+ *          sending      of that     session 26 bits<<6    per pair of lanes,
+ *          lane         lane        | receiver's lane     keys and epoch
  *
  * In plaintext (loopback only) the tag is 16 zero bytes, so that sizes and figures never change.
  */

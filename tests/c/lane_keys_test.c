@@ -456,6 +456,17 @@ ZR_TEST(a_generation_is_sent_under_at_once_or_after_the_first_valid_datagram_und
     CHECK_EQ(send_one(&a, conv, ZR_SEC(1)), 1);
     zr_env_parse(&env, a.batch.tx[0].data);
     CHECK_EQ(zr_env_index(env.receiver), index_of(2, B_TO_A)); /* never back */
+    /* A lane that sent under this generation and is idle from then on keeps no key longer than others. */
+    open_media(&a, 10, 1, 0);
+    const zr_lane_peer *idle = a.lane->sessions[1].peer[1];
+    CHECK_EQ(rekey(&a, 3, A_TO_B, ZR_CIPHER_AES_128_GCM, true, ZR_SEC(1)), ZR_OK);
+    send_one(&a, conv, ZR_SEC(1));
+    CHECK_EQ(idle->tx.cipher, ZR_CIPHER_AES_128_GCM);
+    zr_lane_conv_close(a.lane, (uint32_t)zr_lane_conv_find(a.lane, 1, 10));
+    CHECK_EQ(rekey(&a, 4, A_TO_B, ZR_CIPHER_AES_128_GCM, true, ZR_SEC(1)), ZR_OK);
+    CHECK_EQ(idle->tx.cipher, ZR_CIPHER_AES_128_GCM); /* the one before */
+    CHECK_EQ(rekey(&a, 5, A_TO_B, ZR_CIPHER_AES_128_GCM, true, ZR_SEC(1)), ZR_OK);
+    CHECK_EQ(idle->tx.cipher, ZR_CIPHER_PLAIN);
     end_close(&a);
     peer_close(&b);
 }
