@@ -295,7 +295,8 @@ int zr_lane_input(zr_lane *lane, zr_pkt *pkt, const zr_addr *from, zr_ns_t now)
     if (in.stray)
         zr_stat_add(lane->page, ZR_STAT_roam_refused, 1);
     if (in.session->probe != NULL && in.env.lane == ZR_LANE_AGENT)
-        zr_probe_on_counter(in.session->probe, in.env.epoch, in.env.counter, now);
+        zr_probe_on_counter(in.session->probe, in.session->gens[in.gen].serial << 16 | in.env.epoch, in.env.counter,
+                            now);
     apply(lane, &in, pkt, now);
     in.session->heard = now;
     if (in.session->probe != NULL)
