@@ -9,6 +9,9 @@ from relay.actions import SessionKeys, SessionRekey
 from relay.sessions import Peer, Session
 
 
+LANE_GENERATIONS = 3  # that a lane holds: ZR_LANE_GENS
+
+
 @dataclass(frozen=True)
 class Generation:
     """One handshake's outcome. Indices as on the wire. `ours`: we began it, so the next one is ours to begin too."""
@@ -38,13 +41,20 @@ class SealedSession(Session):
         return self.generations[-1]
 
     def in_use(self) -> Generation:
-        """The newest generation we may send under; where there is none yet, the only one."""
-        return next((g for g in reversed(self.generations) if g.keys.initiator), self.newest)
+        """The newest generation we may send under; where there is none yet, the first, as every lane does."""
+        return next((g for g in reversed(self.generations) if g.keys.initiator), self.generations[0])
+
+    def since(self) -> list[SessionRekey]:
+        """What a lane that knows the generation in use lacks: those after it, of which the peer may use any."""
+        after = list(self.generations)[self.generations.index(self.in_use()) + 1 :]
+        return [self._rekey(generation) for generation in after[1 - LANE_GENERATIONS :]]
 
     def rekey(self) -> SessionRekey:
         """For every lane: the newest generation."""
-        g = self.newest
-        return SessionRekey(self.slot, g.index >> 6, g.peer_index >> 6, g.keys)
+        return self._rekey(self.newest)
+
+    def _rekey(self, generation: Generation) -> SessionRekey:
+        return SessionRekey(self.slot, generation.index >> 6, generation.peer_index >> 6, generation.keys)
 
 
 @dataclass

@@ -191,7 +191,7 @@ class SealedSessions(Sessions):
 
     def rekeys(self) -> list[SessionRekey]:
         sessions = [session for peer in self._sealed.values() for session in peer.both()]
-        return [session.rekey() for session in sessions if session.newest is not session.in_use()]
+        return [rekey for session in sessions for rekey in session.since()]
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
