@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from relay.actions import SessionKeys, SessionRekey
 from relay.sessions import Peer, Session
 
-
 LANE_GENERATIONS = 3  # that a lane holds: ZR_LANE_GENS
 
 
