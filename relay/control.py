@@ -172,6 +172,7 @@ class Control:
         self._trust.set_peers(peers, now)
         self._take_sessions(now)
         self._children.on_rights(now)
+        self._children.rates.again()
         self._pulls.on_rights(now)
 
     def set_identity(self, identity: Identity) -> None:

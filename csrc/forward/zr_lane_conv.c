@@ -305,6 +305,11 @@ uint32_t zr_lane_conv_fill(const zr_lane *lane, uint32_t handle)
         return 0;
     used = zr_kcp_used(&conv->kcp, &most);
     queued = conv->session->queued * conv->session->mtu;
+    if (conv->session->rate_bps != 0) {
+        uint32_t fill = zr_lane_rate_fill(conv->session, queued);
+        if (fill >= 8)
+            return ZR_MAX(fill, 16 * used / most);
+    }
     if (2 * used < most && 2 * queued < ZR_LANE_QUEUE_MAX)
         return 0;
     return ZR_MAX(16 * used / most, queued / (ZR_LANE_QUEUE_MAX / 16));
