@@ -36,6 +36,7 @@
 #define ZR_LANE_PARTS        8
 #define ZR_LANE_DEADLINE_MS  400u
 #define ZR_LANE_QUEUE_MAX    (4u << 20)       /* bytes that wait for the windows of one session, in full segments */
+#define ZR_LANE_REORDER_MAX  8192u            /* segments of one session that wait for others before them */
 #define ZR_LANE_RATE_MIN     64000ull         /* bits a second */
 #define ZR_LANE_RATE_MAX     1000000000000ull /* the same */
 #define ZR_LANE_RATE_WAIT    ZR_MS(100)       /* a queue that needs so long at its session's rate is full */

@@ -74,6 +74,7 @@ typedef struct zr_lane_session {
     zr_ns_t rate_paid; /* until then everything sent is paid for */
     zr_list held;      /* peer lanes that wait for the bucket, by their `due` */
     zr_timer rate_timer;
+    uint32_t reordered;                  /* segments that wait for others before them, of all conversations */
     uint32_t queued;                     /* segments that wait for their windows, of all conversations */
     struct zr_lane_peer *peer[ZR_LANES]; /* NULL until first used */
 } zr_lane_session;
@@ -115,6 +116,7 @@ typedef struct zr_lane_conv {
     bool applied; /* the datagram at hand had segments of this conversation */
     zr_timer timer;
     uint32_t queued;      /* its part of session->queued */
+    uint32_t reordered;   /* and of session->reordered */
     zr_kcp_counts folded; /* what the page has already been told */
     zr_kcp kcp;
 } zr_lane_conv;
@@ -182,6 +184,8 @@ zr_lane_conv *zr_lane_conv_at(const zr_lane *lane, uint32_t handle); /* NULL unl
 void zr_lane_conv_bind(zr_lane *lane, zr_lane_conv *conv, zr_lane_peer *peer, zr_ns_t now);
 void zr_lane_conv_touch(zr_lane *lane, zr_lane_conv *conv);
 void zr_lane_conv_settle(zr_lane *lane, zr_lane_conv *conv);
+/* What of it waits may have changed. */
+void zr_lane_conv_note_reordered(zr_lane *lane, zr_lane_conv *conv);
 
 /* zr_lane_keys.c. Memory and contexts; what is undone by _fini, also when _init failed. */
 uint32_t zr_lane_rx_max(const zr_lane_conf *conf);
