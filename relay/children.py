@@ -13,6 +13,7 @@ from relay.desk import Desk
 from relay.messages import WANTS, Gone, Keyframe, PullNo, PullOk, Tracks, Want, wire_tracks
 from relay.messages import Pull as PullMessage
 from relay.names import is_name
+from relay.rates import Rates
 from relay.streams import Child, Stream
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Children:
         self._desk = desk
         self._by_conv: dict[tuple[int, int], Stream] = {}
         self._count: Counter[int] = Counter()  # by session
+        self.rates = Rates(self._rate_of, self._tell_rate)
         self.pulls: Pulls  # set by Control: they know each other
 
     def on_pull(self, session: int, message: PullMessage, now: int) -> None:
@@ -151,6 +153,12 @@ class Children:
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
+    def _rate_of(self, session: int) -> int:
+        return self._desk.rights.max_rate_bps(self._desk.sessions.peer_of(session))
+
+    def _tell_rate(self, worker: int, session: int, bps: int) -> None:
+        self._desk.workers.command(worker, "session_rate", session=session, bps=bps)
+
     def _refusal(self, session: int, peer: str, message: PullMessage) -> str | None:
         desk = self._desk
         if desk.conf.relay_id in message.route:
@@ -194,6 +202,8 @@ class Children:
             return  # added when the worker is back
         child.slot = desk.workers.subs[stream.worker].take()
         key = (child.session, child.conv)
+        if child.slot is not None:
+            self.rates.joins(child.session, stream.worker)
         desk.placement.joins(stream.worker, 0.0)
         if child.slot is None:
             instead = self._instead(stream, "overload")
@@ -236,3 +246,4 @@ class Children:
             if not forgotten:
                 self._desk.workers.command(stream.worker, "sub_drop", sub=child.slot)
             self._desk.workers.subs[stream.worker].give(child.slot)
+            self.rates.leaves(child.session, stream.worker)

@@ -40,6 +40,7 @@ from relay.messages import (
     decode_message,
 )
 from relay.mirrors import Mirrors, Pps
+from relay.moves import Moves
 from relay.peers import Peer
 from relay.publications import Publications
 from relay.pulls import Pulls
@@ -84,6 +85,7 @@ class Control:
         self._pulls.children, self._children.pulls = self._children, self._pulls
         self._publications = Publications(self._desk, self._pulls, self._children)
         self._mirrors = Mirrors(self._desk, pps)
+        self._moves = Moves(self._desk, self._pulls, self._children)
         self._trust = Trust(self._desk)
         self._rtt_us: dict[int, int] = {}  # by session slot, as the workers were told
         self._mtu: dict[int, int] = {}  # the same
@@ -172,6 +174,7 @@ class Control:
         self._trust.set_peers(peers, now)
         self._take_sessions(now)
         self._children.on_rights(now)
+        self._children.rates.again()
         self._pulls.on_rights(now)
 
     def set_identity(self, identity: Identity) -> None:
@@ -314,6 +317,10 @@ class Control:
     def on_load(self, worker: int, busy_ns: int, pairs: int, now: int) -> None:
         """A worker's counters, about once a second: time in turns that did work, (packet, subscriber) pairs sent."""
         self._desk.placement.measured(worker, busy_ns, pairs, now)
+
+    def on_drops(self, worker: int, drops: Mapping[str, int], lost: int, now: int) -> None:
+        """A worker's counters, a few times a second: what its lane refused, by id, and what the kernel dropped."""
+        self._moves.on_drops(worker, drops, lost, now)
 
     def on_worker_moved(self, worker: int, now: int) -> None:
         """Another process is this worker; it holds streams, tracks, ingress and players, and no conversation."""

@@ -35,6 +35,7 @@ from relay import __version__, _core, hostinfo
 from relay import actions as act
 from relay.agentlog import set_up_logging
 from relay.api import make_app
+from relay.assault import LOOK_NS
 from relay.config import Config, load
 from relay.control import Control, ControlConf, step
 from relay.ctl import Ctl
@@ -99,7 +100,7 @@ class Node:
         self._changed = asyncio.Event()  # replaced by a fresh one whenever it is set
         self._stop = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._heard_next = self._load_next = self._report_next = now
+        self._heard_next = self._load_next = self._report_next = self._drops_next = now
         self._link_again = False  # is called soon
         self._busy_then = (now, time.process_time_ns())
         self._sessions: set[int] = set()
@@ -277,6 +278,12 @@ class Node:
             self._heard_next = now + HEARD_EVERY_NS
             sessions = self._sessions
             self._look_at_peers(now)
+        if now >= self._drops_next:
+            self._drops_next = now + LOOK_NS
+            for worker in self.workers:
+                if worker.up:
+                    lost = worker.page.stats()["rx_lost_link"]
+                    self.control.on_drops(worker.index, worker.page.drops(), lost, now)
         if now >= self._load_next:
             self._load_next = now + LOAD_EVERY_NS
             self._tell_busy(now)

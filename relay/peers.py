@@ -19,11 +19,15 @@ class Peer:
     pull: Sequence[str] = ("",)
     publish: Sequence[str] = ("",)
     public_key: bytes = b""
+    max_rate_bps: int = 0  # what it may be sent; 0: no bound
 
     @classmethod
     def of(cls, peer: Any) -> Peer:
         """From a `relay.settings.Peer`."""
-        return cls(peer.id, tuple(peer.addresses), tuple(peer.rights.pull), tuple(peer.rights.publish), peer.key)
+        return cls(
+            peer.id, tuple(peer.addresses), tuple(peer.rights.pull), tuple(peer.rights.publish), peer.key,
+            peer.max_rate_bps,
+        )  # fmt: skip
 
 
 class Rights:
@@ -32,6 +36,7 @@ class Rights:
     def __init__(self, peers: Iterable[Peer]) -> None:
         self._pull: dict[str, tuple[str, ...]] = {}
         self._publish: dict[str, tuple[str, ...]] = {}
+        self._max_rate: dict[str, int] = {}
         self.set(peers)
 
     def set(self, peers: Iterable[Peer]) -> None:
@@ -39,9 +44,13 @@ class Rights:
         peers = list(peers)
         self._pull = {peer.id: tuple(peer.pull) for peer in peers}
         self._publish = {peer.id: tuple(peer.publish) for peer in peers}
+        self._max_rate = {peer.id: peer.max_rate_bps for peer in peers}
 
     def may_pull(self, peer: str, stream_id: str) -> bool:
         return stream_id.startswith(self._pull.get(peer, ()))
+
+    def max_rate_bps(self, peer: str | None) -> int:
+        return self._max_rate.get(peer or "", 0)
 
     def may_publish(self, peer: str, stream_id: str) -> bool:
         """May it give us this stream?"""

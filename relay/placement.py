@@ -84,6 +84,7 @@ class Placement:
     def __init__(self, workers: int, busy: float = BUSY) -> None:
         self._busy = busy
         self._costs = [Cost() for _ in range(workers)]
+        self._shunned: set[int] = set()
 
     def measured(self, worker: int, busy_ns: int, pairs: int, now: int) -> None:
         """Its counters at `now`: time it was busy and pairs it sent, both since its page was made."""
@@ -111,9 +112,16 @@ class Placement:
     def is_busy(self, worker: int) -> bool:
         return self._costs[worker].hot
 
+    def shun(self, worker: int, shunned: bool) -> None:
+        """Its lane is under attack: new streams go there last."""
+        if shunned:
+            self._shunned.add(worker)
+        else:
+            self._shunned.discard(worker)
+
     def for_stream(self, counts: Sequence[int], up: Sequence[bool]) -> int:
         """Where a new stream goes: to the least busy worker that is up, of several alike to that with least streams."""
-        return min(range(len(counts)), key=lambda w: (not up[w], self._step(w), counts[w], w))
+        return min(range(len(counts)), key=lambda w: (not up[w], w in self._shunned, self._step(w), counts[w], w))
 
     def for_sub(self, own: int, near: Collection[int], fits: Collection[int]) -> int:
         """Where a subscriber of a stream on `own` goes: there until that is busy, then where the stream, or one of its

@@ -113,6 +113,7 @@ class Pulls:
         pull.retry_at = pull.give_up_at = None
         pull.backoff_ns = 0
         pull.keyframe_at.clear()
+        pull.resume = None
         workers = self._desk.workers
         if stream.opened and message.epoch == stream.epoch and message.boot == stream.boot:
             self._new_tracks(stream, tracks)
@@ -310,7 +311,7 @@ class Pulls:
         pull.asked.add(peer)
         self._by_r[session, attempt.r] = (stream, attempt)
         self._by_conv[session, attempt.conv] = stream
-        resume = None
+        resume = pull.resume
         if stream.opened:
             epoch, number = desk.progress(stream.worker, stream.slot)
             if epoch == stream.epoch and number > 0:

@@ -25,7 +25,6 @@ WORKERS_MAX = 62
 NO_EFFECT_YET = {
     "workers": ("numa",),
     "links": ("dscp",),
-    "peers": ("max_rate",),
     "registry": ("endpoints", "lease_ttl", "store"),
     "limits": ("max_egress",),
     "drain": ("timeout",),

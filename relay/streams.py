@@ -64,6 +64,7 @@ class Pull:
     retry_at: int | None = None
     give_up_at: int | None = None
     linger_until: int | None = None
+    resume: From | None = None  # after what another worker had, until the parent has answered
     asked: set[str] = field(default_factory=set)  # since it was resolved last
     keyframe_at: dict[int, int] = field(default_factory=dict)
 
@@ -183,6 +184,12 @@ class Streams:
             del self._groups[stream.group][stream.id]
             if not self._groups[stream.group]:
                 del self._groups[stream.group]
+
+    def move(self, stream: Stream, worker: int, slot: int) -> None:
+        """To another worker. A group that is left behind in part goes where its first stream is."""
+        del self._by_slot[stream.worker, stream.slot]
+        stream.worker, stream.slot = worker, slot
+        self._by_slot[worker, slot] = stream
 
     def worker_of_group(self, group: str | None) -> int | None:
         """Streams of one group live on one worker."""

@@ -121,6 +121,12 @@ static int cmd_session_mtu(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_n
     return cmd->b > UINT16_MAX ? ZR_E_inval : zr_lane_session_set_mtu(fwd->lane, cmd->a, (uint16_t)cmd->b);
 }
 
+static int cmd_session_rate(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    (void)value;
+    return zr_lane_session_set_rate(fwd->lane, cmd->a, cmd->x, now);
+}
+
 static int cmd_session_kick(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     (void)value;

@@ -170,7 +170,9 @@ int zr_lane_session_add(zr_lane *lane, uint32_t slot, const zr_session_conf *con
     zr_list_init(&session->peers);
     zr_list_init(&session->wanting);
     zr_list_init(&session->hostile);
+    zr_list_init(&session->held);
     zr_timer_init(&session->expiry, ZR_LANE_TIMER_KEYS, slot);
+    zr_timer_init(&session->rate_timer, ZR_LANE_TIMER_RATE, slot);
     rc = zr_lane_gen_add(lane, session, conf->index, conf->peer_index, &conf->keys, now);
     if (rc == ZR_OK)
         zr_lane_probe_begin(lane, session, now);
@@ -202,6 +204,7 @@ int zr_lane_session_drop(zr_lane *lane, uint32_t slot)
     while (!zr_list_empty(&session->peers))
         give_peer(lane, ZR_LIST_FIRST(&session->peers, zr_lane_peer, node));
     zr_list_remove(&session->hostile);
+    zr_timer_cancel(&lane->wheel, &session->rate_timer);
     if (lane->unknown.session == slot)
         lane->unknown.waiting = false;
     session->open = false;
@@ -282,6 +285,8 @@ void zr_lane_on_deadline(zr_lane *lane, zr_ns_t now)
             zr_lane_on_beat(lane, &lane->peers[timer->ref], now);
         } else if (timer->kind == ZR_LANE_TIMER_KEYS) {
             zr_lane_on_expiry(lane, &lane->sessions[timer->ref], now);
+        } else if (timer->kind == ZR_LANE_TIMER_RATE) {
+            zr_lane_on_rate(lane, &lane->sessions[timer->ref]);
         } else if (timer->kind == ZR_LANE_TIMER_PROBE) {
             zr_lane_on_probe(lane, &lane->sessions[timer->ref], now);
         } else {

@@ -35,7 +35,11 @@
 
 #define ZR_LANE_PARTS        8
 #define ZR_LANE_DEADLINE_MS  400u
-#define ZR_LANE_QUEUE_MAX    (4u << 20) /* bytes that wait for the windows of one session, in full segments */
+#define ZR_LANE_QUEUE_MAX    (4u << 20)       /* bytes that wait for the windows of one session, in full segments */
+#define ZR_LANE_REORDER_MAX  8192u            /* segments of one session that wait for others before them */
+#define ZR_LANE_RATE_MIN     64000ull         /* bits a second */
+#define ZR_LANE_RATE_MAX     1000000000000ull /* the same */
+#define ZR_LANE_RATE_WAIT    ZR_MS(100)       /* a queue that needs so long at its session's rate is full */
 #define ZR_LANE_RESIDUAL     1e-6
 #define ZR_LANE_MAX_OVERHEAD 6.5
 #define ZR_LANE_INDEX_NONE   UINT32_MAX
@@ -136,6 +140,8 @@ int zr_lane_session_set_rtt(zr_lane *lane, uint32_t slot, uint32_t rtt_us);
 
 /* Size of KCP datagrams from now on, at most the session's own mtu. ZR_E_missing, ZR_E_inval. */
 int zr_lane_session_set_mtu(zr_lane *lane, uint32_t slot, uint16_t mtu);
+/* Of UDP payload, bits a second from now on, whatever the peer acknowledges; 0: no bound. ZR_E_missing, ZR_E_inval. */
+int zr_lane_session_set_rate(zr_lane *lane, uint32_t slot, uint64_t bps, zr_ns_t now);
 /* Its conversations that are dark try at once. ZR_E_missing. */
 int zr_lane_session_kick(zr_lane *lane, uint32_t slot, zr_ns_t now);
 /* Of a lane that probes; NULL: no such session, or a lane that does not. */

@@ -65,11 +65,23 @@ static void note_queue(zr_lane *lane, zr_lane_conv *conv)
     }
 }
 
+void zr_lane_conv_note_reordered(zr_lane *lane, zr_lane_conv *conv)
+{
+    uint32_t reordered = zr_kcp_reordered(&conv->kcp);
+
+    if (reordered == conv->reordered)
+        return;
+    conv->session->reordered += reordered - conv->reordered;
+    conv->reordered = reordered;
+    zr_stat_max(lane->page, ZR_STAT_reorder_max, conv->session->reordered);
+}
+
 void zr_lane_conv_settle(zr_lane *lane, zr_lane_conv *conv)
 {
     zr_ns_t deadline = zr_kcp_deadline(&conv->kcp);
 
     fold(lane, conv);
+    zr_lane_conv_note_reordered(lane, conv);
     note_queue(lane, conv);
     if (deadline == ZR_NEVER)
         zr_timer_cancel(&lane->wheel, &conv->timer);
@@ -139,7 +151,7 @@ int zr_lane_conv_open(zr_lane *lane, uint32_t slot, uint32_t id, uint8_t peer_la
     conv->user = user;
     conv->kind = kind;
     conv->applied = false;
-    conv->queued = 0;
+    conv->queued = conv->reordered = 0;
     conv->folded = (zr_kcp_counts){ 0 };
     zr_lane_move(&session->convs, &conv->node);
     if (peer != NULL)
@@ -188,6 +200,7 @@ void zr_lane_conv_close(zr_lane *lane, uint32_t handle)
         return;
     fold(lane, conv);
     conv->session->queued -= conv->queued;
+    conv->session->reordered -= conv->reordered;
     zr_kcp_fini(&conv->kcp);
     zr_timer_cancel(&lane->wheel, &conv->timer);
     zr_list_remove(&conv->due);
@@ -305,6 +318,11 @@ uint32_t zr_lane_conv_fill(const zr_lane *lane, uint32_t handle)
         return 0;
     used = zr_kcp_used(&conv->kcp, &most);
     queued = conv->session->queued * conv->session->mtu;
+    if (conv->session->rate_bps != 0) {
+        uint32_t fill = zr_lane_rate_fill(conv->session, queued);
+        if (fill >= 8)
+            return ZR_MAX(fill, 16 * used / most);
+    }
     if (2 * used < most && 2 * queued < ZR_LANE_QUEUE_MAX)
         return 0;
     return ZR_MAX(16 * used / most, queued / (ZR_LANE_QUEUE_MAX / 16));

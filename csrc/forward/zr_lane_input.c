@@ -260,6 +260,10 @@ static void apply(zr_lane *lane, arrival *in, zr_pkt *pkt, zr_ns_t now)
         }
         if (conv->peer == NULL)
             zr_lane_conv_bind(lane, conv, in->peer, now);
+        if (in->session->reordered >= ZR_LANE_REORDER_MAX && zr_kcp_reorders(&conv->kcp, &in->segs[i].seg)) {
+            zr_stat_add(lane->page, ZR_STAT_reorder_refused, 1);
+            continue; /* it is not acknowledged, so it comes again */
+        }
         zr_kcp_input_seg(&conv->kcp, &in->segs[i].seg, pkt, now);
         conv->applied = true;
     }
@@ -269,6 +273,7 @@ static void apply(zr_lane *lane, arrival *in, zr_pkt *pkt, zr_ns_t now)
             continue;
         conv->applied = false;
         zr_kcp_input_end(&conv->kcp, now);
+        zr_lane_conv_note_reordered(lane, conv);
         zr_lane_conv_touch(lane, conv);
         if (!zr_list_linked(&conv->ready))
             zr_list_append(&lane->ready, &conv->ready);

@@ -6,6 +6,8 @@
 void zr_lane_gauge(zr_lane *lane)
 {
     zr_stat_set(lane->page, ZR_STAT_convs, lane->convs_open);
+    zr_stat_set(lane->page, ZR_STAT_reorder_cap, ZR_LANE_REORDER_MAX);
+    zr_stat_set(lane->page, ZR_STAT_child_queue_cap, ZR_LANE_QUEUE_MAX);
     zr_stat_set(lane->page, ZR_STAT_kcp_blocks_in_use, lane->blocks.in_use);
     zr_stat_add(lane->page, ZR_STAT_kcp_blocks_exhausted, lane->blocks.exhausted - lane->exhausted_told);
     lane->exhausted_told = lane->blocks.exhausted;
@@ -64,7 +66,9 @@ static int output_segments(zr_lane *lane, zr_lane_peer *peer, zr_batch *batch, z
     int rc = ZR_OK;
 
     zr_pack_begin(&pack, batch, &peer->addr, ZR_SOCK_LINK, peer->session->mtu, ZR_ENV_HEAD, ZR_ENV_TAG, true);
-    while (!zr_list_empty(&peer->convs_due)) {
+    if (peer->session->rate_bps != 0)
+        rc = zr_lane_rate_output(lane, peer, &pack, now);
+    while (rc == ZR_OK && !zr_list_empty(&peer->convs_due)) {
         zr_lane_conv *conv = ZR_LIST_FIRST(&peer->convs_due, zr_lane_conv, due);
         if (zr_kcp_due(&conv->kcp, now) && (rc = zr_kcp_output(&conv->kcp, &pack, now)) < 0)
             break; /* it stays first in line */
@@ -106,6 +110,12 @@ static int output_peer(zr_lane *lane, zr_lane_peer *peer, zr_batch *batch, zr_ns
         batch->arena_len = arena;
         if (rc == ZR_E_full)
             return ZR_OK; /* there is room again, and this peer lane is still the first in line */
+    }
+    if (peer->session->rate_bps != 0)
+        zr_lane_rate_pay(peer->session, batch->arena_len - arena, now);
+    if (rc == ZR_E_again) {
+        zr_lane_rate_hold(lane, peer, now);
+        return ZR_OK;
     }
     if (rc < 0)
         return rc;

@@ -5,6 +5,7 @@
  *   zr_lane_conv.c  conversations, messages           zr_lane_output.c  what is due becomes sealed datagrams
  *   zr_lane_keys.c  generations, keys of pairs of lanes
  *   zr_lane_probe.c  lane 63: probes of the path (probe/)
+ *   zr_lane_rate.c  max_rate: what waits for the session's bucket
  *
  * Whatever happens to a conversation (send, recv, input, deadline) *touches* it: it joins its peer lane's list, and the
  * peer lane joins the lane's. Output empties these lists, and settles each conversation as it leaves: its counts go to
@@ -68,7 +69,12 @@ typedef struct zr_lane_session {
     uint16_t mtu;    /* KCP mtu of what is sent; conf.mtu bounds what comes */
     zr_probe *probe; /* NULL: not probed here */
     zr_timer probe_timer;
-    zr_list news;                        /* in lane->news */
+    zr_list news;      /* in lane->news */
+    uint64_t rate_bps; /* 0: as much as the windows let out */
+    zr_ns_t rate_paid; /* until then everything sent is paid for */
+    zr_list held;      /* peer lanes that wait for the bucket, by their `due` */
+    zr_timer rate_timer;
+    uint32_t reordered;                  /* segments that wait for others before them, of all conversations */
     uint32_t queued;                     /* segments that wait for their windows, of all conversations */
     struct zr_lane_peer *peer[ZR_LANES]; /* NULL until first used */
 } zr_lane_session;
@@ -83,7 +89,7 @@ static inline uint32_t zr_lane_srtt_us(const zr_kcp *kcp)
 /* One lane of one peer. Lives as long as its session: the replay windows must. */
 typedef struct zr_lane_peer {
     zr_list node;      /* in lane->peers_free or session->peers */
-    zr_list due;       /* in lane->due */
+    zr_list due;       /* in lane->due or session->held */
     zr_list convs_due; /* touched conversations */
     zr_lane_session *session;
     uint8_t number;
@@ -110,11 +116,12 @@ typedef struct zr_lane_conv {
     bool applied; /* the datagram at hand had segments of this conversation */
     zr_timer timer;
     uint32_t queued;      /* its part of session->queued */
+    uint32_t reordered;   /* and of session->reordered */
     zr_kcp_counts folded; /* what the page has already been told */
     zr_kcp kcp;
 } zr_lane_conv;
 
-enum { ZR_LANE_TIMER_CONV, ZR_LANE_TIMER_BEAT, ZR_LANE_TIMER_KEYS, ZR_LANE_TIMER_PROBE };
+enum { ZR_LANE_TIMER_CONV, ZR_LANE_TIMER_BEAT, ZR_LANE_TIMER_KEYS, ZR_LANE_TIMER_PROBE, ZR_LANE_TIMER_RATE };
 
 struct zr_lane {
     zr_lane_conf conf;
@@ -177,6 +184,8 @@ zr_lane_conv *zr_lane_conv_at(const zr_lane *lane, uint32_t handle); /* NULL unl
 void zr_lane_conv_bind(zr_lane *lane, zr_lane_conv *conv, zr_lane_peer *peer, zr_ns_t now);
 void zr_lane_conv_touch(zr_lane *lane, zr_lane_conv *conv);
 void zr_lane_conv_settle(zr_lane *lane, zr_lane_conv *conv);
+/* What of it waits may have changed. */
+void zr_lane_conv_note_reordered(zr_lane *lane, zr_lane_conv *conv);
 
 /* zr_lane_keys.c. Memory and contexts; what is undone by _fini, also when _init failed. */
 uint32_t zr_lane_rx_max(const zr_lane_conf *conf);
@@ -209,6 +218,16 @@ static inline bool zr_lane_gen_over(const zr_lane_gen *gen, zr_ns_t now)
 /* zr_lane_output.c. The peer lane's heartbeat timer fired. */
 void zr_lane_on_beat(zr_lane *lane, zr_lane_peer *peer, zr_ns_t now);
 void zr_lane_gauge(zr_lane *lane);
+
+/* zr_lane_rate.c, of sessions with a rate_bps. Output of a peer lane's due conversations as far as the bucket reaches:
+ * ZR_E_again when something was left for later, ZR_E_full when the batch was. Then what it came to is paid. */
+int zr_lane_rate_output(zr_lane *lane, zr_lane_peer *peer, zr_pack *pack, zr_ns_t now);
+void zr_lane_rate_pay(zr_lane_session *session, uint32_t bytes, zr_ns_t now);
+void zr_lane_rate_hold(zr_lane *lane, zr_lane_peer *peer, zr_ns_t now);
+/* The timer fired: what was held is due again. */
+void zr_lane_on_rate(zr_lane *lane, zr_lane_session *session);
+/* How full a queue of so many bytes is, in sixteenths of ZR_LANE_RATE_WAIT. */
+uint32_t zr_lane_rate_fill(const zr_lane_session *session, uint32_t queued);
 
 /* zr_lane_probe.c */
 #define ZR_LANE_MTU_SAFE  (ZR_MTU_BASE - 80u) /* KCP mtu of an IP size that every path takes */

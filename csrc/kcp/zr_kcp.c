@@ -174,6 +174,18 @@ uint32_t zr_kcp_used(const zr_kcp *kcp, uint32_t *most)
     return kcp->snd_end - kcp->snd_una;
 }
 
+uint32_t zr_kcp_reordered(const zr_kcp *kcp)
+{
+    return kcp->tail != 0 ? kcp->ready.held : kcp->rcv_top - kcp->rcv_nxt;
+}
+
+bool zr_kcp_reorders(const zr_kcp *kcp, const zr_seg *seg)
+{
+    if (seg->cmd != ZR_SEG_PUSH)
+        return false;
+    return kcp->tail != 0 ? seg->frg != 0 || seg->len == kcp->tail : seg->sn != kcp->rcv_nxt;
+}
+
 uint32_t zr_kcp_srtt_ms(const zr_kcp *kcp)
 {
     if (kcp->conf.profile == ZR_KCP_MEDIA)

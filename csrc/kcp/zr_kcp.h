@@ -124,6 +124,10 @@ uint32_t zr_kcp_waiting(const zr_kcp *kcp); /* segments not yet acknowledged or 
 uint32_t zr_kcp_unsent(const zr_kcp *kcp);  /* of these, waiting for their first transmission */
 /* Places of window and queue that are taken, numbers passed over included, and how many there are. */
 uint32_t zr_kcp_used(const zr_kcp *kcp, uint32_t *most);
+/* Segments that arrived and wait for others: halves of messages; in order, all places behind the gap. */
+uint32_t zr_kcp_reordered(const zr_kcp *kcp);
+/* This PUSH would be one more of them, or may be. */
+bool zr_kcp_reorders(const zr_kcp *kcp, const zr_seg *seg);
 uint32_t zr_kcp_srtt_ms(const zr_kcp *kcp); /* 0: no sample yet */
 
 typedef struct zr_kcp_estimates { /* media: what the conversation has measured, for others to use */

@@ -131,7 +131,12 @@
     X(gate_replies, c, "datagrams", "cookie replies sent")                                                             \
     X(probes_sent, c, "segments", "probes of links, and answers to them, sent")                                        \
     X(probes_received, c, "segments", "probes of links, and answers to them, received")                                \
-    X(link_deaths, c, "events", "sessions whose peer was silent for T_dead, or said that it hears nothing")
+    X(link_deaths, c, "events", "sessions whose peer was silent for T_dead, or said that it hears nothing")            \
+    X(link_rate_held, c, "events", "times that a peer's max_rate made something wait")                                 \
+    X(reorder_max, g, "segments", "most of one session that ever waited for others before them")                       \
+    X(reorder_cap, g, "segments", "as many may wait")                                                                  \
+    X(reorder_refused, c, "segments", "not taken: too many of their session wait; they come again")                    \
+    X(child_queue_cap, g, "bytes", "from here on nothing but RTCP is put into a session's queue")
 
 enum zr_stat_id {
 #define X(id, kind, unit, help) ZR_STAT_##id,

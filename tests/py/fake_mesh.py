@@ -67,6 +67,9 @@ class FakeWorker:
         assert [told["part"] for told in self.secrets] == [0, 1, 2, 3]
         self.rekeyed.append((f["session"], f["index"]))
 
+    def session_rate(self, f: dict[str, int]) -> None:
+        assert f["session"] in self.sessions
+
     def session_drop(self, f: dict[str, int]) -> None:
         del self.sessions[f["session"]]
         for sub in [sub for sub, (_, child, session) in self.subs.items() if child and session == f["session"]]:

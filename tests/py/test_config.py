@@ -97,7 +97,7 @@ def test_keys_that_do_nothing_yet_are_named_in_one_finding():
         + "[[peers]]\nid = 'x'\naddresses = ['127.0.0.1:1']\nmax_rate = '5Mbit/s'\n"
     )
     infos = [str(finding) for finding in check(loads(text, environ={})) if finding.level == "info"]
-    assert infos == ["info: links.dscp, peers.max_rate, metrics.per_stream have no effect yet"]
+    assert infos == ["info: links.dscp, metrics.per_stream have no effect yet"]
     assert [str(finding) for finding in check(loads("[drain]\ntimeout = '9s'\n", environ={}))] == [
         "info: drain.timeout has no effect yet"
     ]

@@ -1,0 +1,82 @@
+"""T08: what media waits longer while strangers flood both ports of a relay with the dearest datagram of each stage.
+
+The bar is for a quiet machine; the flood itself takes a core of it. Of loss only what a socket's buffer did not hold is
+allowed, and KCP brings that again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+import pytest
+
+from benchmarks.machine import Meter, percentile, slack
+from relay.client import stream_path
+from relay.dev import DevMesh
+from relay.passage import confirmed
+from tests.net.rtp import Sender, Sink, publish_body
+from tests.net.test_flood import EVERY_S, FLOOD, SSRC
+from tests.net.test_streams import no_ledger_is_off, port_of, until
+
+pytestmark = [pytest.mark.net, pytest.mark.figures]
+
+SECONDS, RATE = 1.2, 100_000
+LONGER_MS = 1.0
+
+
+class Clocked:
+    """A sender of numbered packets to one port, and how long each took to the sink, milliseconds."""
+
+    def __init__(self, sender: Sender, sink: Sink, port: int) -> None:
+        self._sender, self._sink, self._port = sender, sink, port
+        self.next = 0
+
+    async def run(self, seconds: float) -> list[float]:
+        sent: dict[int, float] = {}
+        came: dict[int, float] = {}
+        seen, began = len(self._sink.numbers[SSRC]), time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            sent[self.next] = time.perf_counter()
+            self._sender.send(self._port, SSRC, self.next)
+            self.next += 1
+            until_next = began + len(sent) * EVERY_S
+            while time.perf_counter() < until_next:
+                await asyncio.sleep(0)
+                numbers = self._sink.numbers[SSRC]
+                while seen < len(numbers):
+                    came[numbers[seen]] = time.perf_counter()
+                    seen += 1
+        await until(lambda: len(self._sink.numbers[SSRC]) >= self.next)
+        for number in self._sink.numbers[SSRC][seen:]:
+            came[number] = time.perf_counter()
+        return [1000 * (came[number] - sent[number]) for number in sent if number in came]
+
+
+@pytest.mark.parametrize("kind", ["junk", "hello", "data"], ids=["unknown type", "bad mac1", "no session"])
+def test_media_waits_at_most_a_millisecond_longer_while_strangers_flood(kind: str) -> None:
+    async def scenario() -> None:
+        async with DevMesh(2) as mesh, mesh.client("bj-1") as origin, mesh.client("sh-1") as edge:
+            sink, sender = await Sink.open(), Sender()
+            target = mesh["sh-1"]
+            port = port_of(await origin.put(stream_path("cam"), publish_body()))
+            await confirmed(edge, "cam", "one", {"kind": "rtp", "address": f"127.0.0.1:{sink.port}"})
+            media = Clocked(sender, sink, port)
+            await media.run(0.3)
+            meter = Meter()
+            quiet = await media.run(SECONDS)
+            factor = slack(meter.busy_cores())
+            words = [str(SECONDS), str(RATE), kind, str(target.data.port), str(target.data.port + 1)]
+            flood = await asyncio.create_subprocess_exec(sys.executable, FLOOD, *words, stdout=asyncio.subprocess.PIPE)
+            flooded = await media.run(SECONDS)
+            await asyncio.wait_for(flood.communicate(), 20)
+            p99 = [percentile(times, 0.99) for times in (quiet, flooded)]
+            print(f"{kind}: p99 {p99[0]:.2f} ms quiet, {p99[1]:.2f} ms flooded")
+            assert p99[1] <= (p99[0] + LONGER_MS) * factor
+            assert sorted(set(sink.numbers[SSRC])) == list(range(media.next))
+            await no_ledger_is_off(mesh)
+            sink.close()
+            sender.close()
+
+    asyncio.run(scenario())
