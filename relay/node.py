@@ -36,6 +36,7 @@ from relay import actions as act
 from relay.agentlog import set_up_logging
 from relay.api import make_app
 from relay.config import Config, load
+from relay.continuity import Guard, look
 from relay.control import Control, ControlConf, step
 from relay.ctl import Ctl
 from relay.errors import CoreError, Problem
@@ -93,6 +94,7 @@ class Node:
         self.control = Control(
             conf, random.Random(random.SystemRandom().getrandbits(64)), progress=self._progress, pps=self._pps
         )
+        self._guard = Guard(look, self.control.discard_sessions, self._say)
         self.collector = PageCollector(self.pages, self._facts)
         self.started_s = time.time()
         self._started_ns = now
@@ -276,6 +278,7 @@ class Node:
         if now >= self._heard_next:
             self._heard_next = now + HEARD_EVERY_NS
             sessions = self._sessions
+            self._guard.check(now)
             self._look_at_peers(now)
         if now >= self._load_next:
             self._load_next = now + LOAD_EVERY_NS
@@ -455,6 +458,7 @@ class Node:
             map_version=self.roster.map_version,
             maps_refused=self.roster.maps_refused,
             probed=probed,
+            discarded=self._guard.counts,
         )
 
     def link(self, peer: str, since: int) -> dict[str, Any]:
