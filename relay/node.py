@@ -58,7 +58,7 @@ HEARD_EVERY_NS = 200_000_000
 LOAD_EVERY_NS = 1_000_000_000
 RING_RETRY_NS = 5_000_000
 LAST_ERRORS = 8
-STAMP_FILE = "stamp"  # in the runtime directory: the bound of handshake stamps
+STAMP_FILE = "stamp"  # in the state directory: the bound of handshake stamps
 
 log = structlog.get_logger("zrelay.agent")
 
@@ -87,8 +87,8 @@ class Node:
         conf = ControlConf.of(self.config, self.boot_id, len(self.workers), streams_max)
         identity = self.roster.identity
         conf = replace(conf, peers=self.roster.peers, identity=identity)
-        if identity is not None:
-            stamps = open_stamps(os.path.join(self.config.node.runtime_dir, STAMP_FILE), time.time_ns(), now)
+        if identity is not None and self.roster.state is not None:
+            stamps = open_stamps(self.roster.state.file(STAMP_FILE), time.time_ns(), now)
             conf = replace(conf, stamps=stamps)
             self._set_gate(identity)
         self.control = Control(
