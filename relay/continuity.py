@@ -5,14 +5,13 @@
     moved (checkpoint, CRIU)    the kernel's boot id is another one
     forked                      the process id is another one
 
-`Continuity` decides and is pure, `look` reads, `Guard` acts. A copy of a machine whose hypervisor says nothing of it,
-and that was never suspended, cannot be told from the original: its relay needs keys of its own.
+`Continuity` decides and is pure, `moment` reads files, `Guard` acts. A copy of a machine whose hypervisor says nothing
+of it, and that was never suspended, cannot be told from the original: its relay needs keys of its own.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -100,11 +99,8 @@ class Guard:
             self._discard(now)
 
 
-def look() -> Moment:
-    """This moment, here."""
-    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-    boot = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-    after = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+def moment(before: int, boot: int, after: int) -> Moment:
+    """This moment here, by these three readings of the clocks."""
     return Moment(before, boot, after, os.getpid(), _read(BOOT_ID), _read(GENERATION))
 
 

@@ -36,7 +36,7 @@ from relay import actions as act
 from relay.agentlog import set_up_logging
 from relay.api import make_app
 from relay.config import Config, load
-from relay.continuity import Guard, look
+from relay.continuity import Guard, Moment, moment
 from relay.control import Control, ControlConf, step
 from relay.ctl import Ctl
 from relay.errors import CoreError, Problem
@@ -94,7 +94,7 @@ class Node:
         self.control = Control(
             conf, random.Random(random.SystemRandom().getrandbits(64)), progress=self._progress, pps=self._pps
         )
-        self._guard = Guard(look, self.control.discard_sessions, self._say)
+        self._guard = Guard(_look, self.control.discard_sessions, self._say)
         self.collector = PageCollector(self.pages, self._facts)
         self.started_s = time.time()
         self._started_ns = now
@@ -459,6 +459,7 @@ class Node:
             maps_refused=self.roster.maps_refused,
             probed=probed,
             discarded=self._guard.counts,
+            handshakes=self.control.handshake_counts(),
         )
 
     def link(self, peer: str, since: int) -> dict[str, Any]:
@@ -485,6 +486,11 @@ class Node:
             "uptime_s": round((now - self._started_ns) / 1e9, 3), "last_errors": self._last_errors,
             **lanes_report(self.workers, self.page, now), **control_report(self.control, self.lane, now),
         }  # fmt: skip
+
+
+def _look() -> Moment:
+    before, boot = time.clock_gettime_ns(time.CLOCK_MONOTONIC), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    return moment(before, boot, time.clock_gettime_ns(time.CLOCK_MONOTONIC))
 
 
 def _os_exit(error: OSError) -> int:

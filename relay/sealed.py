@@ -129,6 +129,9 @@ class SealedSessions(Sessions):
             self._end(peer)
             self.handshakes.begin(peer.id, now)
 
+    def handshake_counts(self) -> tuple[dict[str, int], dict[str, int]]:
+        return dict(self.handshakes.counts), dict(self.handshakes.refused)
+
     def discard_all(self, now: int) -> None:
         """This machine was forked, cloned or resumed: no key, index or initiation from before is used again."""
         for peer in self._sealed.values():

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from relay.continuity import REASONS, Continuity, Guard, Moment, look
+from relay.continuity import REASONS, Continuity, Guard, Moment
+from relay.node import _look
 from tests.sim.test_probe import STREAM, flow, stream
 from tests.sim.world import MS, SECOND, LinkConf, World
 
@@ -52,8 +53,8 @@ def test_what_cannot_be_read_for_a_while_is_no_break_and_is_not_forgotten() -> N
 
 
 def test_this_machine_goes_on_while_we_look() -> None:
-    continuity = Continuity(look())
-    assert {continuity.broken(look()) for _ in range(1000)} == {None}
+    continuity = Continuity(_look())
+    assert {continuity.broken(_look()) for _ in range(1000)} == {None}
 
 
 def test_after_a_pause_every_session_has_other_keys_and_streams_go_on() -> None:
