@@ -38,12 +38,17 @@ class SealedSession(Session):
         return self.generations[-1]
 
     def in_use(self) -> Generation:
-        """The newest generation we may send under; where there is none yet, the only one."""
-        return next((g for g in reversed(self.generations) if g.keys.initiator), self.newest)
+        """The newest generation we may send under. Where there is none yet, the first: of several that we answered with
+        the peer may have only that one."""
+        return next((g for g in reversed(self.generations) if g.keys.initiator), self.generations[0])
 
-    def rekey(self) -> SessionRekey:
-        """For every lane: the newest generation."""
-        g = self.newest
+    def since(self) -> list[Generation]:
+        """What was agreed after the generation in use."""
+        return list(self.generations)[self.generations.index(self.in_use()) + 1 :]
+
+    def rekey(self, generation: Generation | None = None) -> SessionRekey:
+        """For every lane: this generation, or the newest."""
+        g = generation or self.newest
         return SessionRekey(self.slot, g.index >> 6, g.peer_index >> 6, g.keys)
 
 
