@@ -26,7 +26,7 @@ from tests.net.rtp import publish_body
 from tests.py.badinput_cli import zrelay
 
 RELAYS = 2
-CHUNK = 1 << 20
+CHUNK, PAGE = 1 << 20, resource.getpagesize()
 ROUTES = (
     "/v1/status", "/v1/streams", "/v1/links", "/v1/workers", "/v1/version", "/v1/none", "/metrics", "/healthz",
     "/readyz", "/openapi.json", "/",
@@ -50,19 +50,25 @@ def found(forms: list[bytes], data: bytes) -> list[int]:
 
 
 def memory(pid: int) -> Iterator[bytes]:
-    """What a process may write to, in pieces that overlap."""
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as mem:
+    """What a process may write to and has ever touched, in pieces that overlap."""
+    with (
+        open(f"/proc/{pid}/maps") as maps,
+        open(f"/proc/{pid}/mem", "rb", buffering=0) as mem,
+        open(f"/proc/{pid}/pagemap", "rb", buffering=0) as pages,
+    ):
         for line in maps:
             where, rights, *_ = line.split()
             if "w" not in rights:
                 continue
-            at, end = (int(part, 16) for part in where.split("-"))
-            while at < end:
+            first, end = (int(part, 16) for part in where.split("-"))
+            for at in range(first, end, CHUNK):
+                entries = os.pread(pages.fileno(), min(CHUNK, end - at) // PAGE * 8, at // PAGE * 8)
+                if not any(byte & 0xC0 for byte in entries[7::8]):  # neither there nor swapped
+                    continue
                 try:
                     yield os.pread(mem.fileno(), min(CHUNK + 128, end - at), at)
                 except OSError:  # a guard page, or a mapping that is gone
                     break
-                at += CHUNK
 
 
 def in_memory(pid: int, forms: list[bytes]) -> set[int]:
