@@ -174,6 +174,7 @@ cdef extern from "probe/zr_probe.h" nogil:
         uint32_t pings, srtt_us, rtt_min_us, samples, longest_in, longest_out, flaps
         double loss_in, loss_out, drift_ppm
         int64_t jitter_ns, queue_in_ns, queue_out_ns, offset_ns
+        int64_t delay_in_ns, delay_out_ns, delay_error_ns
         uint64_t reordered
         uint32_t received, expected
     void zr_probe_look(const zr_probe *probe, zr_probe_view *view, zr_ns_t now)

@@ -649,6 +649,8 @@ cdef class ControlLane(Counters):
                 "longest_out": v.longest_out, "flaps": v.flaps, "loss_in": v.loss_in, "loss_out": v.loss_out,
                 "jitter_ns": v.jitter_ns, "queue_in_ns": v.queue_in_ns, "queue_out_ns": v.queue_out_ns,
                 "offset_ns": v.offset_ns if known else None, "drift_ppm": v.drift_ppm if known else None,
+                "delay_in_ns": v.delay_in_ns if known else None, "delay_out_ns": v.delay_out_ns if known else None,
+                "delay_error_ns": v.delay_error_ns if known else None,
                 "reordered": v.reordered, "received": v.received, "expected": v.expected}
 
     def round_trips(self, uint32_t slot, uint32_t since=0):

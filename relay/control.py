@@ -524,6 +524,10 @@ class Control:
         """Pulls refused since the start, by code of `pull_no`."""
         return dict(self._desk.rejected)
 
+    def handshake_counts(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Of all handshakes so far: what happened, and datagrams refused by drop word; empty in plaintext."""
+        return self._sessions.handshake_counts()
+
     def slots_in_use(self) -> dict[str, int]:
         """For tests: nothing may leak."""
         workers = self._workers

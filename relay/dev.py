@@ -117,7 +117,8 @@ class DevRelay:
         links = "insecure_plaintext = true" if self.keyring is None else f'keyring = "{self.keyring}"'
         upstreams = "".join(f'\n[[upstreams]]\npeer = "{name}"\n' for name in self.upstreams)
         return (
-            f'[node]\nid = "{self.name}"\nruntime_dir = "{self.folder / self.name}"\n\n'
+            f'[node]\nid = "{self.name}"\nruntime_dir = "{self.folder / self.name}"\n'
+            f'state_dir = "{self.folder / "state"}"\n\n'
             f'[listen]\ndata = "{self.data}"\napi = "{self.api}"\nsocket = "{self.folder / self.name / "api.sock"}"\n\n'
             f"[workers]\ncount = {self.workers}\n\n"
             f'[ingress]\naddress = "127.0.0.1"\nports = "{self.ingress_ports[0]}-{self.ingress_ports[1]}"\n\n'

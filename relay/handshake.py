@@ -55,6 +55,10 @@ COOKIE_NS = 120 * SECOND
 NUDGE_NS = 50 * MS  # between initiations, and between answers to old stamps, at least
 WAIT_NS = 1000 * MS  # for what follows an answer, before we try ourselves
 SLOW_NS = 1000 * MS  # between the tries of a rekey, which has minutes
+COUNTS = (
+    "begun", "agreed_initiator", "agreed_responder", "crossed", "initiations_sent", "responses_sent",
+    "responses_repeated", "responses_taken", "cookies_taken", "stamps_told", "stamps_taken",
+)  # fmt: skip
 _STAMP_LABEL = b"stamp---"
 
 
@@ -91,7 +95,8 @@ class Handshakes:
         self._answered: dict[int, Shaking] = {}  # by the index of the newest response to each
         self.out: list[SendDatagram] = []
         self.agreed: list[Agreed] = []
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter({name: 0 for name in COUNTS})
+        self.refused: Counter[str] = Counter()  # datagrams, by drop word
 
     @property
     def public(self) -> bytes:
@@ -139,6 +144,7 @@ class Handshakes:
         """Initiations until one is answered. `slow`: a second apart, for a session that works."""
         peer = self.peers[id]
         if not peer.trying or (peer.slow and not slow):
+            self.counts["begun"] += not peer.trying
             peer.trying, peer.slow, peer.since, peer.next_at = True, slow, now, max(now, peer.closed_until)
 
     def stop(self, id: str) -> None:
@@ -201,6 +207,12 @@ class Handshakes:
 
     def on_datagram(self, data: bytes, source: Address, now: int) -> str | None:
         """One handshake datagram; the drop word when it is refused."""
+        word = self._take(data, source, now)
+        if word is not None:
+            self.refused[word] += 1
+        return word
+
+    def _take(self, data: bytes, source: Address, now: int) -> str | None:
         labels = self._labels
         kind = data[0] if data else -1
         lengths = (labels.initiation_bytes, labels.response_bytes, COOKIE_REPLY_BYTES)
@@ -274,6 +286,7 @@ class Handshakes:
         peer.answer = Answer(index, theirs.boot_id, message, now, stamp)
         self._answered[index] = peer
         recv, send = (Secret(secret) for secret in handshake.split())
+        self.counts["agreed_responder"] += 1
         self.agreed.append(Agreed(peer.id, False, index, their_index, send, recv, ours, theirs, source))
         self._send_answer(peer, peer.answer, source, now, "responses_sent")
 
@@ -299,6 +312,7 @@ class Handshakes:
         for old in list(peer.pending.values()):
             if old.number <= peer.done:
                 self._forget(old, keep_index=old is pending)
+        self.counts["agreed_initiator"] += 1
         self.agreed.append(Agreed(peer.id, True, receiver, their_index, send, recv, pending.ours, theirs, source))
         self.counts["responses_taken"] += 1
         return None

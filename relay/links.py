@@ -187,8 +187,9 @@ def row(view: View, trips: Sequence[int], now: int) -> dict[str, Any]:
         "longest_in": view["longest_in"], "longest_out": view["longest_out"],
         "jitter_ms": round(view["jitter_ns"] / 1e6, 3),
         "queue_in_ms": round(view["queue_in_ns"] / 1e6, 3), "queue_out_ms": round(view["queue_out_ns"] / 1e6, 3),
-        "offset_ms": None if view["offset_ns"] is None else round(view["offset_ns"] / 1e6, 3),
+        "offset_ms": _ns_ms(view["offset_ns"]),
         "drift_ppm": None if view["drift_ppm"] is None else round(view["drift_ppm"], 1),
+        **{f"delay_{name}_ms": _ns_ms(view[f"delay_{name}_ns"]) for name in ("in", "out", "error")},
         "pings": view["pings"], "answered": view["samples"], "reordered": view["reordered"], "mtu": view["mtu"],
         "t_dead_ms": round(view["dead_after"] / 1e6, 1), "hears": not view["deaf"], "heard": not view["unheard"],
         "since_s": round((now - view["since"]) / 1e9, 1), "flaps": view["flaps"],
@@ -197,11 +198,15 @@ def row(view: View, trips: Sequence[int], now: int) -> dict[str, Any]:
 
 def table(links: Sequence[Mapping[str, Any]]) -> str:
     """What `zrelay links` prints."""
-    lines = ["link         state     address                rtt p50/p99       loss in/out      jitter    mtu   T_dead"]
+    lines = [
+        "link         state     address                rtt p50/p99       one way in/out         "
+        "loss in/out      jitter    mtu   T_dead"
+    ]
     for link in links:
         lines.append(
             f"{link['peer']:<12} {link['state']:<9} {link.get('address') or '-':<22} "
             f"{_pair(link, 'rtt_p50_ms', 'rtt_p99_ms', 'ms', 2):<17} "
+            f"{_one_way(link):<22} "
             f"{_pair(link, 'loss_in_pct', 'loss_out_pct', '%', 1):<16} {_one(link, 'jitter_ms', 'ms', 2):<9} "
             f"{link.get('mtu') or '-':<5} {_one(link, 't_dead_ms', 'ms', 0)}"
         )
@@ -214,6 +219,11 @@ def _pair(link: Mapping[str, Any], first: str, second: str, unit: str, digits: i
     return f"{link[first]:.{digits}f} / {link[second]:.{digits}f} {unit}"
 
 
+def _one_way(link: Mapping[str, Any]) -> str:
+    error = link.get("delay_error_ms")
+    return "-" if error is None else f"{link['delay_in_ms']:.1f} / {link['delay_out_ms']:.1f} ±{error:.1f} ms"
+
+
 def _one(link: Mapping[str, Any], key: str, unit: str, digits: int) -> str:
     return "-" if link.get(key) is None else f"{link[key]:.{digits}f} {unit}"
 
@@ -224,6 +234,10 @@ def _at(values: Sequence[int], share: float) -> int | None:
 
 def _ms(us: int | None) -> float | None:
     return None if us is None else round(us / 1000, 3)
+
+
+def _ns_ms(ns: int | None) -> float | None:
+    return None if ns is None else round(ns / 1e6, 3)
 
 
 def _pct(share: float) -> float:

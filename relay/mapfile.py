@@ -1,6 +1,6 @@
 """The peer map's file as the agent sees it: read again when it changes, the last good map kept.
 
-    file ──▶ size, signature, version, date ──▶ current map ──▶ kept copy, in the relay's runtime directory
+    file ──▶ size, signature, version, date ──▶ current map ──▶ kept copy, in the relay's state directory
                         └─ refused: said and counted; the current map stays
 
 The kept copy is what the next agent begins with, so that neither a damaged file nor an old map put in the place of the

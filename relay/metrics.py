@@ -7,7 +7,7 @@ call, kind, reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -80,6 +80,8 @@ class Facts(NamedTuple):
     map_version: int | None = None  # of the peer map; 0: none was good, None: there is none to be
     maps_refused: int = 0
     probed: Sequence[LinkFacts] = ()  # links that know their own health
+    handshakes: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})  # what happened; refused by drop word
+    discarded: Mapping[str, int] = {}  # times all sessions were given up, by reason (relay/continuity.py)
 
 
 class PageCollector(Collector):
@@ -116,10 +118,11 @@ class PageCollector(Collector):
         for (state, role), count in facts.streams.items():
             streams.add_metric([state, role], count)
         yield streams
-        rejected = CounterMetricFamily("zrelay_admission_rejected", "Pulls of other relays refused", labels=["reason"])
-        for code, count in facts.rejected.items():
-            rejected.add_metric([code], count)
-        yield rejected
+        yield _by_reason("zrelay_admission_rejected", "Pulls of other relays refused", facts.rejected)
+        yield _by_reason("zrelay_sessions_discarded", "Times all sessions were given up", facts.discarded)
+        happened, not_taken = facts.handshakes
+        yield _by_label("zrelay_handshakes", "What handshakes came to (docs/keys.md)", happened, "event")
+        yield _by_reason("zrelay_handshakes_refused", "Handshake datagrams refused behind the gate", not_taken)
         yield GaugeMetricFamily("zrelay_insecure", "1 while links are plaintext", value=float(facts.insecure))
         if facts.map_version is not None:
             yield GaugeMetricFamily("zrelay_peer_map_version", "Of the peer map in force", value=facts.map_version)
@@ -138,6 +141,17 @@ class PageCollector(Collector):
             loss.add_metric([peer], ratio)
         yield loss
         yield from _links(facts.probed)
+
+
+def _by_label(name: str, text: str, counts: Mapping[str, int], label: str) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
+    return family
+
+
+def _by_reason(name: str, text: str, counts: Mapping[str, int]) -> CounterMetricFamily:
+    return _by_label(name, text, counts, "reason")
 
 
 def _links(links: Sequence[LinkFacts]) -> Iterator[Metric]:

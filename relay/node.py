@@ -37,6 +37,7 @@ from relay.agentlog import set_up_logging
 from relay.api import make_app
 from relay.assault import LOOK_NS
 from relay.config import Config, load
+from relay.continuity import Guard, Moment, moment
 from relay.control import Control, ControlConf, step
 from relay.ctl import Ctl
 from relay.errors import CoreError, Problem
@@ -58,7 +59,7 @@ HEARD_EVERY_NS = 200_000_000
 LOAD_EVERY_NS = 1_000_000_000
 RING_RETRY_NS = 5_000_000
 LAST_ERRORS = 8
-STAMP_FILE = "stamp"  # in the runtime directory: the bound of handshake stamps
+STAMP_FILE = "stamp"  # in the state directory: the bound of handshake stamps
 
 log = structlog.get_logger("zrelay.agent")
 
@@ -87,13 +88,14 @@ class Node:
         conf = ControlConf.of(self.config, self.boot_id, len(self.workers), streams_max)
         identity = self.roster.identity
         conf = replace(conf, peers=self.roster.peers, identity=identity)
-        if identity is not None:
-            stamps = open_stamps(os.path.join(self.config.node.runtime_dir, STAMP_FILE), time.time_ns(), now)
+        if identity is not None and self.roster.state is not None:
+            stamps = open_stamps(self.roster.state.file(STAMP_FILE), time.time_ns(), now)
             conf = replace(conf, stamps=stamps)
             self._set_gate(identity)
         self.control = Control(
             conf, random.Random(random.SystemRandom().getrandbits(64)), progress=self._progress, pps=self._pps
         )
+        self._guard = Guard(_look, self.control.discard_sessions, self._say)
         self.collector = PageCollector(self.pages, self._facts)
         self.started_s = time.time()
         self._started_ns = now
@@ -277,6 +279,7 @@ class Node:
         if now >= self._heard_next:
             self._heard_next = now + HEARD_EVERY_NS
             sessions = self._sessions
+            self._guard.check(now)
             self._look_at_peers(now)
         if now >= self._drops_next:
             self._drops_next = now + LOOK_NS
@@ -462,6 +465,8 @@ class Node:
             map_version=self.roster.map_version,
             maps_refused=self.roster.maps_refused,
             probed=probed,
+            discarded=self._guard.counts,
+            handshakes=self.control.handshake_counts(),
         )
 
     def link(self, peer: str, since: int) -> dict[str, Any]:
@@ -488,6 +493,11 @@ class Node:
             "uptime_s": round((now - self._started_ns) / 1e9, 3), "last_errors": self._last_errors,
             **lanes_report(self.workers, self.page, now), **control_report(self.control, self.lane, now),
         }  # fmt: skip
+
+
+def _look() -> Moment:
+    before, boot = time.clock_gettime_ns(time.CLOCK_MONOTONIC), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    return moment(before, boot, time.clock_gettime_ns(time.CLOCK_MONOTONIC))
 
 
 def _os_exit(error: OSError) -> int:

@@ -53,6 +53,7 @@ def control_report(control: Control, lane: _core.ControlLane, now: int) -> dict[
     for link in control.links():
         row = {"peer": link.peer, "state": link.state, "address": link.address, "rtt_ms": link.rtt_ms}
         row |= {"loss_pct": None, "queue_ms": None}
+        row |= {"delay_in_ms": None, "delay_out_ms": None, "delay_error_ms": None}
         estimates = lane.estimates(link.slot) if link.slot is not None else None
         if estimates is not None and estimates["srtt_ms"] > 0:  # something was acknowledged
             row["queue_ms"] = estimates["queue_ms"]

@@ -7,7 +7,6 @@ if roster.take_keys():                          on SIGHUP: control.set_identity(
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from datetime import datetime
 
@@ -20,13 +19,17 @@ from relay.mapfile import MapFile, Say, read_map
 from relay.peermap import MapError, verify
 from relay.peers import Peer, merged
 from relay.sockets import StartError
+from relay.statedir import StateDir, examine_state_dir
 
 KEPT_MAP = "peers.map"
 CIPHERS = {"aes-128-gcm": CIPHER_AES_GCM, "chacha20-poly1305": CIPHER_CHACHA}  # "auto": what this CPU is fast at
 
 
 class Roster:
-    """`keys_fd`: the sealed memory with the keys, -1 on plaintext links. StartError when it holds no keys."""
+    """`keys_fd`: the sealed memory with the keys, -1 on plaintext links. `state`: where files that last lie, then None.
+
+    StartError when the memory holds no keys, or others may write where the state lies.
+    """
 
     def __init__(self, config: Config, keys_fd: int, now: datetime, say: Say) -> None:
         self._config, self._say = config, say
@@ -35,13 +38,13 @@ class Roster:
         if keys_fd >= 0:
             keep_to_ourselves()
             self._identity = unpack(keys_fd, security.keyring)
+        self.state = None if self._identity is None else StateDir.open(config, say)
         self._listed = [Peer.of(peer) for peer in config.peers]
         if self._identity is not None:
             _refuse_ourselves(self._listed, self._identity)
         self.map: MapFile | None = None
-        if security.peer_map and self._identity is not None:
-            kept = os.path.join(config.node.runtime_dir, KEPT_MAP)
-            self.map = MapFile(security.peer_map, security.map_key, kept, say)
+        if security.peer_map and self.state is not None:
+            self.map = MapFile(security.peer_map, security.map_key, self.state.file(KEPT_MAP), say)
             self.map.start(now)
         self.peers: list[Peer] = []
         self._merge()
@@ -105,7 +108,7 @@ def examine(config: Config, now: datetime) -> list[Finding]:
     listed = [Peer.of(peer) for peer in config.peers]
     _refuse_ourselves(listed, identity)
     own_key = public_of("identity", identity.private)
-    found = [Finding("info", f"public key {encode_public(own_key)}")]
+    found = [*examine_state_dir(config), Finding("info", f"public key {encode_public(own_key)}")]
     if not security.peer_map:
         return found
     try:

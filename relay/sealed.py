@@ -88,7 +88,7 @@ class SealedSessions(Sessions):
             self.handshakes.forget(peer.id)  # what else is under way is with an older boot of the peer
             self._promote(peer, candidate)
             if len(candidate.generations) == 1:  # else only the lane knows which keys those were
-                self._confirm(candidate)
+                self._confirm(candidate, candidate.newest.index >> 6)
         session = peer.sealed
         if session is None or session.slot != slot or now < session.heard_at:
             return
@@ -106,8 +106,8 @@ class SealedSessions(Sessions):
             return
         self.on_heard(slot, now)
         session = peer.sealed
-        if session is not None and session.slot == slot and session.newest.index >> 6 == index:
-            self._confirm(session)
+        if session is not None and session.slot == slot:
+            self._confirm(session, index)
 
     def rekey(self, slot: int, now: int) -> None:
         """A lane has sent so much under its keys that it wants others."""
@@ -128,6 +128,9 @@ class SealedSessions(Sessions):
         if peer is not None and peer.session is not None and peer.session.slot == slot:
             self._end(peer)
             self.handshakes.begin(peer.id, now)
+
+    def handshake_counts(self) -> tuple[dict[str, int], dict[str, int]]:
+        return dict(self.handshakes.counts), dict(self.handshakes.refused)
 
     def discard_all(self, now: int) -> None:
         """This machine was forked, cloned or resumed: no key, index or initiation from before is used again."""
@@ -289,10 +292,11 @@ class SealedSessions(Sessions):
             self.handshakes.indices.give(session.generations.popleft().index)
         self.actions.append(session.rekey())
 
-    def _confirm(self, session: SealedSession) -> None:
-        if not session.newest.keys.initiator:
-            session.generations[-1] = session.newest.proven()
-            self.actions.append(session.rekey())
+    def _confirm(self, session: SealedSession, index: int) -> None:
+        for at, generation in enumerate(session.generations):
+            if generation.index >> 6 == index and not generation.keys.initiator:
+                session.generations[at] = generation.proven()
+                self.actions.append(session.rekey(session.generations[at]))
 
     def _promote(self, peer: SealedPeer, session: SealedSession) -> None:
         """The peer is there: what there was before ends, and this is the session."""

@@ -194,6 +194,10 @@ class Sessions:
     def on_confirmed(self, slot: int, index: int, now: int) -> None:
         """The agent's lane sends under the keys of this receive index: the peer has them, any lane may."""
 
+    def handshake_counts(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Of all handshakes so far: what happened (relay/handshake.py), and datagrams refused by drop word."""
+        return {}, {}
+
     def discard_all(self, now: int) -> None:
         """This machine was forked, cloned or resumed: nothing from before is used again."""
         for slot in list(self._by_slot):

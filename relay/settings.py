@@ -119,6 +119,15 @@ def auto_workers() -> int:
     return max(1, min(len(cores) - 1, WORKERS_MAX))
 
 
+def state_dir() -> str:
+    """What systemd gives us, else /var/lib/zrelay for root, else the user's own (XDG)."""
+    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if given or os.geteuid() == 0:
+        return given or "/var/lib/zrelay"
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return os.path.join(base if os.path.isabs(base) else os.path.expanduser("~/.local/state"), "zrelay")
+
+
 def _levels(value: list[Any]) -> tuple[float, ...]:
     if len(value) != 4 or not all(isinstance(share, int | float) for share in value):
         raise ValueError("takes four shares of time, one a level, like [0.75, 0.85, 0.93, 0.98]")
@@ -157,6 +166,7 @@ class Node(Section, frozen=True, kw_only=True):
     site: str = ""
     labels: dict[str, str] = {}
     runtime_dir: str = field(default_factory=lambda: f"/tmp/zrelay-{os.getuid()}")
+    state_dir: str = field(default_factory=state_dir)  # survives a reboot
 
 
 class Listen(Section, frozen=True, kw_only=True):

@@ -38,7 +38,7 @@ def lock_runtime_dir(path: str) -> TextIO:
     lock_path = os.path.join(path, "lock")
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
-        _check_ours_alone(path)
+        check_ours_alone(path, "node.runtime_dir")
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         lock = os.fdopen(os.open(lock_path, flags, 0o600), "r+")
     except OSError as error:
@@ -58,7 +58,8 @@ def lock_runtime_dir(path: str) -> TextIO:
     return lock
 
 
-def _check_ours_alone(path: str) -> None:
+def check_ours_alone(path: str, key: str) -> None:
+    """StartError 77 when others may write there; `key` is the directory's in the configuration. OSError."""
     # Once it is ours and closed to others, nobody else can put something into it: looking once is enough.
     found = os.lstat(path.rstrip("/") or "/")
     if stat.S_ISLNK(found.st_mode):
@@ -69,7 +70,7 @@ def _check_ours_alone(path: str) -> None:
         wrong, remedy = f"may be written by others (mode {stat.S_IMODE(found.st_mode):03o})", f"chmod go-w {path}"
     else:
         return
-    raise StartError(EXIT_PERMISSION, f"node.runtime_dir {path} {wrong}: {remedy}")
+    raise StartError(EXIT_PERMISSION, f"{key} {path} {wrong}: {remedy}")
 
 
 def remove_stale_socket(path: str) -> None:

@@ -7,6 +7,7 @@ workers. From there to its first packet no Python runs that matters.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from typing import Any
@@ -51,6 +52,16 @@ def take_place(worker: _core.Worker, boot: dict[str, Any]) -> bool:
     return True
 
 
+def leave_no_core() -> None:
+    """Lanes hold secrets of sessions. 1 byte, not 0: the kernel then starts no program that takes cores either.
+
+    The process stays one that its own user may trace: `zrelay flame` would be root's alone otherwise.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    most = 1 if hard == resource.RLIM_INFINITY else min(hard, 1)
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+
+
 def main() -> int:
     if len(sys.argv) != 3 or sys.argv[1] != "--boot":
         print("relay.worker: started by the supervisor, never by hand", file=sys.stderr)
@@ -68,6 +79,8 @@ def main() -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # the core takes it from a signalfd
     with open("/proc/self/comm", "w") as comm:
         comm.write("zr-spare")
+    if boot["sealed"]:
+        leave_no_core()
     try:
         worker = boot_worker(boot)
         if not worker.pin() and boot["warn"]:

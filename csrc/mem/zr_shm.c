@@ -43,6 +43,7 @@ int zr_shm_map(int fd, size_t bytes, void **at)
     void *mapped = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (mapped == MAP_FAILED)
         return ZR_E_os;
+    (void)madvise(mapped, bytes, MADV_DONTDUMP); /* secrets pass through rings; best effort */
     *at = mapped;
     return ZR_OK;
 }

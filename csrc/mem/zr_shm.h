@@ -12,7 +12,8 @@
 
 /* A new region of `bytes` zero bytes. The descriptor (close-on-exec) or ZR_E_inval, ZR_E_os. `name` is for /proc. */
 int zr_shm_open(const char *name, size_t bytes);
-/* Maps the whole region, shared and writable, at *at. ZR_E_version: unsealed or not of `bytes`; ZR_E_os. */
+/* Maps the whole region, shared and writable, at *at; no core has it. ZR_E_version: unsealed or not of `bytes`;
+ * ZR_E_os. */
 int zr_shm_map(int fd, size_t bytes, void **at);
 /* The mapping at `from` is at `to` from now on, with the pages it has; what was mapped there goes. ZR_E_os. */
 int zr_shm_move(void *from, void *to, size_t bytes);

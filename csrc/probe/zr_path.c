@@ -2,13 +2,14 @@
 
 #include <string.h>
 
-#define NONE        INT64_MAX
-#define SECOND      ZR_SEC(1)
-#define MINUTE      ZR_SEC(60)
-#define FAR         1e300
-#define USUAL_DRIFT 60e-6
-#define MOST_DRIFT  500e-6
-#define STRAGGLER   ZR_MS(100) /* a hole may be filled that long before it counts as a run */
+#define NONE         INT64_MAX
+#define SECOND       ZR_SEC(1)
+#define MINUTE       ZR_SEC(60)
+#define FAR          1e300
+#define USUAL_DRIFT  60e-6
+#define MOST_DRIFT   500e-6
+#define DELAY_POINTS 7          /* and the one under way: about a minute */
+#define STRAGGLER    ZR_MS(100) /* a hole may be filled that long before it counts as a run */
 
 /* Peers say any number: differences of times wrap rather than overflow. */
 static int64_t minus(zr_ns_t a, zr_ns_t b)
@@ -251,15 +252,15 @@ int64_t zr_path_queue_out(const zr_path *path)
     return above(&path->out_least, path->out_ns);
 }
 
-/* The least of all points each way, brought to `now` along a drift: more samples, less of their jitter. In doubles: the
- * peer's clock may say anything. */
-static bool bring(const zr_path *path, double slope, zr_ns_t now, double *out, double *in)
+/* The least of the newest `points` and the one under way each, brought to `now` along a drift: more samples, less of
+ * their jitter. In doubles: the peer's clock may say anything. */
+static bool bring(const zr_path *path, uint32_t points, double slope, zr_ns_t now, double *out, double *in)
 {
-    uint32_t count = ZR_MIN(path->points_made, ZR_PATH_POINTS);
+    uint32_t count = ZR_MIN(path->points_made, points);
 
     *out = *in = FAR;
     for (uint32_t i = 0; i <= count; i++) {
-        const zr_path_pair *pair = i < count ? &path->points[i] : &path->pair;
+        const zr_path_pair *pair = i == 0 ? &path->pair : &path->points[(path->points_made - i) % ZR_PATH_POINTS];
         if (pair->out == NONE || pair->in == NONE)
             continue;
         double brought_out = (double)pair->out + slope * (double)(now - pair->out_at);
@@ -276,7 +277,7 @@ static double merit(const zr_path *path, double slope, zr_ns_t now)
 {
     double out, in, unusual = slope / USUAL_DRIFT;
 
-    (void)bring(path, slope, now, &out, &in);
+    (void)bring(path, ZR_PATH_POINTS, slope, now, &out, &in);
     return out + in - unusual * unusual * ((double)zr_path_jitter(path) / 12 + 1);
 }
 
@@ -302,10 +303,27 @@ bool zr_path_offset(const zr_path *path, zr_ns_t now, int64_t *offset, double *d
 
     *drift_ppm = slope * 1e6;
     *offset = 0;
-    if (!bring(path, slope, now, &out, &in) || (out - in) / 2 >= 9e18 || (out - in) / 2 <= -9e18)
+    if (!bring(path, ZR_PATH_POINTS, slope, now, &out, &in) || (out - in) / 2 >= 9e18 || (out - in) / 2 <= -9e18)
         return false;
     *offset = (int64_t)((out - in) / 2);
     return true;
+}
+
+static int64_t delay_of(double ns)
+{
+    return ns <= 0 ? 0 : ns >= 9e18 ? INT64_MAX : (int64_t)ns;
+}
+
+void zr_path_delays(const zr_path *path, int64_t offset, double drift_ppm, zr_ns_t now, int64_t *in, int64_t *out,
+                    int64_t *error)
+{
+    double slope = drift_ppm / 1e6, least_out, least_in;
+
+    *error = bring(path, ZR_PATH_POINTS, slope, now, &least_out, &least_in) ? delay_of((least_out + least_in) / 2)
+                                                                            : INT64_MAX;
+    (void)bring(path, DELAY_POINTS, slope, now, &least_out, &least_in);
+    *in = delay_of(least_in + (double)offset);
+    *out = delay_of(least_out - (double)offset);
 }
 
 static bool share_ok(const zr_path_share *share)

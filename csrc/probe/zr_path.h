@@ -105,6 +105,12 @@ static inline int64_t zr_path_jitter(const zr_path *path)
 }
 /* The peer's clock minus ours now, nanoseconds, and by how many parts per million it runs ahead; false: not known. */
 bool zr_path_offset(const zr_path *path, zr_ns_t now, int64_t *offset, double *drift_ppm);
+/* One way each, nanoseconds: the least of about a minute, by the clock of that offset and drift. On a symmetric path
+ * they are as right as the offset; on any, one is off by as much too little as the other is too much, at most `*error`,
+ * half of the least round trip. A change of one way shows in a minute; in two it looks like one of the clock. Only
+ * where the offset is known. */
+void zr_path_delays(const zr_path *path, int64_t offset, double drift_ppm, zr_ns_t now, int64_t *in, int64_t *out,
+                    int64_t *error);
 bool zr_path_check(const zr_path *path);
 
 #endif

@@ -335,6 +335,9 @@ void zr_probe_look(const zr_probe *probe, zr_probe_view *view, zr_ns_t now)
         .expected = path->expected,
     };
     view->offset_known = zr_path_offset(path, now, &view->offset_ns, &view->drift_ppm);
+    if (view->offset_known)
+        zr_path_delays(path, view->offset_ns, view->drift_ppm, now, &view->delay_in_ns, &view->delay_out_ns,
+                       &view->delay_error_ns);
 }
 
 bool zr_probe_check(const zr_probe *probe)

@@ -129,6 +129,7 @@ typedef struct zr_probe_view {
     uint32_t srtt_us, rtt_min_us, samples, longest_in, longest_out, flaps;
     double loss_in, loss_out, drift_ppm;
     int64_t jitter_ns, queue_in_ns, queue_out_ns, offset_ns;
+    int64_t delay_in_ns, delay_out_ns, delay_error_ns; /* where the offset is known, too */
     uint64_t reordered;
     uint32_t received, expected; /* of the peer's datagrams; they wrap */
 } zr_probe_view;

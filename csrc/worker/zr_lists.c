@@ -24,5 +24,8 @@ const char *const zr_ledger_names[ZR_LEDGER_COUNT] = {
 void *zr_memory_open(size_t bytes)
 {
     void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return at == MAP_FAILED ? NULL : at;
+    if (at == MAP_FAILED)
+        return NULL;
+    (void)madvise(at, bytes, MADV_DONTDUMP); /* lanes hold secrets; best effort */
+    return at;
 }

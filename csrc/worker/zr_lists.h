@@ -32,7 +32,7 @@ extern const zr_codec_info zr_codec_infos[ZR_CODEC_COUNT];
 extern const char *const zr_ledger_names[ZR_LEDGER_COUNT];
 
 /* Zeroed memory of this process, page-aligned; touched pages only cost. NULL when there is none. zr_shm_unmap ends it.
- */
+ * No core has it: there are secrets of sessions in it. */
 void *zr_memory_open(size_t bytes);
 
 #endif

@@ -212,6 +212,64 @@ ZR_TEST(the_clocks_are_known_to_a_millisecond)
     }
 }
 
+static double off_by(const rig *r, int i, zr_ns_t in, zr_ns_t out)
+{
+    const zr_path *path = &r->end[i].probe.path;
+    zr_ns_t now = rig_local(&r->end[i], r->now);
+    int64_t offset = 0, shown_in = 0, shown_out = 0, error = 0;
+    double drift = 0;
+
+    CHECK(zr_path_offset(path, now, &offset, &drift));
+    zr_path_delays(path, offset, drift, now, &shown_in, &shown_out, &error);
+    CHECK(error >= (in + out) / 2 - ZR_MS(1));
+    CHECK(llabs(shown_in - in) <= error + ZR_MS(1) && llabs(shown_out - out) <= error + ZR_MS(1));
+    return fabs(ms(ZR_MAX(llabs(shown_in - in), llabs(shown_out - out))));
+}
+
+ZR_TEST(one_way_delays_are_known_to_a_millisecond_where_both_ways_are_alike)
+{
+    static const struct {
+        zr_ns_t delay, jitter;
+        double loss, ppm;
+    } cases[] = {
+        { ZR_MS(5), 0, 0, 0 },
+        { ZR_MS(40), ZR_MS(5), 0.05, 50 },
+        { ZR_MS(20), ZR_MS(10), 0.01, 0 },
+        { ZR_MS(120), ZR_MS(10), 0.01, -30 },
+    };
+
+    for (size_t i = 0; i < ZR_LEN(cases); i++) {
+        rig r;
+        zr_simlink_conf out = rig_link(cases[i].delay, cases[i].jitter, cases[i].loss, 1, 31 + i);
+        zr_simlink_conf back = rig_link(cases[i].delay, cases[i].jitter, cases[i].loss, 1, 71 + i);
+        double worst = 0;
+        rig_open(&r, &out, &back, ZR_SEC(7), cases[i].ppm);
+        for (int s = cases[i].jitter == 0 ? 3 : 40; s < 300; s++) {
+            rig_run(&r, ZR_SEC(s));
+            for (int end = 0; end < 2; end++)
+                worst = ZR_MAX(worst, off_by(&r, end, cases[i].delay, cases[i].delay));
+        }
+        printf("probe: one-way delays off by %.3f ms at most (delay %.0f + %.0f ms)\n", worst, ms(cases[i].delay),
+               ms(cases[i].jitter));
+        CHECK(worst <= 1.0);
+        rig_close(&r);
+    }
+}
+
+ZR_TEST(one_way_delays_of_unlike_ways_are_off_by_no_more_than_they_say)
+{
+    rig r;
+    zr_simlink_conf out = rig_link(ZR_MS(30), ZR_MS(2), 0, 1, 5), back = rig_link(ZR_MS(2), ZR_MS(2), 0, 1, 6);
+
+    rig_open(&r, &out, &back, ZR_SEC(7), 20);
+    for (int s = 20; s < 200; s++) {
+        rig_run(&r, ZR_SEC(s));
+        (void)off_by(&r, 0, ZR_MS(2), ZR_MS(30));
+        (void)off_by(&r, 1, ZR_MS(30), ZR_MS(2));
+    }
+    rig_close(&r);
+}
+
 ZR_TEST(an_idle_neighbour_costs_less_than_20_kbit_a_second)
 {
     rig r = plain(0, 1, 3);

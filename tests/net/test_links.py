@@ -36,6 +36,8 @@ async def test_links_are_measured_and_shown() -> None:
         assert link["address"] == str(mesh["sh-1"].data)
         assert 0 < link["rtt_ms"] < 1000
         assert abs(link["offset_ms"]) <= link["rtt_ms"] + 1000  # one machine: one clock
+        assert 0 <= link["delay_in_ms"] <= link["rtt_p99_ms"]
+        assert 0 <= link["delay_out_ms"] <= link["rtt_p99_ms"]
         assert link["loss_in_pct"] < 50
         assert len(link["round_trips_us"]) == link["answered"]
         (listed,) = (await client.get("/v1/links"))["items"]

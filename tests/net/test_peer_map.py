@@ -54,8 +54,8 @@ class Mapped(DevMesh):
 
 
 @pytest.fixture
-def mesh(monkeypatch: pytest.MonkeyPatch) -> Mapped:
-    made = Mapped()
+def mesh(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Mapped:
+    made = Mapped(getattr(request, "param", 3))
     plain = DevRelay.toml
     monkeypatch.setattr(
         DevRelay, "toml", lambda relay: plain(relay).replace("[security]\n", "[security]\n" + made.security())
@@ -96,6 +96,7 @@ async def test_a_relay_taken_out_of_the_map_gets_nothing_after_a_second(mesh: Ma
         assert (await links(mesh["sh-1"]))["gz-1"] == "up"
 
 
+@pytest.mark.parametrize("mesh", [2], indirect=True)
 async def test_an_old_or_foreign_map_changes_nothing_also_over_a_restart(mesh: Mapped) -> None:
     async with mesh:
         old = mesh.map.read_bytes()
@@ -119,21 +120,22 @@ async def test_an_old_or_foreign_map_changes_nothing_also_over_a_restart(mesh: M
         async with asyncio.timeout(15):
             while True:
                 with contextlib.suppress(Unreachable):
-                    if (await links(relay)) == {"bj-1": "up", "gz-1": "up"}:
+                    if (await links(relay)) == {"bj-1": "up"}:
                         break
                 await asyncio.sleep(0.05)
 
 
+@pytest.mark.parametrize("mesh", [2], indirect=True)
 async def test_a_relay_changes_its_key_and_media_goes_on_when_the_map_follows(mesh: Mapped) -> None:
     async with mesh, flowing(mesh) as flow:
-        relay = mesh["gz-1"]
+        relay = mesh["sh-1"]
         assert relay.keyring is not None
         ring = Keyring(str(relay.keyring))
         ring.rotate("identity")
         assert relay.process is not None
         relay.process.send_signal(signal.SIGHUP)
         await flow.more()  # on the session that there is
-        mesh.entries[2] = replace(mesh.entries[2], public_key=public_of("identity", ring.read("identity")))
+        mesh.entries[1] = replace(mesh.entries[1], public_key=public_of("identity", ring.read("identity")))
         mesh.push(signal_too=True)
         await flow.more()
         assert "Traceback" not in relay.log_path.read_text(), relay.log_path.read_text()[-3000:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from typing import Any
 
 import hypothesis.strategies as st
@@ -101,4 +102,4 @@ class GateAgainstModel(RuleBasedStateMachine):
 
 
 TestGateAgainstModel = GateAgainstModel.TestCase
-TestGateAgainstModel.settings = settings(max_examples=50)  # each is thousands of messages
+TestGateAgainstModel.settings = settings(max_examples=200 if os.environ.get("ZR_FULL") else 20)  # each is thousands

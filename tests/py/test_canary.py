@@ -19,13 +19,14 @@ import aiohttp
 import psutil
 import pytest
 
+from relay import _core
 from relay.dev import DevMesh, DevRelay
 from relay.keys import Keyring
 from tests.net.rtp import publish_body
 from tests.py.badinput_cli import zrelay
 
 RELAYS = 2
-CHUNK = 1 << 20
+CHUNK, PAGE = 1 << 20, resource.getpagesize()
 ROUTES = (
     "/v1/status", "/v1/streams", "/v1/links", "/v1/workers", "/v1/version", "/v1/none", "/metrics", "/healthz",
     "/readyz", "/openapi.json", "/",
@@ -49,19 +50,25 @@ def found(forms: list[bytes], data: bytes) -> list[int]:
 
 
 def memory(pid: int) -> Iterator[bytes]:
-    """What a process may write to, in pieces that overlap."""
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as mem:
+    """What a process may write to and has ever touched, in pieces that overlap."""
+    with (
+        open(f"/proc/{pid}/maps") as maps,
+        open(f"/proc/{pid}/mem", "rb", buffering=0) as mem,
+        open(f"/proc/{pid}/pagemap", "rb", buffering=0) as pages,
+    ):
         for line in maps:
             where, rights, *_ = line.split()
             if "w" not in rights:
                 continue
-            at, end = (int(part, 16) for part in where.split("-"))
-            while at < end:
+            first, end = (int(part, 16) for part in where.split("-"))
+            for at in range(first, end, CHUNK):
+                entries = os.pread(pages.fileno(), min(CHUNK, end - at) // PAGE * 8, at // PAGE * 8)
+                if not any(byte & 0xC0 for byte in entries[7::8]):  # neither there nor swapped
+                    continue
                 try:
                     yield os.pread(mem.fileno(), min(CHUNK + 128, end - at), at)
                 except OSError:  # a guard page, or a mapping that is gone
                     break
-                at += CHUNK
 
 
 def in_memory(pid: int, forms: list[bytes]) -> set[int]:
@@ -108,6 +115,9 @@ async def test_a_key_shows_up_nowhere_but_in_its_file_and_in_the_agent() -> None
                 assert found(forms, (done.stdout + done.stderr).encode()) == [], args
             limits = Path(f"/proc/{processes['agent'].pid}/limits").read_text()
             assert "Max core file size        0 " in limits
+            for name in ("zr-worker-0", "zr-spare"):
+                limits = Path(f"/proc/{processes[name].pid}/limits").read_text()
+                assert "Max core file size        1                    1 " in limits, name
 
             # Keys that are no good any more are not taken over: the relay says so and goes on with those it has.
             assert relay.process is not None
@@ -153,3 +163,39 @@ def test_a_process_that_keeps_to_itself_leaves_no_core(tmp_path: Path) -> None:
     if hard != resource.RLIM_INFINITY or not leaves_core(tmp_path, "pass"):
         pytest.skip("this system writes no cores: set ulimit -c unlimited and kernel.core_pattern = core")
     assert not leaves_core(tmp_path, "memory.keep_to_ourselves()")
+
+
+def left_out_kib(name: str) -> int:
+    """How much of this process no core has, of mappings whose name has `name` in it, or of nameless ones."""
+    kib, size, counts = 0, 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        fields = line.split()
+        if not fields[0].endswith(":"):
+            shown = " ".join(fields[5:])
+            counts = name in shown if name else not shown
+        elif fields[0] == "Size:":
+            size = int(fields[1])
+        elif fields[0] == "VmFlags:" and "dd" in fields and counts:
+            kib += size
+    return kib
+
+
+def test_lanes_and_what_is_shared_between_processes_are_left_out_of_cores() -> None:
+    nameless, bytes_ = left_out_kib(""), _core.StatPage.bytes_for(0)
+    fd = _core.shm_open("zr-canary", bytes_)
+    page = _core.StatPage(fd, streams_max=0, create=True)
+    os.close(fd)
+    lane = _core.ControlLane(0)
+    assert left_out_kib("zr-canary") >= bytes_ // 1024
+    assert left_out_kib("") - nameless >= 1024
+    del page, lane
+
+
+def test_a_worker_that_aborts_leaves_no_core_whatever_takes_them(tmp_path: Path) -> None:
+    limit = "import resource, relay.worker as worker; worker.leave_no_core(); "
+    shown = subprocess.run(
+        [sys.executable, "-c", limit + "print(resource.getrlimit(resource.RLIMIT_CORE)[0])"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert shown.stdout in ("0\n", "1\n")  # 0: where no more was allowed before
+    assert not leaves_core(tmp_path, "import relay.worker\nrelay.worker.leave_no_core()")

@@ -98,7 +98,7 @@ def ring(tmp_path: Path) -> Keyring:
 
 
 def write(folder: Path, text: str) -> str:
-    (folder / "relay.toml").write_text(f'[node]\nruntime_dir = "{folder / "run"}"\n' + text)
+    (folder / "relay.toml").write_text(f'[node]\nruntime_dir = "{folder / "run"}"\nstate_dir = "{folder}"\n' + text)
     return str(folder / "relay.toml")
 
 

@@ -1,5 +1,7 @@
 """Sessions with keys at both ends: set-up, loss, crossing, restarts, clocks."""
 
+import os
+
 import pytest
 
 from relay.pace import MS, SECOND
@@ -26,8 +28,8 @@ def test_a_hundred_of_a_hundred_set_ups_under_loss_are_in_time(loss: float, with
     print(f"loss {loss}: median {sorted(took)[50] / 1e9:.2f} s, slowest {max(took) / 1e9:.2f} s")
 
 
-def test_a_thousand_simultaneous_beginnings_are_one_session_each() -> None:
-    for seed in range(1000):
+def test_simultaneous_beginnings_are_one_session_each() -> None:
+    for seed in range(1000 if os.environ.get("ZR_FULL") else 150):  # every delay once
         net = Net(seed, delay_ns=(1 + seed % 150) * MS, jitter_ns=(seed % 7) * 10 * MS)
         net.boot("a"), net.boot("b")  # at the same instant
         assert net.run(2 * SECOND, until_up=True), seed
@@ -78,7 +80,8 @@ def test_a_lane_that_wants_other_keys_gets_them_whichever_side_it_is_on() -> Non
     assert [end.ups for end in net.ends.values()] == [1, 1]
 
 
-def test_without_rekey_the_keys_end_after_fifteen_minutes() -> None:
+def test_without_rekey_the_keys_end_after_fifteen_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.py.sealed_rig.BEAT_NS", SECOND)  # often enough not to be silent
     net = met(4)
     assert net.run(SECOND, until_up=True)
     sealed = net.ends["a"].sessions

@@ -1,5 +1,7 @@
 """What others send: strangers, replays, other keys, cookies. None of it may alter a session or one that begins."""
 
+import os
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +17,8 @@ from relay.secret import Secret
 from relay.stamp import Stamps
 from relay.units import Address
 from tests.py.sealed_rig import Data, Net, met
+
+HANDSHAKES = 1000 if os.environ.get("ZR_FULL") else 200
 
 
 def stranger(net: Net, private: bytes, to: str = "b", mesh: bytes | None = None) -> bytes:
@@ -47,12 +51,12 @@ def attack(net: Net, forged: list[bytes]) -> None:
         net.inject(net.addresses["a"], net.addresses["b"], data)
 
 
-def test_what_an_attacker_sends_during_a_thousand_handshakes_ends_none_of_them() -> None:
+def test_what_an_attacker_sends_during_many_handshakes_ends_none_of_them() -> None:
     """T05: unknown static key, another mesh key, truncated, changed, replayed, reflected, from the right address."""
     keys = Net(0)
     forged = [stranger(keys, bytes(range(32))), stranger(keys, keys.private["a"], mesh=bytes(32))]
     took, refused = [], set()
-    for seed in range(1000):
+    for seed in range(HANDSHAKES):
         net = Net(seed, delay_ns=10 * MS)
         net.private, net.mesh = keys.private, keys.mesh
         for name in "ab":
@@ -68,9 +72,11 @@ def test_what_an_attacker_sends_during_a_thousand_handshakes_ends_none_of_them()
         assert (send_a, recv_a) == (recv_b, send_b), seed
         refused |= {word for end in net.ends.values() for word in end.words}
     took.sort()
-    print(f"median {took[500] / 1e6} ms, p99 {took[990] / 1e6} ms, refused: {sorted(refused)}")
+    print(
+        f"median {took[HANDSHAKES // 2] / 1e6} ms, p99 {took[HANDSHAKES * 99 // 100] / 1e6} ms, refused: {sorted(refused)}"
+    )
     assert {"unknown_peer", "mac1", "length", "self", "stamp", "noindex"} <= refused
-    assert took[990] <= SECOND
+    assert took[HANDSHAKES * 99 // 100] <= SECOND
 
 
 def test_ten_thousand_old_initiations_disrupt_nothing() -> None:

@@ -24,7 +24,8 @@ def view(**more: Any) -> dict[str, Any]:
         "up": True, "deaf": False, "unheard": False, "ask": False, "mtu": 1500, "promise": 25, "theirs": 25, "heard": 1,
         "since": 0, "dead_after": 200_000_000, "srtt_us": 20_500, "rtt_min_us": 20_000, "pings": 4, "samples": 4,
         "longest_in": 1, "longest_out": 2, "flaps": 0, "loss_in": 0.01, "loss_out": 0.3, "jitter_ns": 400_000,
-        "queue_in_ns": 0, "queue_out_ns": 1_000_000, "offset_ns": -5_000_000, "drift_ppm": 12.0, "reordered": 0,
+        "queue_in_ns": 0, "queue_out_ns": 1_000_000, "offset_ns": -5_000_000, "drift_ppm": 12.0,
+        "delay_in_ns": 9_600_000, "delay_out_ns": 10_400_000, "delay_error_ns": 10_000_000, "reordered": 0,
         "received": 100, "expected": 101,
     } | more  # fmt: skip
 
@@ -151,15 +152,27 @@ def test_rows_and_tables_show_what_is_known() -> None:
     assert (shown["rtt_ms"], shown["rtt_p50_ms"], shown["rtt_p99_ms"]) == (20.5, 21.0, 30.0)
     assert (shown["loss_in_pct"], shown["loss_out_pct"], shown["offset_ms"]) == (1.0, 30.0, -5.0)
     assert (shown["t_dead_ms"], shown["since_s"], shown["hears"], shown["heard"]) == (200.0, 3.0, True, True)
-    blank = row(view(samples=0, offset_ns=None, drift_ppm=None), [], 0)
-    assert [blank[key] for key in ("rtt_ms", "rtt_p50_ms", "offset_ms")] == [None, None, None]
+    assert [shown[f"delay_{name}_ms"] for name in ("in", "out", "error")] == [9.6, 10.4, 10.0]
+    clocks = {f"{name}_ns": None for name in ("offset", "delay_in", "delay_out", "delay_error")}
+    blank = row(view(samples=0, drift_ppm=None, **clocks), [], 0)
+    unknown = ("rtt_ms", "rtt_p50_ms", "offset_ms", "delay_in_ms", "delay_out_ms", "delay_error_ms")
+    assert {blank[key] for key in unknown} == {None}
     lines = table(
         [{"peer": "b", "state": "up", "address": "127.0.0.1:7600"} | shown, {"peer": "c", "state": "greeting"}]
     )
     _, first, second = lines.splitlines()
-    for part in ("b ", "up", "127.0.0.1:7600", "21.00 / 30.00 ms", "1.0 / 30.0 %", "1500", "200 ms"):
+    for part in (
+        "b ",
+        "up",
+        "127.0.0.1:7600",
+        "21.00 / 30.00 ms",
+        "9.6 / 10.4 ±10.0 ms",
+        "1.0 / 30.0 %",
+        "1500",
+        "200 ms",
+    ):
         assert part in first
-    assert second.split() == ["c", "greeting", "-", "-", "-", "-", "-", "-"]
+    assert second.split() == ["c", "greeting", "-", "-", "-", "-", "-", "-", "-"]
 
 
 def test_pings_summary_is_that_of_ping() -> None:

@@ -68,6 +68,10 @@ async def test_the_exposition_parses_and_says_what_happened() -> None:
     assert summed(parsed, "zrelay_fan_sent_total") == PACKETS
     assert summed(parsed, "zrelay_udp_dropped_packets_total", reason="source") == 3
     assert summed(parsed, "zrelay_udp_dropped_packets_total", direction="media") == 3
+    assert summed(parsed, "zrelay_sessions_discarded_total") == 0
+    agreed = [summed(parsed, "zrelay_handshakes_total", event=f"agreed_{who}") for who in ("initiator", "responder")]
+    assert sum(agreed) >= 1
+    assert summed(parsed, "zrelay_handshakes_total", event="begun") >= 1
     age = "zrelay_packet_age_seconds"
     assert summed(parsed, f"{age}_bucket", le="+Inf") == summed(parsed, f"{age}_count")
 

@@ -73,6 +73,31 @@ def test_who_began_is_up_with_the_answer_and_who_answered_with_the_first_datagra
     assert b.actions == []
 
 
+def test_of_two_answers_the_peer_may_have_either_so_a_worker_that_starts_late_gets_both():
+    """The first answer was taken; the second one, to an initiation of half a second later, did not get through."""
+    a, b = relay("a", "b"), relay("b", "a", boot=5)
+    a.start(0), a.on_timer(0)
+    (first,) = [action.data for action in a.actions if isinstance(action, SendDatagram)]
+    a.actions.clear()
+    a.on_timer(500 * MS)
+    (second,) = [action.data for action in a.actions if isinstance(action, SendDatagram)]
+    for said in (first, second):
+        b.on_datagram(said, AT["a"], 500 * MS)
+    answers = [action.data for action in b.actions if isinstance(action, SendDatagram) and action.data[0] == 9]
+    (add,), (rekey,) = ([x for x in b.actions if isinstance(x, kind)] for kind in (SessionAdd, SessionRekey))
+    assert (b.adds(), b.rekeys()) == ([add], [rekey])
+    a.on_datagram(answers[0], AT["b"], 501 * MS)
+    (here,) = a.adds()
+    assert here.keys.send == add.keys.recv
+    b.actions.clear()
+    b.on_confirmed(0, add.index, 502 * MS)  # by the agent's lane, which was heard under it
+    (proven,) = take(b, SessionRekey)
+    assert (proven.index, proven.keys.initiator) == (add.index, True)
+    assert [told.index for told in (*b.adds(), *b.rekeys())] == [add.index, rekey.index]
+    b.on_confirmed(0, add.index, 503 * MS)
+    assert take(b, SessionRekey) == []
+
+
 def test_secrets_do_not_show_in_what_the_lanes_are_told(pair):
     (add,) = take(pair[0], SessionAdd)
     assert "***" in repr(add)

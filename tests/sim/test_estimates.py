@@ -9,8 +9,10 @@ from tests.sim.world import MS, SECOND, LinkConf, World
 def test_round_trip_and_loss_of_a_link_are_known_when_control_messages_crossed_it() -> None:
     world = World(7)
     world.chain(["a", "b"], LinkConf(delay_ns=30 * MS, jitter_ns=0, loss=0.2))
-    world.run(world.now + SECOND)
     a, b = world.relays["a"], world.relays["b"]
+    (link,) = control_report(b.control, b.lane, world.now)["links"]
+    assert [link[f"delay_{name}_ms"] for name in ("in", "out", "error")] == [None] * 3
+    world.run(world.now + SECOND)
     (link,) = control_report(b.control, b.lane, world.now)["links"]
     assert (link["peer"], link["state"], link["address"]) == ("a", "up", "127.0.1.1:29900")
     assert (link["loss_pct"], link["queue_ms"]) == (None, None)  # of control messages: there were none
@@ -32,6 +34,9 @@ def test_round_trip_and_loss_of_a_link_are_known_when_control_messages_crossed_i
     assert abs(link["loss_in_pct"] - 20) < 6
     assert abs(link["loss_out_pct"] - 20) < 6
     assert abs(link["offset_ms"]) < 0.1
+    assert abs(link["delay_in_ms"] - 30) <= 1
+    assert abs(link["delay_out_ms"] - 30) <= 1
+    assert abs(link["delay_error_ms"] - 30) <= 1  # both ways alike: far better than what can be promised
     assert link["loss_pct"] == estimates["loss_ppm"] / 1e6 * 100
     assert estimates["sent"] > 64
     assert a.lane.estimates(999) is None

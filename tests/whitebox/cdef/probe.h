@@ -22,5 +22,7 @@ double zr_path_loss(const zr_path_share *share);
 uint32_t zr_path_longest(const zr_path *path, int64_t now);
 int64_t zr_path_queue_in(const zr_path *path);
 int64_t zr_path_queue_out(const zr_path *path);
+void zr_path_delays(const zr_path *path, int64_t offset, double drift_ppm, int64_t now, int64_t *in, int64_t *out,
+                    int64_t *error);
 bool zr_path_offset(const zr_path *path, int64_t now, int64_t *offset, double *drift_ppm);
 bool zr_path_check(const zr_path *path);
