@@ -63,7 +63,11 @@ _Static_assert(sizeof(zr_cmd) == 64, "one cache line");
     X(session_rekey, session, index, peer_index, _, _, _, _, "one more generation of keys, with its indices")          \
     X(session_mtu, session, mtu, _, _, _, _, _, "KCP mtu that the path takes now, at most session_add's")              \
     X(session_kick, session, _, _, _, _, _, _, "the peer is heard again: its conversations try at once")               \
-    X(session_heard, session, _, _, _, _, _, _, "done.x = ns since anything of the session was heard here; 2^63: never")
+    X(session_heard, session, _, _, _, _, _, _,                                                                        \
+      "done.x = ns since anything of the session was heard here; 2^63: never")                                         \
+    X(session_path, session, number, _, _, _, _, agent,                                                                \
+      "one more address its agent is listed at, and may send from; number 0 begins the list anew")                     \
+    X(session_addr, session, _, _, _, _, _, agent, "its datagrams go there from now on")
 
 /* Worker -> control plane. */
 #define ZR_EVT_LIST(X)                                                                                                 \

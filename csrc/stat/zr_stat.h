@@ -131,7 +131,8 @@
     X(gate_replies, c, "datagrams", "cookie replies sent")                                                             \
     X(probes_sent, c, "segments", "probes of links, and answers to them, sent")                                        \
     X(probes_received, c, "segments", "probes of links, and answers to them, received")                                \
-    X(link_deaths, c, "events", "sessions whose peer was silent for T_dead, or said that it hears nothing")
+    X(link_deaths, c, "events", "sessions whose peer was silent for T_dead, or said that it hears nothing")            \
+    X(path_moves, c, "events", "sessions that are sent to at another address of their peer's from then on")
 
 enum zr_stat_id {
 #define X(id, kind, unit, help) ZR_STAT_##id,
