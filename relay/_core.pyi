@@ -277,7 +277,7 @@ class ControlLane(Counters):
         """A worker's lane heard the session at `when`. CoreError "missing"."""
 
     def probed(self) -> list[int]:
-        """Sessions whose state, path mtu or address changed, or whose peer has been silent for half of T_dead (`ask`)."""
+        """Sessions whose state, path mtu or address changed, or whose peer is silent for half of T_dead (`ask`)."""
 
     def probe(self, slot: int, now: int) -> dict[str, Any] | None:
         """What the session knows of its path: struct zr_probe_view, and `addr` and `moves` of zr_paths.

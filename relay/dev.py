@@ -101,6 +101,7 @@ class DevRelay:
     upstreams: list[str] = field(default_factory=list)
     keyring: Path | None = None  # None: plaintext
     public_keys: dict[str, str] = field(default_factory=dict)  # of peers
+    before: list[str] = field(default_factory=list)  # its command: what runs it
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -227,7 +228,7 @@ class DevMesh:
         relay.config_path.write_text(relay.toml())
         with relay.log_path.open("ab") as log:
             relay.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "relay.cli", "run", "-c", str(relay.config_path), "--die-with-parent",
+                *relay.before, sys.executable, "-m", "relay.cli", "run", "-c", str(relay.config_path), "--die-with-parent",
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 preexec_fn=die_with_parent(signal.SIGTERM),  # until it asks itself; it takes its workers along
             )  # fmt: skip

@@ -190,7 +190,8 @@ def row(view: View, trips: Sequence[int], now: int) -> dict[str, Any]:
         "offset_ms": None if view["offset_ns"] is None else round(view["offset_ns"] / 1e6, 3),
         "drift_ppm": None if view["drift_ppm"] is None else round(view["drift_ppm"], 1),
         "pings": view["pings"], "answered": view["samples"], "reordered": view["reordered"], "mtu": view["mtu"],
-        "path_moves": view["moves"], "t_dead_ms": round(view["dead_after"] / 1e6, 1), "hears": not view["deaf"], "heard": not view["unheard"],
+        "path_moves": view["moves"],
+        "t_dead_ms": round(view["dead_after"] / 1e6, 1), "hears": not view["deaf"], "heard": not view["unheard"],
         "since_s": round((now - view["since"]) / 1e9, 1), "flaps": view["flaps"],
     }  # fmt: skip
 

@@ -137,7 +137,7 @@ ZR_TEST(when_the_used_one_goes_silent_a_proven_one_takes_over_within_50_ms_and_i
         net_open(&n, 3);
         for (uint32_t i = 0; i < 3; i++)
             n.trip[i] = trips[t];
-        n.trip[2] -= ZR_MS(2); /* the nearer one of two */
+        n.trip[2] -= ZR_MS(1); /* the nearer one of two */
         run(&n, ZR_SEC(90), ZR_NEVER);
         CHECK_EQ(n.paths.used, 0);
         n.up[0] = false;
