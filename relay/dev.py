@@ -228,7 +228,8 @@ class DevMesh:
         relay.config_path.write_text(relay.toml())
         with relay.log_path.open("ab") as log:
             relay.process = await asyncio.create_subprocess_exec(
-                *relay.before, sys.executable, "-m", "relay.cli", "run", "-c", str(relay.config_path), "--die-with-parent",
+                *relay.before,
+                sys.executable, "-m", "relay.cli", "run", "-c", str(relay.config_path), "--die-with-parent",
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 preexec_fn=die_with_parent(signal.SIGTERM),  # until it asks itself; it takes its workers along
             )  # fmt: skip
