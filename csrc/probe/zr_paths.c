@@ -137,12 +137,12 @@ static void use(zr_paths *paths, uint32_t which)
 }
 
 /* The used one is silent: the nearest of those that answered since. */
-static void replace(zr_paths *paths)
+static void replace(zr_paths *paths, uint32_t least)
 {
     const zr_paths_one *used = &paths->one[paths->used];
     uint32_t best = ZR_PATHS_NONE;
 
-    if (used->missed < ZR_PATHS_MISSED)
+    if (used->missed < least)
         return;
     for (uint32_t i = 0; i < paths->count; i++) {
         const zr_paths_one *one = &paths->one[i];
@@ -191,9 +191,8 @@ static bool hurrying(const zr_paths *paths, zr_ns_t now)
 
 static void choose(zr_paths *paths, zr_ns_t now)
 {
-    if (hurrying(paths, now))
-        replace(paths);
-    else
+    replace(paths, hurrying(paths, now) ? ZR_PATHS_MISSED : ZR_PATHS_KNOWN);
+    if (!hurrying(paths, now))
         improve(paths, now);
 }
 

@@ -9,6 +9,7 @@
 #define SETTLE       ZR_MS(500)
 #define FIRST        ZR_MS(100) /* the peer may still be reading what makes the session */
 #define DEAF         1u         /* flag of a ping or pong: I do not hear you */
+#define FIRST_PINGS  3u
 #define CALLED       ZR_MS(100) /* so long a last call of the peer's is worth something */
 
 /* xorshift64*: tokens need to be unlike each other and unknown before they are sent, no more. */
@@ -200,7 +201,9 @@ bool zr_probe_silent(const zr_probe *probe, zr_ns_t now)
 
 bool zr_probe_worried(const zr_probe *probe, zr_ns_t now)
 {
-    return zr_probe_silent(probe, now) || !zr_alive_up(&probe->alive) ||
+    bool never =
+        probe->path.samples == 0 && probe->pinged >= FIRST_PINGS; /* it promised nothing yet: no silence either */
+    return never || zr_probe_silent(probe, now) || !zr_alive_up(&probe->alive) ||
            (probe->called != 0 && now - probe->called < CALLED);
 }
 

@@ -119,7 +119,7 @@ static inline bool zr_probe_due(const zr_probe *probe, zr_ns_t now)
 bool zr_probe_silent(const zr_probe *probe, zr_ns_t now);
 /* It says so of us. */
 void zr_probe_on_call(zr_probe *probe, zr_ns_t now);
-/* Either, or the session is down: it is time to try other ways. */
+/* Either, or no ping was ever answered, or the session is down: it is time to try other ways. */
 bool zr_probe_worried(const zr_probe *probe, zr_ns_t now);
 /* Another way is used from now on. */
 void zr_probe_moved(zr_probe *probe, zr_ns_t now);

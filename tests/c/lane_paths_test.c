@@ -135,6 +135,22 @@ ZR_TEST(a_way_that_loses_one_direction_is_left_by_who_is_not_heard_before_anybod
     end_close(&b);
 }
 
+ZR_TEST(a_way_that_is_silent_from_the_first_ping_on_is_left_within_2_s)
+{
+    end a, b;
+    ways out = { .up = { false, true } }, back = { .up = { false, true } };
+
+    two_ways_open(&a, &b);
+    zr_ns_t now = run(&a, &b, &out, &back, ZR_SEC(1), ZR_SEC(3));
+    CHECK_EQ(used(&a), 1);
+    CHECK_EQ(used(&b), 1);
+    run(&a, &b, &out, &back, now, now + ZR_SEC(3));
+    CHECK(up(&a) && up(&b));
+    CHECK(zr_lane_session_probe(a.lane, 1)->path.samples > 0);
+    end_close(&a);
+    end_close(&b);
+}
+
 ZR_TEST(an_idle_neighbour_with_two_addresses_costs_at_most_20_kbit_a_second)
 {
     end a, b;
