@@ -179,6 +179,18 @@ cdef extern from "probe/zr_probe.h" nogil:
         uint32_t received, expected
     void zr_probe_look(const zr_probe *probe, zr_probe_view *view, zr_ns_t now)
 
+cdef extern from "probe/zr_paths.h" nogil:
+    enum:
+        ZR_PATHS_MAX
+    ctypedef struct zr_paths_one:
+        zr_addr addr
+        cbool proven
+        uint32_t known, srtt_us
+    ctypedef struct zr_paths:
+        zr_paths_one one[8]
+        uint32_t count, used, moves
+    double zr_paths_loss(const zr_paths_one *one)
+
 cdef extern from "wire/zr_media.h" nogil:
     enum:
         ZR_DEADLINES
@@ -364,6 +376,8 @@ cdef extern from "worker/zr_agentlane.h" nogil:
     int zr_agentlane_session_active(zr_agentlane *agent, uint32_t slot, cbool active, zr_ns_t now)
     const zr_probe *zr_agentlane_probe(const zr_agentlane *agent, uint32_t slot)
     int zr_agentlane_probed(zr_agentlane *agent, uint32_t *slot)
+    int zr_agentlane_session_paths(zr_agentlane *agent, uint32_t slot, const zr_addr *addrs, uint32_t count, zr_ns_t now)
+    const zr_paths *zr_agentlane_paths(const zr_agentlane *agent, uint32_t slot)
     int zr_agentlane_heard_elsewhere(zr_agentlane *agent, uint32_t slot, zr_ns_t when, zr_ns_t now)
 
 cdef extern from "worker/zr_lists.h" nogil:

@@ -277,10 +277,22 @@ class ControlLane(Counters):
         """A worker's lane heard the session at `when`. CoreError "missing"."""
 
     def probed(self) -> list[int]:
-        """Sessions whose state or path mtu changed, or whose peer has been silent for half of T_dead (`ask`)."""
+        """Sessions whose state, path mtu or address changed, or whose peer is silent for half of T_dead (`ask`)."""
 
     def probe(self, slot: int, now: int) -> dict[str, Any] | None:
-        """What the session knows of its path: struct zr_probe_view. None: no such session, or it is not probed."""
+        """What the session knows of its path: struct zr_probe_view, and `addr` and `moves` of zr_paths.
+
+        None: no such session, or it is not probed.
+        """
+
+    def session_paths(self, slot: int, addrs: list[bytes], now: int) -> None:
+        """The addresses of the peer's agent, at most 8, the session's among them: all are kept warm, the best is used.
+
+        CoreError "inval", "missing".
+        """
+
+    def paths(self, slot: int) -> list[dict[str, Any]]:
+        """Of each: addr, used, proven, srtt_us (0: not measured), loss (0 to 1) of `known` challenges."""
 
     def round_trips(self, slot: int, since: int = 0) -> list[int]:
         """Microseconds, oldest first: from the sample with this number on, of the last 256."""

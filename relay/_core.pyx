@@ -639,6 +639,7 @@ cdef class ControlLane(Counters):
     def probe(self, uint32_t slot, zr_ns_t now):
         cdef zr_probe_view v
         cdef const zr_probe *probe = zr_agentlane_probe(self.lane, slot)
+        cdef const zr_paths *paths = zr_agentlane_paths(self.lane, slot)
         if probe is NULL:
             return None
         zr_probe_look(probe, &v, now)
@@ -651,7 +652,25 @@ cdef class ControlLane(Counters):
                 "offset_ns": v.offset_ns if known else None, "drift_ppm": v.drift_ppm if known else None,
                 "delay_in_ns": v.delay_in_ns if known else None, "delay_out_ns": v.delay_out_ns if known else None,
                 "delay_error_ns": v.delay_error_ns if known else None,
-                "reordered": v.reordered, "received": v.received, "expected": v.expected}
+                "reordered": v.reordered, "received": v.received, "expected": v.expected,
+                "addr": addr_bytes(&paths.one[paths.used].addr), "moves": paths.moves}
+
+    def session_paths(self, uint32_t slot, list addrs not None, zr_ns_t now):
+        cdef zr_addr listed[ZR_PATHS_MAX]
+        cdef uint32_t i, count = len(addrs)
+        if count > ZR_PATHS_MAX:
+            raise error_for(ZR_E_inval, "session_paths: too many addresses")
+        for i in range(count):
+            listed[i] = addr_of(addrs[i])
+        check(zr_agentlane_session_paths(self.lane, slot, listed, count, now))
+
+    def paths(self, uint32_t slot):
+        cdef const zr_paths *paths = zr_agentlane_paths(self.lane, slot)
+        if paths is NULL:
+            return []
+        return [{"addr": addr_bytes(&paths.one[i].addr), "used": i == paths.used, "proven": paths.one[i].proven,
+                 "srtt_us": paths.one[i].srtt_us, "loss": zr_paths_loss(&paths.one[i]), "known": paths.one[i].known}
+                for i in range(paths.count)]
 
     def round_trips(self, uint32_t slot, uint32_t since=0):
         cdef const zr_probe *probe = zr_agentlane_probe(self.lane, slot)

@@ -67,6 +67,13 @@ class SessionDrop(msgspec.Struct, frozen=True):
     slot: int
 
 
+class SessionPaths(msgspec.Struct, frozen=True):
+    """Where the session's peer is listed, at most 8 addresses: the agent's lane finds out which is best."""
+
+    slot: int
+    addresses: tuple[Address, ...]
+
+
 class HeardElsewhere(msgspec.Struct, frozen=True):
     """A worker's lane heard the session at `when` (ns): the agent's lane takes it for a sign of life."""
 
@@ -127,6 +134,7 @@ Action: TypeAlias = (
     | SessionAdd
     | SessionRekey
     | SessionDrop
+    | SessionPaths
     | HeardElsewhere
     | SendControl
     | Command

@@ -95,7 +95,7 @@ class Guard:
         why = self._continuity.broken(self._look())
         if why is not None:
             self.counts[why] += 1
-            self._say("warning", "all sessions begin again", reason=why, detail=REASONS[why], code="ZR1011")
+            self._say("warning", "all sessions begin again", reason=why, detail=REASONS[why], code="ZR1012")
             self._discard(now)
 
 

@@ -141,6 +141,7 @@ class Control:
         if self._sessions.peer_of(slot) is None:
             return
         self._sessions.on_alive(slot, view["up"], now)
+        self._on_address(slot, Address.unpack(view["addr"]), now)
         self._take_sessions(now)
         mtu = view["mtu"] - ENVELOPED
         if mtu != self._mtu.get(slot):
@@ -150,6 +151,21 @@ class Control:
         if view["ask"]:
             for worker in range(len(self._workers.up)):
                 self._workers.ask(worker, "session_heard", self._heard_elsewhere(slot), session=slot)
+
+    def _on_address(self, slot: int, address: Address | None, now: int) -> None:
+        """The lane took to another address: the workers do, and what they could not deliver is tried at once."""
+        if address is None or not self._sessions.on_address(slot, address, now):
+            return
+        for worker in range(len(self._workers.up)):
+            self._workers.command(worker, "session_addr", session=slot, addr=address)
+            self._workers.command(worker, "session_kick", session=slot)
+
+    def _tell_paths(self, slot: int, workers: Iterable[int]) -> None:
+        """Where else this peer is: datagrams from there are its own. With one address there is nothing to tell."""
+        addresses = self._sessions.paths_of(slot)
+        for worker in workers if len(addresses) > 1 else ():
+            for number, address in enumerate(addresses):
+                self._workers.command(worker, "session_path", session=slot, number=number, addr=address)
 
     def _heard_elsewhere(self, slot: int) -> Callable[[int, int, int], None]:
         session = self._sessions.session_at(slot)
@@ -173,6 +189,9 @@ class Control:
         """All peers anew: who is not among them loses its session, and whatever goes beyond somebody's rights ends."""
         self._trust.set_peers(peers, now)
         self._take_sessions(now)
+        for session in self._sessions.adds():
+            self._desk.emit(actions.SessionPaths(session.slot, self._sessions.paths_of(session.slot)))
+            self._tell_paths(session.slot, range(len(self._workers.up)))
         self._children.on_rights(now)
         self._children.rates.again()
         self._pulls.on_rights(now)
@@ -270,8 +289,12 @@ class Control:
         for action in self._sessions.actions:
             self._desk.emit(action)
             if isinstance(action, actions.SessionAdd | actions.SessionRekey):
-                for worker in range(len(self._workers.up)):
+                workers = range(len(self._workers.up))
+                for worker in workers:
                     self._workers.add_session(worker, action, now)
+                if isinstance(action, actions.SessionAdd) and len(self._sessions.paths_of(action.slot)) > 1:
+                    self._desk.emit(actions.SessionPaths(action.slot, self._sessions.paths_of(action.slot)))
+                    self._tell_paths(action.slot, workers)
             elif isinstance(action, actions.SessionDrop):
                 self._rtt_us.pop(action.slot, None)
                 self._mtu.pop(action.slot, None)
@@ -302,6 +325,7 @@ class Control:
         self._workers.up[worker] = True
         for add in self._sessions.adds():
             self._workers.add_session(worker, add, now, self._rtt_us.get(add.slot, 0), self._mtu.get(add.slot, 0))
+            self._tell_paths(add.slot, [worker])
         for rekey in self._sessions.rekeys():
             self._workers.add_session(worker, rekey, now)
         for stream in self._streams:
@@ -330,6 +354,7 @@ class Control:
         self._workers.forget_answers(worker)
         for add in self._sessions.adds():
             self._workers.add_session(worker, add, now, self._rtt_us.get(add.slot, 0), self._mtu.get(add.slot, 0))
+            self._tell_paths(add.slot, [worker])
         for rekey in self._sessions.rekeys():
             self._workers.add_session(worker, rekey, now)
         for stream in self._streams:

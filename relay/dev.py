@@ -73,7 +73,10 @@ def _ephemeral_first() -> int:
 
 @dataclass
 class Impaired:
-    """A bad link to put between two relays: each lists the other at the impairer's address."""
+    """A bad link to put between two relays: each lists the other at the impairer's address.
+
+    Several between the same two are as many ways: the first on 127.0.0.1, the next on 127.0.0.2, and so on.
+    """
 
     near: str
     far: str
@@ -94,9 +97,11 @@ class DevRelay:
     ingress_ports: tuple[int, int]
     workers: int = 1
     peers: dict[str, Address] = field(default_factory=dict)
+    further: dict[str, list[Address]] = field(default_factory=dict)  # addresses of peers that have several
     upstreams: list[str] = field(default_factory=list)
     keyring: Path | None = None  # None: plaintext
     public_keys: dict[str, str] = field(default_factory=dict)  # of peers
+    before: list[str] = field(default_factory=list)  # its command: what runs it
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -128,7 +133,8 @@ class DevRelay:
 
     def _peer(self, name: str, address: Address) -> str:
         key = f'public_key = "{self.public_keys[name]}"\n' if self.keyring is not None else ""
-        return f'\n[[peers]]\nid = "{name}"\naddresses = ["{address}"]\n{key}'
+        addresses = ", ".join(f'"{each}"' for each in (address, *self.further.get(name, ())))
+        return f'\n[[peers]]\nid = "{name}"\naddresses = [{addresses}]\n{key}'
 
 
 class DevMesh:
@@ -170,11 +176,15 @@ class DevMesh:
             before.peers[after.name] = after.data
             after.peers[before.name] = before.data
             after.upstreams.append(before.name)
-        for bad in self.impaired:
-            bad.near_listen = Address("127.0.0.1", free_ports(1 + workers))
-            bad.far_listen = Address("127.0.0.1", free_ports(1 + workers))
-            by_name[bad.near].peers[bad.far] = bad.near_listen
-            by_name[bad.far].peers[bad.near] = bad.far_listen
+        for number, bad in enumerate(self.impaired):
+            ways = sum((bad.near, bad.far) == (other.near, other.far) for other in self.impaired[:number])
+            bad.near_listen = Address(f"127.0.0.{1 + ways}", free_ports(1 + workers))
+            bad.far_listen = Address(f"127.0.0.{1 + ways}", free_ports(1 + workers))
+            for relay, peer, listen in ((bad.near, bad.far, bad.near_listen), (bad.far, bad.near, bad.far_listen)):
+                if ways:
+                    by_name[relay].further.setdefault(peer, []).append(listen)
+                else:
+                    by_name[relay].peers[peer] = listen
 
     def _make_keys(self) -> None:
         from relay.identity import encode_public
@@ -219,6 +229,7 @@ class DevMesh:
         relay.config_path.write_text(relay.toml())
         with relay.log_path.open("ab") as log:
             relay.process = await asyncio.create_subprocess_exec(
+                *relay.before,
                 sys.executable, "-m", "relay.cli", "run", "-c", str(relay.config_path), "--die-with-parent",
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 preexec_fn=die_with_parent(signal.SIGTERM),  # until it asks itself; it takes its workers along

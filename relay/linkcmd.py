@@ -22,7 +22,7 @@ import click
 from relay.cli import EX_UNREACHABLE, _fail, _load
 from relay.client import Client, Unreachable
 from relay.errors import Problem
-from relay.links import table
+from relay.links import path_lines, table
 
 POLL_S = 0.25
 SILENT_POLLS = 8  # without a new answer: said
@@ -61,9 +61,12 @@ def links(peer: str | None, path: str | None, api: str | None, as_json: bool) ->
     if as_json:
         click.echo(json.dumps(link))
         return
-    history = link.pop("history")
+    history, paths = link.pop("history"), path_lines(link)
+    link.pop("paths", None)
     for name, value in link.items():
         click.echo(f"{name:<18} {'-' if value is None else value}")
+    for line in paths:
+        click.echo(f"path {line.strip()}")
     for minute in history:
         click.echo(
             f"minute to {minute['ended_s']} s: rtt {minute['rtt_p50_ms']} / {minute['rtt_p99_ms']} ms, loss in "

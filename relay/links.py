@@ -191,9 +191,28 @@ def row(view: View, trips: Sequence[int], now: int) -> dict[str, Any]:
         "drift_ppm": None if view["drift_ppm"] is None else round(view["drift_ppm"], 1),
         **{f"delay_{name}_ms": _ns_ms(view[f"delay_{name}_ns"]) for name in ("in", "out", "error")},
         "pings": view["pings"], "answered": view["samples"], "reordered": view["reordered"], "mtu": view["mtu"],
+        "path_moves": view["moves"],
         "t_dead_ms": round(view["dead_after"] / 1e6, 1), "hears": not view["deaf"], "heard": not view["unheard"],
         "since_s": round((now - view["since"]) / 1e9, 1), "flaps": view["flaps"],
     }  # fmt: skip
+
+
+def path_row(path: View, address: str) -> dict[str, Any]:
+    """One of several addresses of a peer; `path`: by _core.ControlLane.paths."""
+    state = "used" if path["used"] else "warm" if path["proven"] else "no answer"
+    return {
+        "address": address, "state": state, "rtt_ms": _ms(path["srtt_us"]) if path["srtt_us"] else None,
+        "loss_pct": _pct(path["loss"]) if path["known"] else None,
+    }  # fmt: skip
+
+
+def path_lines(link: Mapping[str, Any]) -> list[str]:
+    """A line for each address of a peer that has several."""
+    return [
+        f"{'':<12} {path['state']:<9} {path['address']:<22} {_one(path, 'rtt_ms', 'ms', 2):<17} "
+        f"{_one(path, 'loss_pct', '%', 1)}".rstrip()
+        for path in link.get("paths", ())
+    ]
 
 
 def table(links: Sequence[Mapping[str, Any]]) -> str:
@@ -210,6 +229,7 @@ def table(links: Sequence[Mapping[str, Any]]) -> str:
             f"{_pair(link, 'loss_in_pct', 'loss_out_pct', '%', 1):<16} {_one(link, 'jitter_ms', 'ms', 2):<9} "
             f"{link.get('mtu') or '-':<5} {_one(link, 't_dead_ms', 'ms', 0)}"
         )
+        lines += path_lines(link)
     return "\n".join(lines)
 
 

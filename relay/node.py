@@ -355,6 +355,9 @@ class Node:
                 self._sessions.add(action.slot)
             case act.SessionRekey(slot, index, peer_index, keys):
                 self.lane.session_rekey(slot, index, peer_index, keys.row(now), now)
+            case act.SessionPaths(slot, addresses):
+                with contextlib.suppress(CoreError):  # it has just left the list with the address it sends to
+                    self.lane.session_paths(slot, [address.pack() for address in addresses], now)
             case act.HeardElsewhere(slot, when):
                 if slot in self._sessions:
                     self.lane.heard_elsewhere(slot, when, now)

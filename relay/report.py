@@ -8,8 +8,10 @@ from typing import Any
 from relay import _core
 from relay.control import Control, LinkView
 from relay.handles import WorkerHandle
+from relay.links import path_row
 from relay.links import row as probed_row
 from relay.metrics import percentile
+from relay.units import Address
 
 HISTS = ("hop_delay_us", "age_us", "forward_us")
 LOSS_SENT_MIN = 64  # segments: loss drawn from fewer is what the engine assumed, not what it saw
@@ -70,6 +72,9 @@ def link_row(link: LinkView, lane: _core.ControlLane, now: int) -> dict[str, Any
     if link.slot is None or view is None:
         return {}
     known = probed_row(view, lane.round_trips(link.slot), now)
+    paths = lane.paths(link.slot)
+    if len(paths) > 1:
+        known["paths"] = [path_row(path, str(Address.unpack(path["addr"]))) for path in paths]
     return {name: value for name, value in known.items() if value is not None}
 
 

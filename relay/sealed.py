@@ -216,6 +216,10 @@ class SealedSessions(Sessions):
         peer = self._by_slot.get(slot)
         return None if peer is None else self._sealed[peer.id]
 
+    def _session_of(self, slot: int) -> Session | None:
+        peer = self._sealed_of(slot)
+        return None if peer is None else next((session for session in peer.both() if session.slot == slot), None)
+
     def _watch(self, peer: SealedPeer, session: SealedSession, now: int) -> None:
         """A session's clocks: silence and its end; the next keys, and the end of these."""
         silence, age = now - session.heard_at, now - session.newest.made_at

@@ -33,6 +33,7 @@ __all__ = ["MS", "SECOND", "Peer", "Session", "SessionDown", "SessionUp", "Sessi
 SILENT_NS = 2 * SECOND
 DOWN_NS = 10 * SECOND
 SESSIONS_MAX = 1024  # of a lane
+PATHS_MAX = 8  # addresses of a session that a lane keeps
 REKEY_SHUT = 3
 
 State = Literal["idle", "greeting", "up", "silent", "down"]
@@ -282,6 +283,28 @@ class Sessions:
         peer = self._by_slot.get(slot)
         return None if peer is None else peer.id
 
+    def paths_of(self, slot: int) -> tuple[Address, ...]:
+        """Where the peer is listed, the session's own address always among them; the lanes know 8 at most."""
+        peer, session = self._by_slot.get(slot), self._session_of(slot)
+        if peer is None or session is None:
+            return ()
+        listed = dict.fromkeys(peer.addresses)  # each once
+        others = [address for address in listed if address != session.address]
+        kept = {session.address, *others[: PATHS_MAX - 1]}
+        return tuple(address for address in dict.fromkeys([*listed, session.address]) if address in kept)
+
+    def on_address(self, slot: int, address: Address, now: int) -> bool:
+        """The lane sends to another of the listed addresses. True: that is news."""
+        peer, session = self._by_slot.get(slot), self._session_of(slot)
+        if peer is None or session is None or session.address == address:
+            return False
+        if address not in peer.addresses:  # taken from the list at this very moment
+            self.reset(slot, now)
+            return False
+        session.address = address
+        self.actions.append(Log("info", "path changed", {"peer": self.peer_of(slot), "address": str(address)}))
+        return True
+
     def adds(self) -> list[SessionAdd]:
         """One for every session there is: what a new worker must be told."""
         return [self._session_add(peer.session) for peer in self.peers.values() if peer.session is not None]
@@ -291,6 +314,11 @@ class Sessions:
         return []
 
     # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _session_of(self, slot: int) -> Session | None:
+        """The one in this slot."""
+        session = self.session_at(slot)
+        return session if session is not None and session.slot == slot else None
 
     def _has_other_key(self, peer_id: str, key: bytes | None) -> bool:
         return False  # in plaintext nobody has one

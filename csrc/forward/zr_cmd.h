@@ -65,7 +65,10 @@ _Static_assert(sizeof(zr_cmd) == 64, "one cache line");
     X(session_kick, session, _, _, _, _, _, _, "the peer is heard again: its conversations try at once")               \
     X(session_heard, session, _, _, _, _, _, _,                                                                        \
       "done.x = ns since anything of the session was heard here; 2^63: never")                                         \
-    X(session_rate, session, _, _, _, bps, _, _, "most it may be sent from this worker, bits a second; 0: no bound")
+    X(session_rate, session, _, _, _, bps, _, _, "most it may be sent from this worker, bits a second; 0: no bound")   \
+    X(session_path, session, number, _, _, _, _, agent,                                                                \
+      "one more address its agent is listed at, and may send from; number 0 begins the list anew")                     \
+    X(session_addr, session, _, _, _, _, _, agent, "its datagrams go there from now on")
 
 /* Worker -> control plane. */
 #define ZR_EVT_LIST(X)                                                                                                 \

@@ -127,6 +127,18 @@ static int cmd_session_rate(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_
     return zr_lane_session_set_rate(fwd->lane, cmd->a, cmd->x, now);
 }
 
+static int cmd_session_path(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    (void)value, (void)now;
+    return addr_ok(&cmd->addr) ? zr_lane_session_list(fwd->lane, cmd->a, cmd->b, &cmd->addr) : ZR_E_inval;
+}
+
+static int cmd_session_addr(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+{
+    (void)value, (void)now;
+    return addr_ok(&cmd->addr) ? zr_lane_session_set_addr(fwd->lane, cmd->a, &cmd->addr) : ZR_E_inval;
+}
+
 static int cmd_session_kick(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     (void)value;

@@ -12,6 +12,7 @@ enum part {
     PART_BY_CONV,
     PART_BLOCKS,
     PART_PROBES,
+    PART_PATHS,
     PARTS
 };
 
@@ -27,6 +28,7 @@ static size_t lay_out(const zr_lane_conf *conf, size_t at[PARTS])
         [PART_BY_CONV] = zr_map_bytes(conf->convs_max),
         [PART_BLOCKS] = zr_kcp_blocks_bytes(conf->blocks_max),
         [PART_PROBES] = conf->probe.rate_idle == 0 ? 0 : conf->sessions_max * sizeof(zr_probe),
+        [PART_PATHS] = conf->probe.rate_idle == 0 ? 0 : conf->sessions_max * sizeof(zr_paths),
     };
     return zr_lay_out(sizeof(zr_lane), bytes, PARTS, at);
 }
@@ -42,7 +44,7 @@ int zr_lane_parts(const zr_lane_conf *conf, zr_part *parts)
     static const char *const names[PARTS] = {
         [PART_SESSIONS] = "sessions",  [PART_CONVS] = "conversations",    [PART_PEERS] = "peer lanes",
         [PART_KEYS] = "receive keys",  [PART_BY_INDEX] = "session index", [PART_BY_CONV] = "conversation index",
-        [PART_BLOCKS] = "KCP windows", [PART_PROBES] = "probes",
+        [PART_BLOCKS] = "KCP windows", [PART_PROBES] = "probes",          [PART_PATHS] = "paths",
     };
     size_t at[PARTS], end = lay_out(conf, at);
 
@@ -111,6 +113,7 @@ zr_lane *zr_lane_init(void *mem, const zr_lane_conf *conf, zr_pool *pool, zr_sta
     zr_list_init(&lane->hostile);
     zr_list_init(&lane->news);
     lane->probes = conf->probe.rate_idle == 0 ? NULL : (void *)(base + at[PART_PROBES]);
+    lane->paths = conf->probe.rate_idle == 0 ? NULL : (void *)(base + at[PART_PATHS]);
     lane->unknown.rest = now;
     zr_wheel_init(&lane->wheel, now);
     init_slots(lane);
@@ -257,7 +260,7 @@ zr_lane_peer *zr_lane_peer_get(zr_lane *lane, zr_lane_session *session, uint8_t 
     peer->counter = peer->first = 0;
     for (uint32_t i = 0; i < ZR_LANE_GENS; i++)
         peer->rx[i] = NULL;
-    peer->addr = number == ZR_LANE_AGENT ? session->conf.agent : zr_addr_shifted(&session->conf.agent, 1 + number);
+    peer->addr = zr_lane_addr_of(&session->conf.agent, number);
     peer->last_tx = 0;
     zr_lane_move(&session->peers, &peer->node);
     session->peer[number] = peer;
@@ -325,7 +328,7 @@ bool zr_lane_check(const zr_lane *lane)
         const zr_lane_session *session = &lane->sessions[i];
         if (!session->open)
             continue;
-        if (session->probe != NULL && !zr_probe_check(session->probe))
+        if (session->probe != NULL && (!zr_probe_check(session->probe) || !zr_paths_check(session->paths)))
             return false;
         convs += length(&session->convs);
         peers += length(&session->peers);

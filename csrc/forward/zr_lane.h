@@ -28,12 +28,13 @@
 #include "coll/zr_win.h"
 #include "kcp/zr_kcp.h"
 #include "mem/zr_batch.h"
+#include "probe/zr_paths.h"
 #include "probe/zr_probe.h"
 #include "stat/zr_stat.h"
 #include "time/zr_wheel.h"
 #include "wire/zr_seal.h"
 
-#define ZR_LANE_PARTS        8
+#define ZR_LANE_PARTS        9
 #define ZR_LANE_DEADLINE_MS  400u
 #define ZR_LANE_QUEUE_MAX    (4u << 20)       /* bytes that wait for the windows of one session, in full segments */
 #define ZR_LANE_REORDER_MAX  8192u            /* segments of one session that wait for others before them */
@@ -150,8 +151,17 @@ zr_probe *zr_lane_session_probe(const zr_lane *lane, uint32_t slot);
 int zr_lane_session_set_active(zr_lane *lane, uint32_t slot, bool active, zr_ns_t now);
 /* A worker's lane heard it at `when`. ZR_E_missing. */
 int zr_lane_session_heard_at(zr_lane *lane, uint32_t slot, zr_ns_t when, zr_ns_t now);
-/* The next session whose state (up, down) or path mtu changed since it was last named; ZR_E_again. */
+/* The next session whose state (up, down), path mtu or address changed since it was last named; ZR_E_again. */
 int zr_lane_probed(zr_lane *lane, uint32_t *slot);
+/* Where the peer's agent may be; its session's address must be among them. Datagrams from there are the peer's, and a
+ * lane that probes keeps all of them warm and sends to the best: see zr_paths.h. ZR_E_missing; ZR_E_inval, also for a
+ * lane that does not probe. */
+int zr_lane_session_set_paths(zr_lane *lane, uint32_t slot, const zr_addr *addrs, uint32_t count, zr_ns_t now);
+/* NULL: no such session, or a lane that does not probe. */
+const zr_paths *zr_lane_session_paths(const zr_lane *lane, uint32_t slot);
+/* What other lanes are told of that: listed address `number`, in order, 0 begins anew; and which is sent to. */
+int zr_lane_session_list(zr_lane *lane, uint32_t slot, uint32_t number, const zr_addr *addr);
+int zr_lane_session_set_addr(zr_lane *lane, uint32_t slot, const zr_addr *addr);
 /* Silence counts up to here: the socket was empty then. Who never says so is taken to listen always. */
 void zr_lane_listened(zr_lane *lane, zr_ns_t now);
 

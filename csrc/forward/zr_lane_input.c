@@ -11,7 +11,8 @@ typedef struct arrival {
     zr_lane_session *session;
     uint32_t gen;
     zr_lane_peer *peer;
-    bool stray; /* not from where the session's peer lane is */
+    bool stray; /* from no address listed for the session's peer */
+    const zr_addr *from;
     zr_ns_t now;
     enum zr_drop_id drop; /* why, when a check failed */
     uint32_t count;
@@ -26,12 +27,6 @@ static int refuse(arrival *in, enum zr_drop_id why)
 {
     in->drop = why;
     return ZR_E_malformed;
-}
-
-static bool from_expected(const zr_session_conf *conf, uint8_t sending_lane, const zr_addr *from)
-{
-    int by = sending_lane == ZR_LANE_AGENT ? 0 : 1 + sending_lane;
-    return zr_addr_same_ip(&conf->agent, from) && from->port == conf->agent.port + by;
 }
 
 /* By compares alone, cheapest first: a stranger's datagram ends here and leaves nothing behind. */
@@ -57,7 +52,7 @@ static int check_envelope(const zr_lane *lane, const uint8_t *data, size_t len, 
     if (in->env.lane >= in->session->conf.lanes && in->env.lane != ZR_LANE_AGENT)
         return refuse(in, ZR_DROP_lane);
     const zr_lane_gen *gen = &in->session->gens[in->gen];
-    in->stray = !from_expected(&in->session->conf, in->env.lane, from);
+    in->stray = !zr_lane_listed(in->session, in->env.lane, from);
     if (in->stray && (gen->keys.cipher == ZR_CIPHER_PLAIN || from->port == 0 || zr_addr_eq(from, &lane->conf.own)))
         return refuse(in, ZR_DROP_src);
     return zr_lane_gen_over(gen, now) ? refuse(in, ZR_DROP_expired) : ZR_OK;
@@ -179,7 +174,9 @@ static int judge(const zr_lane *lane, arrival *in, const zr_seg *seg)
         return ZR_OK;
     if (probe) {
         zr_probe_seg said = zr_lane_probe_seg(seg);
-        if (!zr_probe_judge(in->session->probe, &said, in->now))
+        bool ok = zr_lane_paths_take(&said) ? zr_lane_paths_judge(in->session, &said)
+                                            : zr_probe_judge(in->session->probe, &said, in->now);
+        if (!ok)
             return refuse(in, ZR_DROP_probe);
     }
     if (!probe && (seg->cmd < ZR_SEG_PUSH || seg->cmd > ZR_SEG_WINS))
@@ -250,7 +247,10 @@ static void apply(zr_lane *lane, arrival *in, zr_pkt *pkt, zr_ns_t now)
         zr_lane_conv *conv = in->segs[i].conv;
         if (in->segs[i].probe) {
             zr_probe_seg said = zr_lane_probe_seg(&in->segs[i].seg);
-            zr_probe_input(in->session->probe, &said, now);
+            if (zr_lane_paths_take(&said))
+                zr_lane_paths_input(in->session, &said, in->from, now);
+            else
+                zr_probe_input(in->session->probe, &said, now);
             zr_stat_add(lane->page, ZR_STAT_probes_received, 1);
             continue;
         }
@@ -287,6 +287,7 @@ int zr_lane_input(zr_lane *lane, zr_pkt *pkt, const zr_addr *from, zr_ns_t now)
     arrival in;
 
     in.now = now;
+    in.from = from;
     if (check_envelope(lane, data, pkt->len, from, now, &in) < 0 ||
         check_tag(lane, &in, data, pkt->len, now, &rx) < 0 || check_replay(lane, &in, rx) < 0 ||
         check_segments(lane, &in, data + ZR_ENV_HEAD, pkt->len - ZR_ENV_HEAD - ZR_ENV_TAG) < 0) {

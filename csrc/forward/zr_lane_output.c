@@ -93,15 +93,18 @@ static int output_beat(zr_lane *lane, const zr_lane_peer *peer, zr_batch *batch)
 static int output_peer(zr_lane *lane, zr_lane_peer *peer, zr_batch *batch, zr_ns_t now)
 {
     uint32_t first = batch->count, arena = batch->arena_len, count;
+    bool probed = peer->number == ZR_LANE_AGENT && peer->session->probe != NULL;
     int rc = output_segments(lane, peer, batch, now);
 
     if (rc == ZR_OK && batch->count == first && peer->beat)
         rc = output_beat(lane, peer, batch);
-    count = batch->count - first;
-    if (count > 0) {
+    if (batch->count > first) {
         peer->last_tx = now;
         peer->beat = false;
     }
+    if (rc == ZR_OK && probed)
+        rc = zr_lane_paths_output(lane, peer->session, batch, now);
+    count = batch->count - first;
     if (count > 0 && zr_lane_may_send(lane, peer, count, now)) {
         seal(lane, peer, batch, first);
     } else if (count > 0) { /* as if lost on the way: what sent it notices, and keeps its pace */
@@ -120,6 +123,8 @@ static int output_peer(zr_lane *lane, zr_lane_peer *peer, zr_batch *batch, zr_ns
     if (rc < 0)
         return rc;
     zr_list_remove(&peer->due);
+    if (probed)
+        zr_lane_probe_settle(lane, peer->session, now);
     if (peer->convs > 0 && !zr_timer_armed(&peer->timer) && peer->session->beat_every != ZR_NEVER)
         zr_timer_arm(&lane->wheel, &peer->timer, beat_at(peer));
     return ZR_OK;

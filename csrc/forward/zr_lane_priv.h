@@ -6,6 +6,7 @@
  *   zr_lane_keys.c  generations, keys of pairs of lanes
  *   zr_lane_probe.c  lane 63: probes of the path (probe/)
  *   zr_lane_rate.c  max_rate: what waits for the session's bucket
+ *   zr_lane_paths.c  a peer's addresses: which are listed, which is sent to; lane 63: challenges
  *
  * Whatever happens to a conversation (send, recv, input, deadline) *touches* it: it joins its peer lane's list, and the
  * peer lane joins the lane's. Output empties these lists, and settles each conversation as it leaves: its counts go to
@@ -66,8 +67,11 @@ typedef struct zr_lane_session {
     uint32_t rtt_us;    /* told by the control plane, for conversations that only receive; 0: not known */
     zr_ns_t beat_every; /* ZR_NEVER: no heartbeats */
     zr_list convs, peers;
-    uint16_t mtu;    /* KCP mtu of what is sent; conf.mtu bounds what comes */
-    zr_probe *probe; /* NULL: not probed here */
+    uint16_t mtu;               /* KCP mtu of what is sent; conf.mtu bounds what comes */
+    zr_probe *probe;            /* NULL: not probed here */
+    zr_paths *paths;            /* with probe */
+    zr_addr list[ZR_PATHS_MAX]; /* of the peer's agent; conf.agent is the one sent to, listed or not */
+    uint32_t listed;
     zr_timer probe_timer;
     zr_list news;      /* in lane->news */
     uint64_t rate_bps; /* 0: as much as the windows let out */
@@ -155,6 +159,7 @@ struct zr_lane {
         zr_ns_t rest; /* nothing is told before */
     } unknown;
     zr_probe *probes; /* by slot, or none */
+    zr_paths *paths;  /* the same */
     zr_list news;     /* sessions to be named by zr_lane_probed */
     bool listens;
     zr_ns_t listened;
@@ -249,5 +254,20 @@ void zr_lane_on_probe(zr_lane *lane, zr_lane_session *session, zr_ns_t now);
 void zr_lane_probe_settle(zr_lane *lane, zr_lane_session *session, zr_ns_t now);
 /* Everything due into the packer; ZR_E_full: call again with another batch. */
 int zr_lane_probe_output(zr_lane *lane, zr_lane_session *session, zr_pack *pack, zr_ns_t now);
+
+/* zr_lane_paths.c. Where lane `number` of a peer is, whose agent is at `agent`; does it send from there, or from
+ * another listed address? */
+zr_addr zr_lane_addr_of(const zr_addr *agent, uint8_t number);
+bool zr_lane_listed(const zr_lane_session *session, uint8_t number, const zr_addr *from);
+static inline bool zr_lane_paths_take(const zr_probe_seg *seg)
+{
+    return seg->cmd == ZR_PROBE_CHALLENGE || seg->cmd == ZR_PROBE_RESPONSE;
+}
+/* Of a session that is probed, like the functions of the same name above; output puts datagrams of its own. */
+void zr_lane_paths_begin(zr_lane *lane, zr_lane_session *session, uint64_t seed, zr_ns_t now);
+bool zr_lane_paths_judge(const zr_lane_session *session, const zr_probe_seg *seg);
+void zr_lane_paths_input(zr_lane_session *session, const zr_probe_seg *seg, const zr_addr *from, zr_ns_t now);
+void zr_lane_paths_follow(zr_lane *lane, zr_lane_session *session, zr_ns_t now);
+int zr_lane_paths_output(zr_lane *lane, zr_lane_session *session, zr_batch *batch, zr_ns_t now);
 
 #endif

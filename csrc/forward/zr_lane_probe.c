@@ -1,4 +1,5 @@
 #include "base/zr_err.h"
+#include "base/zr_sip.h"
 #include "forward/zr_lane_priv.h"
 
 #define ENVELOPED 80u /* IP size minus KCP mtu: IPv6, UDP, envelope */
@@ -19,7 +20,9 @@ void zr_lane_listened(zr_lane *lane, zr_ns_t now)
 static void follow(zr_lane *lane, zr_lane_session *session, zr_ns_t now)
 {
     zr_probe *probe = session->probe;
-    zr_ns_t beat = zr_probe_beat(probe), at = zr_probe_deadline(probe);
+    zr_lane_paths_follow(lane, session, now);
+    zr_ns_t asks = zr_paths_deadline(session->paths);
+    zr_ns_t beat = zr_probe_beat(probe), at = ZR_MIN(zr_probe_deadline(probe), asks);
     zr_lane_peer *peer = zr_lane_peer_get(lane, session, ZR_LANE_AGENT);
 
     if (zr_probe_take_changed(probe)) {
@@ -33,7 +36,7 @@ static void follow(zr_lane *lane, zr_lane_session *session, zr_ns_t now)
         if (zr_timer_armed(&peer->timer)) /* it may have to come sooner */
             zr_timer_arm(&lane->wheel, &peer->timer, peer->last_tx + beat);
     }
-    if (zr_probe_due(probe, now)) {
+    if (zr_probe_due(probe, now) || asks == 0) {
         if (!zr_list_linked(&peer->due))
             zr_list_append(&lane->due, &peer->due);
     } else if (!zr_timer_armed(&session->probe_timer) || session->probe_timer.deadline != at) {
@@ -49,9 +52,11 @@ void zr_lane_probe_begin(zr_lane *lane, zr_lane_session *session, zr_ns_t now)
         return;
     zr_probe_conf conf = lane->conf.probe;
     conf.ip_max = (uint16_t)(session->conf.mtu + ENVELOPED);
-    conf.seed ^= (uint64_t)session->conf.index << 32 | session->conf.peer_index;
+    uint64_t seed = lane->conf.probe.seed, who = (uint64_t)session->conf.index << 32 | session->conf.peer_index;
+    conf.seed = zr_sip(seed, 0, who); /* what its tokens show of it leads nowhere */
     session->probe = &lane->probes[session->slot];
     zr_probe_init(session->probe, &conf, now);
+    zr_lane_paths_begin(lane, session, zr_sip(seed, 1, who), now);
     session->mtu = (uint16_t)ZR_MIN(session->conf.mtu, ZR_LANE_MTU_SAFE);
     follow(lane, session, now);
 }
@@ -61,6 +66,7 @@ void zr_lane_probe_end(zr_lane *lane, zr_lane_session *session)
     zr_timer_cancel(&lane->wheel, &session->probe_timer);
     zr_list_remove(&session->news);
     session->probe = NULL;
+    session->paths = NULL;
 }
 
 void zr_lane_on_probe(zr_lane *lane, zr_lane_session *session, zr_ns_t now)

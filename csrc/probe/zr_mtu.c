@@ -1,5 +1,7 @@
 #include "probe/zr_mtu.h"
 
+#include <string.h>
+
 #include "probe/zr_alive.h"
 
 #define CHANCE 1e-5
@@ -107,6 +109,13 @@ void zr_mtu_pause(zr_mtu *mtu, bool paused, zr_ns_t now)
     mtu->paused = paused;
     if (!paused)
         begin(mtu, mtu->climbing || mtu->at > 0 ? now : ZR_NEVER);
+}
+
+void zr_mtu_restart(zr_mtu *mtu, zr_ns_t now)
+{
+    memset(mtu->asked, 0, sizeof mtu->asked);
+    mtu->at = 0;
+    climb(mtu, now);
 }
 
 void zr_mtu_hurry(zr_mtu *mtu, zr_ns_t now)

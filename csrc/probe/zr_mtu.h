@@ -59,6 +59,8 @@ bool zr_mtu_on_answer(zr_mtu *mtu, uint32_t id, uint32_t token, zr_ns_t now);
 bool zr_mtu_on_deadline(zr_mtu *mtu, zr_ns_t now);
 /* While the session is down nothing is asked; up again: what stood before counts for nothing. */
 void zr_mtu_pause(zr_mtu *mtu, bool paused, zr_ns_t now);
+/* Another path: nothing is known of its sizes. */
+void zr_mtu_restart(zr_mtu *mtu, zr_ns_t now);
 /* The session became busy or idle. */
 void zr_mtu_hurry(zr_mtu *mtu, zr_ns_t now);
 zr_ns_t zr_mtu_deadline(const zr_mtu *mtu);

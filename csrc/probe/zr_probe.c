@@ -9,6 +9,8 @@
 #define SETTLE       ZR_MS(500)
 #define FIRST        ZR_MS(100) /* the peer may still be reading what makes the session */
 #define DEAF         1u         /* flag of a ping or pong: I do not hear you */
+#define FIRST_PINGS  3u
+#define CALLED       ZR_MS(100) /* so long a last call of the peer's is worth something */
 
 /* xorshift64*: tokens need to be unlike each other and unknown before they are sent, no more. */
 static uint32_t random32(uint64_t *state)
@@ -122,9 +124,16 @@ bool zr_probe_judge(const zr_probe *probe, const zr_probe_seg *seg, zr_ns_t now)
     }
 }
 
+void zr_probe_on_call(zr_probe *probe, zr_ns_t now)
+{
+    probe->called = now;
+}
+
 /* What each ping and pong says of its sender. */
 static void hear_state(zr_probe *probe, const zr_probe_seg *seg, zr_ns_t now)
 {
+    if ((seg->flags & ZR_PROBE_CALL) != 0)
+        zr_probe_on_call(probe, now);
     const uint8_t *body = seg->data;
     uint16_t promise = zr_get16(body + 16), repeated = zr_get16(body + 18);
 
@@ -183,6 +192,25 @@ void zr_probe_input(zr_probe *probe, const zr_probe_seg *seg, zr_ns_t now)
 static zr_ns_t half(const zr_alive *alive)
 {
     return alive->theirs == 0 || alive->deaf ? ZR_NEVER : alive->heard + alive->dead_after / 2;
+}
+
+bool zr_probe_silent(const zr_probe *probe, zr_ns_t now)
+{
+    return now >= half(&probe->alive);
+}
+
+bool zr_probe_worried(const zr_probe *probe, zr_ns_t now)
+{
+    bool never =
+        probe->path.samples == 0 && probe->pinged >= FIRST_PINGS; /* it promised nothing yet: no silence either */
+    return never || zr_probe_silent(probe, now) || !zr_alive_up(&probe->alive) ||
+           (probe->called != 0 && now - probe->called < CALLED);
+}
+
+void zr_probe_moved(zr_probe *probe, zr_ns_t now)
+{
+    zr_mtu_restart(&probe->mtu, now);
+    probe->changed = true;
 }
 
 zr_ns_t zr_probe_ping_at(const zr_probe *probe)
@@ -250,7 +278,7 @@ int zr_probe_next(const zr_probe *probe, zr_probe_seg *seg, uint8_t body[ZR_PROB
         return ZR_E_again;
     *seg = (zr_probe_seg){
         .cmd = ZR_PROBE_PING,
-        .flags = flags,
+        .flags = flags | (zr_probe_silent(probe, now) ? ZR_PROBE_CALL : 0),
         .ts = (uint32_t)((uint64_t)now / 1000),
         .id = probe->next_id,
         .token = token_of(probe),

@@ -28,10 +28,12 @@ enum zr_probe_cmd {
     ZR_PROBE_PONG = 97,
     ZR_PROBE_PAD = 98,
     ZR_PROBE_PADDED = 99,
-    ZR_PROBE_CHALLENGE = 100, /* 100..103: reserved, heard and not answered */
+    ZR_PROBE_CHALLENGE = 100, /* these two are zr_paths.h's */
+    ZR_PROBE_RESPONSE = 101,  /* 102, 103: reserved, heard and not answered */
     ZR_PROBE_LAST = 103
 };
 
+#define ZR_PROBE_CALL      2u  /* flag of a ping or challenge: I have not heard you for half of T_dead */
 #define ZR_PROBE_STATE     24u /* bytes of a ping's body */
 #define ZR_PROBE_TIMES     16u /* of a pong's */
 #define ZR_PROBE_BODY_MAX  24u
@@ -83,6 +85,7 @@ typedef struct zr_probe {
     uint32_t first, owed;
     zr_ns_t answers_full_at; /* zr_rate */
     zr_ns_t settle_at;       /* T_dead is made anew */
+    zr_ns_t called;          /* the peer's last call: it has not heard us for half of its T_dead; 0: never */
 } zr_probe;
 
 void zr_probe_init(zr_probe *probe, const zr_probe_conf *conf, zr_ns_t now);
@@ -112,7 +115,15 @@ static inline bool zr_probe_due(const zr_probe *probe, zr_ns_t now)
 {
     return probe->owed > 0 || now >= zr_probe_ping_at(probe) || zr_mtu_due(&probe->mtu, now) != 0;
 }
-/* Up or down, or the size: changed since it was last asked? */
+/* The peer has been silent for half of T_dead: our pings and challenges say so (ZR_PROBE_CALL). */
+bool zr_probe_silent(const zr_probe *probe, zr_ns_t now);
+/* It says so of us. */
+void zr_probe_on_call(zr_probe *probe, zr_ns_t now);
+/* Either, or no ping was ever answered, or the session is down: it is time to try other ways. */
+bool zr_probe_worried(const zr_probe *probe, zr_ns_t now);
+/* Another way is used from now on. */
+void zr_probe_moved(zr_probe *probe, zr_ns_t now);
+/* Up or down, the size, or the way: changed since it was last asked? */
 bool zr_probe_take_changed(zr_probe *probe);
 /* The longest this side may be silent. */
 static inline zr_ns_t zr_probe_beat(const zr_probe *probe)

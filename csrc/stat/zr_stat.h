@@ -136,7 +136,8 @@
     X(reorder_max, g, "segments", "most of one session that ever waited for others before them")                       \
     X(reorder_cap, g, "segments", "as many may wait")                                                                  \
     X(reorder_refused, c, "segments", "not taken: too many of their session wait; they come again")                    \
-    X(child_queue_cap, g, "bytes", "from here on nothing but RTCP is put into a session's queue")
+    X(child_queue_cap, g, "bytes", "from here on nothing but RTCP is put into a session's queue")                      \
+    X(path_moves, c, "events", "sessions that are sent to at another address of their peer's from then on")
 
 enum zr_stat_id {
 #define X(id, kind, unit, help) ZR_STAT_##id,

@@ -335,6 +335,16 @@ int zr_agentlane_probed(zr_agentlane *a, uint32_t *slot)
     return zr_lane_probed(a->lane, slot);
 }
 
+int zr_agentlane_session_paths(zr_agentlane *a, uint32_t slot, const zr_addr *addrs, uint32_t count, zr_ns_t now)
+{
+    return zr_lane_session_set_paths(a->lane, slot, addrs, count, now);
+}
+
+const zr_paths *zr_agentlane_paths(const zr_agentlane *a, uint32_t slot)
+{
+    return zr_lane_session_paths(a->lane, slot);
+}
+
 int zr_agentlane_session_drop(zr_agentlane *a, uint32_t slot)
 {
     return zr_lane_session_drop(a->lane, slot);

@@ -95,6 +95,9 @@ int zr_agentlane_estimated(const zr_agentlane *agent, uint32_t slot, zr_kcp_esti
 int zr_agentlane_session_active(zr_agentlane *agent, uint32_t slot, bool active, zr_ns_t now);
 const zr_probe *zr_agentlane_probe(const zr_agentlane *agent, uint32_t slot);
 int zr_agentlane_probed(zr_agentlane *agent, uint32_t *slot);
+/* As zr_lane_session_set_paths, zr_lane_session_paths. */
+int zr_agentlane_session_paths(zr_agentlane *agent, uint32_t slot, const zr_addr *addrs, uint32_t count, zr_ns_t now);
+const zr_paths *zr_agentlane_paths(const zr_agentlane *agent, uint32_t slot);
 /* As zr_lane_session_heard_at. */
 int zr_agentlane_heard_elsewhere(zr_agentlane *agent, uint32_t slot, zr_ns_t when, zr_ns_t now);
 

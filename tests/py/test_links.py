@@ -11,8 +11,9 @@ import pytest
 from relay import actions as act
 from relay.commands import core_codec
 from relay.linkcmd import summary
-from relay.links import MINUTE_NS, MINUTES, REPORT_AGE_NS, Links, report_of, row, table
+from relay.links import MINUTE_NS, MINUTES, REPORT_AGE_NS, Links, path_row, report_of, row, table
 from relay.messages import Drop, Pull, Report, encode_message
+from relay.units import Address
 from tests.py.test_pulls import Middle, asked, ok
 
 SECOND = 1_000_000_000
@@ -26,7 +27,7 @@ def view(**more: Any) -> dict[str, Any]:
         "longest_in": 1, "longest_out": 2, "flaps": 0, "loss_in": 0.01, "loss_out": 0.3, "jitter_ns": 400_000,
         "queue_in_ns": 0, "queue_out_ns": 1_000_000, "offset_ns": -5_000_000, "drift_ppm": 12.0,
         "delay_in_ns": 9_600_000, "delay_out_ns": 10_400_000, "delay_error_ns": 10_000_000, "reordered": 0,
-        "received": 100, "expected": 101,
+        "received": 100, "expected": 101, "addr": bytes(20), "moves": 0,
     } | more  # fmt: skip
 
 
@@ -182,3 +183,43 @@ def test_pings_summary_is_that_of_ping() -> None:
     ]
     assert summary("b", 0, []) == ["--- b: 0 probes, 0 answers, 0 % without one"]
     assert MINUTE_NS == 60 * SECOND
+
+
+def test_another_address_of_the_peer_goes_to_every_worker_and_back_to_a_new_one() -> None:
+    mid = Middle()
+    slot = mid.slots["down"]
+    (here,) = mid.control._sessions.peers["down"].addresses
+    there = Address("10.9.9.9", here.port)
+    mid.control._sessions.peers["down"].addresses = [here, there]
+    mid.control.drain()
+    mid.control.on_link(slot, view(mtu=1200, addr=there.pack()), 0)
+    mid.control.on_link(slot, view(mtu=1200, addr=there.pack()), 0)
+    ops = [op for op, _ in commands(mid.control.drain())]
+    assert ops == ["session_addr", "session_kick", "session_mtu"]
+    assert {link.peer: link.address for link in mid.control.links()}["down"] == str(there)
+    mid.control.on_worker_up(0, 0)
+    told = [core_codec().decode(action.record) for action in mid.control.drain() if isinstance(action, act.Command)]
+    (added,) = [record for record in told if record.op == "session_add" and record.fields["session"] == slot]
+    assert added.addr == there.pack() or added.addr == there
+    listed = [record.fields["number"] for record in told if record.op == "session_path"]
+    assert listed == [0, 1]
+
+
+def test_an_address_that_is_not_listed_any_more_ends_the_session() -> None:
+    mid = Middle()
+    slot = mid.slots["down"]
+    mid.control.drain()
+    mid.control.on_link(slot, view(addr=Address("10.9.9.9", 1).pack()), 0)
+    assert [action.slot for action in mid.control.drain() if isinstance(action, act.SessionDrop)] == [slot]
+
+
+def test_a_peer_with_two_addresses_has_a_line_for_each_in_the_table() -> None:
+    path = {"proven": True, "srtt_us": 1500, "loss": 0.25, "known": 8}
+    link = {"peer": "b", "state": "up"} | row(view(), [], 0)
+    link["paths"] = [
+        path_row(path | {"used": True}, "10.0.0.1:1"),
+        path_row({"proven": False, "srtt_us": 0, "loss": 0.0, "known": 0, "used": False}, "10.0.1.1:1"),
+    ]
+    _, _, used, other = table([link]).splitlines()
+    assert used.split() == ["used", "10.0.0.1:1", "1.50", "ms", "25.0", "%"]
+    assert other.split() == ["no", "answer", "10.0.1.1:1", "-", "-"]
