@@ -46,14 +46,12 @@ class SealedSession(Session):
     def since(self) -> list[SessionRekey]:
         """What a lane that knows the generation in use lacks: those after it, of which the peer may use any."""
         after = list(self.generations)[self.generations.index(self.in_use()) + 1 :]
-        return [self._rekey(generation) for generation in after[1 - LANE_GENERATIONS :]]
+        return [self.rekey(generation) for generation in after[1 - LANE_GENERATIONS :]]
 
-    def rekey(self) -> SessionRekey:
-        """For every lane: the newest generation."""
-        return self._rekey(self.newest)
-
-    def _rekey(self, generation: Generation) -> SessionRekey:
-        return SessionRekey(self.slot, generation.index >> 6, generation.peer_index >> 6, generation.keys)
+    def rekey(self, generation: Generation | None = None) -> SessionRekey:
+        """For every lane: this generation, or the newest."""
+        g = generation or self.newest
+        return SessionRekey(self.slot, g.index >> 6, g.peer_index >> 6, g.keys)
 
 
 @dataclass

@@ -73,7 +73,8 @@ def test_what_an_attacker_sends_during_many_handshakes_ends_none_of_them() -> No
         refused |= {word for end in net.ends.values() for word in end.words}
     took.sort()
     print(
-        f"median {took[HANDSHAKES // 2] / 1e6} ms, p99 {took[HANDSHAKES * 99 // 100] / 1e6} ms, refused: {sorted(refused)}"
+        f"median {took[HANDSHAKES // 2] / 1e6} ms, p99 {took[HANDSHAKES * 99 // 100] / 1e6} ms, "
+        f"refused: {sorted(refused)}"
     )
     assert {"unknown_peer", "mac1", "length", "self", "stamp", "noindex"} <= refused
     assert took[HANDSHAKES * 99 // 100] <= SECOND
