@@ -19,7 +19,7 @@ import cbuild  # noqa: E402
 from cflags import Switches, core_cflags, link_flags  # noqa: E402
 
 OUT = ROOT / "build" / "bench"
-FLOORS = ("base", "mem", "ring", "stat", "time", "coll", "wire", "kcp", "net", "forward")
+FLOORS = ("base", "mem", "ring", "stat", "time", "coll", "wire", "kcp", "probe", "net", "forward")
 SUBSCRIBERS = 50
 SHARED_BAR = 65  # instructions a pair, the packet's ingress included; measured: 49, and 31 at 500
 ALONE_BAR = 320  # where each pair is an entry of its own, as with filters; measured: 246

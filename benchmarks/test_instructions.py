@@ -19,7 +19,7 @@ import cbuild  # noqa: E402
 from cflags import Switches, core_cflags, link_flags  # noqa: E402
 
 OUT = ROOT / "build" / "bench"
-FLOORS = ("base", "mem", "ring", "stat", "time", "coll", "wire", "kcp", "forward")
+FLOORS = ("base", "mem", "ring", "stat", "time", "coll", "wire", "kcp", "probe", "forward")
 SCENARIOS = {
     "RTP in, 1 RTP subscriber": ("rtp", "1"),
     "RTP in, 10 RTP subscribers": ("rtp", "10"),

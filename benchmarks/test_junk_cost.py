@@ -18,7 +18,7 @@ from cflags import Switches, core_cflags, link_flags  # noqa: E402
 pytestmark = pytest.mark.figures
 
 OUT = ROOT / "build" / "bench"
-FLOORS = ("base", "mem", "ring", "stat", "time", "coll", "wire", "kcp", "forward")
+FLOORS = ("base", "mem", "ring", "stat", "time", "coll", "wire", "kcp", "probe", "forward")
 BAR_NS = 100
 
 

@@ -19,7 +19,7 @@ from cflags import Switches, core_cflags, link_flags  # noqa: E402
 from relay import _core  # noqa: E402
 
 OUT = ROOT / "build" / "bench"
-FLOORS = ("base", "mem", "ring", "stat", "time", "coll", "wire", "kcp", "forward")
+FLOORS = ("base", "mem", "ring", "stat", "time", "coll", "wire", "kcp", "probe", "forward")
 BAR_NS = 800
 CIPHERS = ["aes-128-gcm", "chacha20-poly1305"]
 

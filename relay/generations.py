@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from relay.actions import SessionKeys, SessionRekey
 from relay.sessions import Peer, Session
 
+LANE_GENERATIONS = 3  # that a lane holds: ZR_LANE_GENS
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -38,13 +40,13 @@ class SealedSession(Session):
         return self.generations[-1]
 
     def in_use(self) -> Generation:
-        """The newest generation we may send under. Where there is none yet, the first: of several that we answered with
-        the peer may have only that one."""
+        """The newest generation we may send under; where there is none yet, the first, as every lane does."""
         return next((g for g in reversed(self.generations) if g.keys.initiator), self.generations[0])
 
-    def since(self) -> list[Generation]:
-        """What was agreed after the generation in use."""
-        return list(self.generations)[self.generations.index(self.in_use()) + 1 :]
+    def since(self) -> list[SessionRekey]:
+        """What a lane that knows the generation in use lacks: those after it, of which the peer may use any."""
+        after = list(self.generations)[self.generations.index(self.in_use()) + 1 :]
+        return [self.rekey(generation) for generation in after[1 - LANE_GENERATIONS :]]
 
     def rekey(self, generation: Generation | None = None) -> SessionRekey:
         """For every lane: this generation, or the newest."""

@@ -98,12 +98,13 @@ class Relays(Contender):
     relays: int = 1
     workers: int = 1
     impaired: list[Impaired] = field(default_factory=list)
+    sealed: bool = True
     mesh: DevMesh | None = None
 
     async def start(self, subscribers: list[list[Address]]) -> list[Address]:
         ports = max(256, 2 * len(subscribers))
         self.mesh = await self.stack.enter_async_context(
-            DevMesh(self.relays, workers=self.workers, impaired=self.impaired, ingress_ports=ports)
+            DevMesh(self.relays, workers=self.workers, impaired=self.impaired, ingress_ports=ports, sealed=self.sealed)
         )
         first, last = self.mesh.relays[0].name, self.mesh.relays[-1].name
         async with self.mesh.client(first) as origin, self.mesh.client(last) as edge:

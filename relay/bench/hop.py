@@ -30,24 +30,36 @@ PPS = {1: 5000, 2: 20_000}  # as single packets GStreamer cannot do much more
     help="How a frame arrives: one UDP_SEGMENT message, packets spread in time, or datagrams in a row.",
 )
 @click.option("--relays", type=click.IntRange(1, 2), default=2, show_default=True, help="1: RTP in, RTP out, singles.")
+@click.option("--plaintext", is_flag=True, help="The link is not sealed, as the bare forwarders and SRT are not.")
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
-def hop(pps: int | None, size: int, frame: int, seconds: float, mode: Mode | None, relays: int, as_json: bool) -> None:
+def hop(
+    pps: int | None,
+    size: int,
+    frame: int,
+    seconds: float,
+    mode: Mode | None,
+    relays: int,
+    plaintext: bool,
+    as_json: bool,
+) -> None:
     """One hop: UDP in, link, UDP out; CPU per packet, beside bare forwarders and SRT."""
     shape = Shape(
         pps=pps or PPS[relays], size=size, frame=frame, mode=mode or ("segmented" if relays == 2 else "singles")
     )
     as_command(
-        lambda say: measured(shape, seconds, say, relays=relays), "one hop" if relays == 2 else "1 to 1", as_json
+        lambda say: measured(shape, seconds, say, relays=relays, sealed=not plaintext),
+        "one hop" if relays == 2 else "1 to 1",
+        as_json,
     )
 
 
-async def measured(shape: Shape, seconds: float, say: Say, *, relays: int = 2) -> dict[str, Any]:
+async def measured(shape: Shape, seconds: float, say: Say, *, relays: int = 2, sealed: bool = True) -> dict[str, Any]:
     """The figures."""
-    ours = Relays("relay" if relays == 1 else "two relays", relays=relays)
+    ours = Relays("relay" if relays == 1 else "two relays", relays=relays, sealed=sealed)
     if relays == 2:
         bare, peer = Bare("two bare forwarders", hops=2), Srt("srt-live-transmit")
         outcome = await duel(shape, seconds, ours, bare, peer, say)
     else:
         single = Bare("bare recvmmsg/sendmmsg forwarder", segment=shape.mode == "segmented")
         outcome = await duel(shape, seconds, ours, single, Gstreamer("GStreamer multiudpsink"), say)
-    return {**outcome.figures(), "relays": relays}
+    return {**outcome.figures(), "relays": relays, "sealed": sealed and relays == 2}

@@ -29,13 +29,29 @@ static bool passes(const zr_test *test)
     return true;
 }
 
+/* ZR_TEST_LEAVE_OUT: beginnings of file names, each with a space behind it. */
+static bool left_out(const zr_test *test)
+{
+    const char *at = getenv("ZR_TEST_LEAVE_OUT"), *slash = strrchr(test->file, '/'), *end;
+    const char *name = slash == NULL ? test->file : slash + 1;
+
+    for (; at != NULL && (end = strchr(at, ' ')) != NULL; at = end + 1)
+        if (strncmp(name, at, (size_t)(end - at)) == 0)
+            return true;
+    return false;
+}
+
 int main(int argc, char **argv)
 {
-    int passed = 0, failed = 0;
+    int passed = 0, failed = 0, out = 0;
 
     for (zr_test *test = first; test != NULL; test = test->next) {
         if (argc > 1 && strstr(test->name, argv[1]) == NULL && strstr(test->file, argv[1]) == NULL)
             continue;
+        if (left_out(test)) {
+            out++;
+            continue;
+        }
         if (passes(test)) {
             passed++;
         } else {
@@ -43,6 +59,8 @@ int main(int argc, char **argv)
             failed++;
         }
     }
+    if (out > 0)
+        printf("left out: %d (ZR_TEST_LEAVE_OUT)\n", out);
     printf("C tests: %d passed, %d failed\n", passed, failed);
     return failed > 0 || passed == 0;
 }

@@ -218,3 +218,19 @@ def test_of_initiations_that_waited_the_newest_ones_count():
     assert a.slot_of("b") is not None
     (here,), theirs = a.adds(), [g.index >> 6 for g in b.peers["a"].candidate.generations]
     assert here.peer_index == theirs[-1]
+
+
+@pytest.mark.parametrize("arrives", [0, 1])
+def test_a_worker_that_comes_up_learns_every_generation_that_the_peer_may_use(arrives):
+    """Two initiations were answered, one answer arrived: only the peer knows which, until it is heard."""
+    a, b = relay("a", "b"), relay("b", "a")
+    a.start(0)
+    answers = []
+    for now in (0, SECOND):
+        a.on_timer(now)
+        (said,) = take(a, SendDatagram)[-1:]
+        assert b.on_datagram(said.data, AT["a"], now) is None
+        answers += take(b, SendDatagram)[-1:]
+    assert a.on_datagram(answers[arrives].data, AT["b"], SECOND) is None
+    (used,) = a.adds()
+    assert used.peer_index in {told.index for told in [*b.adds(), *b.rekeys()]}

@@ -13,7 +13,7 @@ import pytest
 
 from tests.sim.world import AUDIO, KEY_EVERY, MS, SECOND, VIDEO, LinkConf, Sink, World
 
-SEEDS = int(os.environ.get("ZR_SIM_SEEDS", "1000" if os.environ.get("ZR_FULL") else "200"))
+SEEDS = int(os.environ.get("ZR_SIM_SEEDS", "1000" if os.environ.get("ZR_FULL") else "60"))
 BATCH = 10
 STREAM = "cam/1"
 VIDEO_EVERY_NS, AUDIO_EVERY_NS = 10 * MS, 20 * MS
