@@ -297,10 +297,15 @@ class SealedSessions(Sessions):
         self.actions.append(session.rekey())
 
     def _confirm(self, session: SealedSession, index: int) -> None:
-        for at, generation in enumerate(session.generations):
-            if generation.index >> 6 == index and not generation.keys.initiator:
+        """Only forward: lanes may have forgotten what was before the generation in use."""
+        for at in reversed(range(len(session.generations))):
+            generation = session.generations[at]
+            if generation.keys.initiator:
+                return
+            if generation.index >> 6 == index:
                 session.generations[at] = generation.proven()
                 self.actions.append(session.rekey(session.generations[at]))
+                return
 
     def _promote(self, peer: SealedPeer, session: SealedSession) -> None:
         """The peer is there: what there was before ends, and this is the session."""

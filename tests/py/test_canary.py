@@ -26,7 +26,7 @@ from tests.net.rtp import publish_body
 from tests.py.badinput_cli import zrelay
 
 RELAYS = 2
-CHUNK, PAGE = 1 << 20, resource.getpagesize()
+CHUNK, PAGE = 1 << 16, resource.getpagesize()
 ROUTES = (
     "/v1/status", "/v1/streams", "/v1/links", "/v1/workers", "/v1/version", "/v1/none", "/metrics", "/healthz",
     "/readyz", "/openapi.json", "/",

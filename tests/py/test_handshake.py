@@ -81,7 +81,7 @@ def test_a_lane_that_wants_other_keys_gets_them_whichever_side_it_is_on() -> Non
 
 
 def test_without_rekey_the_keys_end_after_fifteen_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.py.sealed_rig.BEAT_NS", SECOND)  # often enough not to be silent
+    monkeypatch.setattr("tests.py.sealed_rig.BEAT_NS", 1500 * MS)  # often enough not to be silent
     net = met(4)
     assert net.run(SECOND, until_up=True)
     sealed = net.ends["a"].sessions
