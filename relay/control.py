@@ -13,13 +13,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from relay import actions
 from relay.children import Children
-from relay.commands import Event, decode_event
+from relay.commands import Event
 from relay.desk import ControlConf, Desk, Progress, Upstream, missing_stream, missing_subscriber
 from relay.identity import Identity
 from relay.links import Links, report_of
@@ -53,7 +53,7 @@ from relay.units import Address
 from relay.validation import check_subscribe
 from relay.views import StreamRow, sdp_facts, stream_view
 
-__all__ = ["Control", "ControlConf", "LinkView", "Peer", "Upstream", "actions", "step"]
+__all__ = ["Control", "ControlConf", "LinkView", "Peer", "Upstream", "actions"]
 
 ENVELOPED = 80  # IP size minus KCP mtu: IPv6, UDP, envelope (wire.md, "Sizes")
 
@@ -565,63 +565,3 @@ class Control:
         if stream is None:
             raise missing_stream(stream_id)
         return stream
-
-
-class Lane(Protocol):
-    """relay._core.ControlLane, as far as `step` needs it."""
-
-    def messages(self) -> list[tuple[int, bytes]]: ...
-    def refuse(self, drop: str) -> None: ...
-    def heard(self, slot: int) -> int: ...
-    def index(self, slot: int) -> int: ...
-    def rtt_us(self, slot: int) -> int: ...
-    def rekeys(self) -> list[tuple[int, int]]: ...
-    def violations(self) -> list[tuple[int, int]]: ...
-    def probed(self) -> list[int]: ...
-    def probe(self, slot: int, now: int) -> dict[str, Any] | None: ...
-    def session_active(self, slot: int, active: bool, now: int) -> None: ...
-
-
-def step(
-    control: Control,
-    lane: Lane,
-    events: Iterable[tuple[int, bytes]],
-    sessions: Iterable[int],
-    perform: Callable[[actions.Action], None],
-    now: int,
-) -> bool:
-    """What waits for the control plane now, in its order; True: something moved, so there may be more.
-
-    `events`: (worker, record), taken after the messages; `sessions`: slots to be looked at for signs of life.
-    """
-    moved = False
-    for slot, payload in lane.messages():
-        moved = True
-        word = control.on_message(slot, payload, now)
-        if word is not None:
-            lane.refuse(word)
-    for worker, record in events:
-        moved = True
-        control.on_event(worker, decode_event(record), now)
-    for slot in lane.probed():
-        moved = True
-        view = lane.probe(slot, now)
-        if view is not None:
-            control.on_link(slot, view, now)
-    carrying = control.carrying() if sessions else ()
-    for slot in sessions:
-        lane.session_active(slot, slot in carrying, now)
-        heard = lane.heard(slot)
-        if heard:
-            control.on_heard(slot, heard)
-            control.on_confirmed(slot, lane.index(slot), heard)
-            control.on_rtt(slot, lane.rtt_us(slot))
-    for slot, count in lane.violations():
-        control.on_violations(slot, count, now)
-    for slot, why in lane.rekeys():
-        control.on_rekey(slot, why, now)
-    control.on_timer(now)
-    for action in control.drain():
-        moved = True
-        perform(action)
-    return moved

@@ -38,7 +38,7 @@ from relay.api import make_app
 from relay.assault import LOOK_NS
 from relay.config import Config, load
 from relay.continuity import Guard, Moment, moment
-from relay.control import Control, ControlConf, step
+from relay.control import Control, ControlConf
 from relay.ctl import Ctl
 from relay.errors import CoreError, Problem
 from relay.handles import WorkerHandle
@@ -51,6 +51,7 @@ from relay.report import control_report, lanes_report, loss_of
 from relay.roster import Roster
 from relay.sockets import EXIT_OS, EXIT_PERMISSION, StartError, remove_stale_socket
 from relay.stamp import open_stamps
+from relay.step import step
 from relay.units import Address
 
 EVENTS_PER_PUMP = 4096

@@ -19,13 +19,14 @@ from typing import Any
 
 from relay import _core
 from relay import actions as act
-from relay.control import Control, ControlConf, Peer, Upstream, step
+from relay.control import Control, ControlConf, Peer, Upstream
 from relay.identity import Identity
 from relay.noise import KeyPair
 from relay.outbox import Outbox
 from relay.requests import Ingress, PublishRequest, SubscribeRequest
 from relay.secret import Secret
 from relay.stamp import Stamps
+from relay.step import step
 from relay.tracks import Track
 from relay.units import Address
 
