@@ -26,7 +26,7 @@ from relay.units import Address
 
 pytestmark = [pytest.mark.net, pytest.mark.slow, pytest.mark.timeout(300)]
 
-SECONDS = 20.0
+SECONDS = 12.0
 TWINS = 200  # virtual runs of the same length: their middle 95 % is the interval
 LOSSES = (0.1, 0.3)
 PACKETS = round(SECONDS * 200)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -88,7 +89,8 @@ def test_a_restarted_relay_in_the_middle_is_pulled_from_again() -> None:
             await task
             got = sink.numbers[5]
             assert len(set(got)) == len(got), "a packet came twice"
-            assert got == sorted(got)
+            # First arrival: what is sent before the child's worker knows the way is repaired, behind what came meanwhile.
+            assert all(highest - number <= 8 for highest, number in zip(accumulate(got, max), got, strict=True))
             await no_ledger_is_off(mesh)
             sink.close()
             sender.close()
