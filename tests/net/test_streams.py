@@ -89,7 +89,7 @@ def test_a_restarted_relay_in_the_middle_is_pulled_from_again() -> None:
             await task
             got = sink.numbers[5]
             assert len(set(got)) == len(got), "a packet came twice"
-            # First arrival: what is sent before the child's worker knows the way is repaired, behind what came meanwhile.
+            # First arrival: what is sent before the child's worker knows the way is repaired, and comes later.
             assert all(highest - number <= 8 for highest, number in zip(accumulate(got, max), got, strict=True))
             await no_ledger_is_off(mesh)
             sink.close()
