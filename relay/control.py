@@ -20,7 +20,7 @@ import msgspec
 from relay import actions
 from relay.children import Children
 from relay.commands import Event
-from relay.desk import ControlConf, Desk, Progress, Upstream, missing_stream, missing_subscriber
+from relay.desk import ENVELOPED, ControlConf, Desk, Progress, Upstream, missing_stream, missing_subscriber
 from relay.identity import Identity
 from relay.links import Links, report_of
 from relay.messages import (
@@ -54,8 +54,6 @@ from relay.validation import check_subscribe
 from relay.views import StreamRow, sdp_facts, stream_view
 
 __all__ = ["Control", "ControlConf", "LinkView", "Peer", "Upstream", "actions"]
-
-ENVELOPED = 80  # IP size minus KCP mtu: IPv6, UDP, envelope (wire.md, "Sizes")
 
 
 @dataclass(frozen=True)
@@ -133,8 +131,7 @@ class Control:
         if self._sessions.peer_of(slot) is None or abs(rtt_us - known) <= known // 8:
             return
         self._rtt_us[slot] = rtt_us
-        for worker in range(len(self._workers.up)):
-            self._workers.command(worker, "session_rtt", session=slot, rtt_us=rtt_us)
+        self._workers.command_all("session_rtt", session=slot, rtt_us=rtt_us)
 
     def on_link(self, slot: int, view: Mapping[str, Any], now: int) -> None:
         """The lane's probes have news of this session: struct zr_probe_view."""
@@ -146,8 +143,7 @@ class Control:
         mtu = view["mtu"] - ENVELOPED
         if mtu != self._mtu.get(slot):
             self._mtu[slot] = mtu
-            for worker in range(len(self._workers.up)):
-                self._workers.command(worker, "session_mtu", session=slot, mtu=mtu)
+            self._workers.command_all("session_mtu", session=slot, mtu=mtu)
         if view["ask"]:
             for worker in range(len(self._workers.up)):
                 self._workers.ask(worker, "session_heard", self._heard_elsewhere(slot), session=slot)
@@ -156,9 +152,8 @@ class Control:
         """The lane took to another address: the workers do, and what they could not deliver is tried at once."""
         if address is None or not self._sessions.on_address(slot, address, now):
             return
-        for worker in range(len(self._workers.up)):
-            self._workers.command(worker, "session_addr", session=slot, addr=address)
-            self._workers.command(worker, "session_kick", session=slot)
+        self._workers.command_all("session_addr", session=slot, addr=address)
+        self._workers.command_all("session_kick", session=slot)
 
     def _tell_paths(self, slot: int, workers: Iterable[int]) -> None:
         """Where else this peer is: datagrams from there are its own. With one address there is nothing to tell."""
@@ -298,8 +293,7 @@ class Control:
             elif isinstance(action, actions.SessionDrop):
                 self._rtt_us.pop(action.slot, None)
                 self._mtu.pop(action.slot, None)
-                for worker in range(len(self._workers.up)):
-                    self._workers.command(worker, "session_drop", session=action.slot)
+                self._workers.command_all("session_drop", session=action.slot)
         self._sessions.actions.clear()
         for event in events:
             if isinstance(event, SessionUp):
@@ -309,12 +303,19 @@ class Control:
                 self._pulls.on_session_silent(event.slot, now)
             elif isinstance(event, SessionHeard):
                 self._desk.log("info", "peer is heard again", peer=event.peer)
-                for worker in range(len(self._workers.up)):
-                    self._workers.command(worker, "session_kick", session=event.slot)
+                self._workers.command_all("session_kick", session=event.slot)
                 self._pulls.on_session_up(event.peer, now)
             elif isinstance(event, SessionDown):
                 self._children.on_session_down(event.slot, now)
                 self._pulls.on_session_down(event.slot, now)
+
+    def _tell_sessions(self, worker: int, now: int) -> None:
+        """A process that knows none: every session there is, and its keys."""
+        for add in self._sessions.adds():
+            self._workers.add_session(worker, add, now, self._rtt_us.get(add.slot, 0), self._mtu.get(add.slot, 0))
+            self._tell_paths(add.slot, [worker])
+        for rekey in self._sessions.rekeys():
+            self._workers.add_session(worker, rekey, now)
 
     # -- workers ----------------------------------------------------------------------------------------------------
 
@@ -323,11 +324,7 @@ class Control:
         if self._workers.up[worker]:
             self.on_worker_lost(worker, now)
         self._workers.up[worker] = True
-        for add in self._sessions.adds():
-            self._workers.add_session(worker, add, now, self._rtt_us.get(add.slot, 0), self._mtu.get(add.slot, 0))
-            self._tell_paths(add.slot, [worker])
-        for rekey in self._sessions.rekeys():
-            self._workers.add_session(worker, rekey, now)
+        self._tell_sessions(worker, now)
         for stream in self._streams:
             if stream.worker != worker:
                 continue
@@ -352,11 +349,7 @@ class Control:
             self.on_worker_up(worker, now)
             return
         self._workers.forget_answers(worker)
-        for add in self._sessions.adds():
-            self._workers.add_session(worker, add, now, self._rtt_us.get(add.slot, 0), self._mtu.get(add.slot, 0))
-            self._tell_paths(add.slot, [worker])
-        for rekey in self._sessions.rekeys():
-            self._workers.add_session(worker, rekey, now)
+        self._tell_sessions(worker, now)
         for stream in self._streams:
             if stream.worker == worker:
                 self._children.gone_all(stream, "moved")

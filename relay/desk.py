@@ -25,6 +25,7 @@ from relay.workers import Workers
 
 EGRESS_ALLOW = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
 ENDED_MAX = 16384
+ENVELOPED = 80  # IP size minus KCP mtu: IPv6, UDP, envelope (wire.md, "Sizes")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class ControlConf:
             ingress_ports=config.ingress.port_range,
             egress_allow=config.egress.allow,
             linger_ns=config.links.linger_ns,
-            mtu=config.links.mtu - 80,
+            mtu=config.links.mtu - ENVELOPED,
         )
 
 

@@ -15,7 +15,8 @@ import json
 import math
 import signal
 import sys
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import click
 
@@ -26,19 +27,17 @@ from relay.links import path_lines, table
 
 POLL_S = 0.25
 SILENT_POLLS = 8  # without a new answer: said
+_T = TypeVar("_T")
 
 
 def _client(path: str | None, api: str | None) -> Client:
     return Client(api or "http://zrelay", socket=None if api else _load(path).listen.socket, timeout_s=3.0)
 
 
-def _ask(path: str | None, api: str | None, what: str) -> Any:
-    async def ask() -> Any:
-        async with _client(path, api) as relay:
-            return await relay.get(what)
-
+def _answer(asking: Coroutine[Any, Any, _T]) -> _T:
+    """What the relay answers; no relay, or one that refuses, ends the command."""
     try:
-        return asyncio.run(ask())
+        return asyncio.run(asking)
     except Unreachable as error:
         _fail(EX_UNREACHABLE, f"no relay answers: {error}. Start one with: zrelay run -c FILE")
     except Problem as problem:
@@ -53,10 +52,10 @@ def _ask(path: str | None, api: str | None, what: str) -> Any:
 def links(peer: str | None, path: str | None, api: str | None, as_json: bool) -> None:
     """Peers: state, address, round trip, loss each way, jitter, path MTU, T_dead."""
     if peer is None:
-        found = _ask(path, api, "/v1/links")["items"]
+        found = _answer(_get(_client(path, api), "/v1/links"))["items"]
         click.echo(json.dumps(found) if as_json else table(found))
         return
-    link = _ask(path, api, f"/v1/links/{peer}")
+    link = _answer(_get(_client(path, api), f"/v1/links/{peer}"))
     del link["round_trips_us"]
     if as_json:
         click.echo(json.dumps(link))
@@ -82,15 +81,14 @@ def links(peer: str | None, path: str | None, api: str | None, as_json: bool) ->
 @click.option("--api", default=None, help="Its API, e.g. http://127.0.0.1:7481; default: its Unix socket.")
 def ping(peer: str, count: int, deadline: float, path: str | None, api: str | None) -> None:
     """Round trips to a peer, line by line as the relay's probes measure them; then a summary."""
-    client = _client(path, api)
-    try:
-        sent, trips = asyncio.run(_watch(client, peer, count, deadline))
-    except Unreachable as error:
-        _fail(EX_UNREACHABLE, f"no relay answers: {error}. Start one with: zrelay run -c FILE")
-    except Problem as problem:
-        _fail(1, f"the relay refuses: {problem}")
+    sent, trips = _answer(_watch(_client(path, api), peer, count, deadline))
     click.echo("\n".join(summary(peer, sent, trips)))
     sys.exit(0 if trips else 1)
+
+
+async def _get(client: Client, what: str) -> Any:
+    async with client as relay:
+        return await relay.get(what)
 
 
 async def _watch(client: Client, peer: str, count: int, deadline: float) -> tuple[int, list[int]]:

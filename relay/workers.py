@@ -55,6 +55,11 @@ class Workers:
         if self.up[worker]:
             self._emit(Command(worker, encode(op, 0, addr=addr, **fields)))
 
+    def command_all(self, op: str, *, addr: Address | None = None, **fields: int) -> None:
+        """The same to every worker that is up."""
+        for worker in range(len(self.up)):
+            self.command(worker, op, addr=addr, **fields)
+
     def ask(self, worker: int, op: str, done: Done, **fields: int) -> None:
         """A command whose answer is wanted; `done` is never called when the worker dies first."""
         if not self.up[worker]:

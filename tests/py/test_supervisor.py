@@ -21,7 +21,7 @@ import pytest
 
 from relay import _core
 from relay.commands import encode
-from relay.dev import DevMesh, DevRelay
+from relay.dev import DevMesh, DevRelay, free_ports
 from relay.hostinfo import udp_holder
 from relay.sockets import StartError, lock_runtime_dir, remove_stale_socket
 from relay.units import Address
@@ -80,15 +80,6 @@ except StartError as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)
 """
-
-
-def free_ports(count: int) -> int:
-    for first in range(21000 + os.getpid() % 7000, 60000, 97):
-        with contextlib.ExitStack() as held, contextlib.suppress(OSError):
-            for port in range(first, first + count):
-                held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind(("127.0.0.1", port))
-            return first
-    raise OSError("no free ports")
 
 
 class Rig:
