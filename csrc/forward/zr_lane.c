@@ -85,6 +85,14 @@ static void init_slots(zr_lane *lane)
     }
 }
 
+/* What the page shows from the beginning; it may still show a predecessor's. */
+static void show_all(zr_lane *lane)
+{
+    zr_stat_set(lane->page, ZR_STAT_reorder_cap, ZR_LANE_REORDER_MAX);
+    zr_stat_set(lane->page, ZR_STAT_child_queue_cap, ZR_LANE_QUEUE_MAX);
+    zr_lane_gauge(lane);
+}
+
 zr_lane *zr_lane_init(void *mem, const zr_lane_conf *conf, zr_pool *pool, zr_stat_page *page, zr_ns_t now)
 {
     size_t at[PARTS];
@@ -122,7 +130,7 @@ zr_lane *zr_lane_init(void *mem, const zr_lane_conf *conf, zr_pool *pool, zr_sta
         zr_kcp_blocks_init(&lane->blocks, base + at[PART_BLOCKS], conf->blocks_max) != ZR_OK ||
         zr_lane_keys_init(lane) != ZR_OK)
         return NULL;
-    zr_lane_gauge(lane); /* the page may still show a predecessor's */
+    show_all(lane);
     return lane;
 }
 
@@ -132,7 +140,7 @@ void zr_lane_become(zr_lane *lane, uint8_t number, uint16_t epoch, zr_ns_t now)
     lane->conf.epoch = epoch;
     lane->unknown.rest = now;
     zr_wheel_advance(&lane->wheel, now);
-    zr_lane_gauge(lane); /* the page may still show a predecessor's */
+    show_all(lane);
 }
 
 void zr_lane_set_own(zr_lane *lane, const zr_addr *own)

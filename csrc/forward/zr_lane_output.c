@@ -6,8 +6,6 @@
 void zr_lane_gauge(zr_lane *lane)
 {
     zr_stat_set(lane->page, ZR_STAT_convs, lane->convs_open);
-    zr_stat_set(lane->page, ZR_STAT_reorder_cap, ZR_LANE_REORDER_MAX);
-    zr_stat_set(lane->page, ZR_STAT_child_queue_cap, ZR_LANE_QUEUE_MAX);
     zr_stat_set(lane->page, ZR_STAT_kcp_blocks_in_use, lane->blocks.in_use);
     zr_stat_add(lane->page, ZR_STAT_kcp_blocks_exhausted, lane->blocks.exhausted - lane->exhausted_told);
     lane->exhausted_told = lane->blocks.exhausted;

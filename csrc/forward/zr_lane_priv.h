@@ -235,8 +235,9 @@ void zr_lane_on_rate(zr_lane *lane, zr_lane_session *session);
 uint32_t zr_lane_rate_fill(const zr_lane_session *session, uint32_t queued);
 
 /* zr_lane_probe.c */
-#define ZR_LANE_MTU_SAFE  (ZR_MTU_BASE - 80u) /* KCP mtu of an IP size that every path takes */
-#define ZR_LANE_BEAT_GRID ZR_MS(5)            /* of a probing lane: sessions share its turns */
+#define ZR_LANE_ENVELOPED 80u                               /* IP size minus KCP mtu: IPv6, UDP, envelope */
+#define ZR_LANE_MTU_SAFE  (ZR_MTU_BASE - ZR_LANE_ENVELOPED) /* KCP mtu of an IP size that every path takes */
+#define ZR_LANE_BEAT_GRID ZR_MS(5)                          /* of a probing lane: sessions share its turns */
 void zr_lane_probe_begin(zr_lane *lane, zr_lane_session *session, zr_ns_t now);
 void zr_lane_probe_end(zr_lane *lane, zr_lane_session *session);
 static inline zr_probe_seg zr_lane_probe_seg(const zr_seg *seg)

@@ -2,8 +2,6 @@
 #include "base/zr_sip.h"
 #include "forward/zr_lane_priv.h"
 
-#define ENVELOPED 80u /* IP size minus KCP mtu: IPv6, UDP, envelope */
-
 zr_probe *zr_lane_session_probe(const zr_lane *lane, uint32_t slot)
 {
     const zr_lane_session *session = zr_lane_session_at(lane, slot);
@@ -51,7 +49,7 @@ void zr_lane_probe_begin(zr_lane *lane, zr_lane_session *session, zr_ns_t now)
     if (lane->probes == NULL)
         return;
     zr_probe_conf conf = lane->conf.probe;
-    conf.ip_max = (uint16_t)(session->conf.mtu + ENVELOPED);
+    conf.ip_max = (uint16_t)(session->conf.mtu + ZR_LANE_ENVELOPED);
     uint64_t seed = lane->conf.probe.seed, who = (uint64_t)session->conf.index << 32 | session->conf.peer_index;
     conf.seed = zr_sip(seed, 0, who); /* what its tokens show of it leads nowhere */
     session->probe = &lane->probes[session->slot];

@@ -1,12 +1,10 @@
 #include "gate/zr_gate.h"
 
-#include <openssl/crypto.h>
-
 #include "base/zr_bytes.h"
 #include "base/zr_err.h"
 #include "time/zr_rate.h"
-#include "wire/zr_env.h"
 #include "wire/zr_mac.h"
+#include "wire/zr_seal.h"
 #include "wire/zr_xchacha.h"
 
 /* A message ends with mac1 and mac2; each covers all that lies before it. */
@@ -101,7 +99,7 @@ void zr_gate_fini(zr_gate *gate)
 {
     zr_xchacha_close(&gate->aead);
     zr_mac_close(&gate->mac);
-    OPENSSL_cleanse(gate, offsetof(zr_gate, full_at));
+    zr_wipe(gate, offsetof(zr_gate, full_at));
 }
 
 void zr_gate_queued(zr_gate *gate, uint32_t messages)

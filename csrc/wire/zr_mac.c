@@ -1,11 +1,11 @@
 #include "wire/zr_mac.h"
 
 #include <openssl/core_names.h>
-#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <string.h>
 
 #include "base/zr_err.h"
+#include "wire/zr_seal.h"
 
 int zr_mac_open(zr_mac *mac)
 {
@@ -39,7 +39,7 @@ void zr_mac_of(zr_mac *mac, uint8_t out[ZR_MAC_BYTES], const uint8_t *key, size_
 
 bool zr_mac_eq(const uint8_t a[ZR_MAC_BYTES], const uint8_t b[ZR_MAC_BYTES])
 {
-    return CRYPTO_memcmp(a, b, ZR_MAC_BYTES) == 0;
+    return zr_same_secret(a, b, ZR_MAC_BYTES);
 }
 
 int zr_mac_key(uint8_t key[ZR_MAC_KEY_BYTES], const char label[8], const uint8_t public[32], const uint8_t mesh[32])
@@ -51,6 +51,6 @@ int zr_mac_key(uint8_t key[ZR_MAC_KEY_BYTES], const char label[8], const uint8_t
     memcpy(joined + 8, public, 32);
     memcpy(joined + 40, mesh, 32);
     bool done = EVP_Q_digest(NULL, "BLAKE2S-256", NULL, joined, sizeof joined, key, &got) == 1;
-    OPENSSL_cleanse(joined, sizeof joined);
+    zr_wipe(joined, sizeof joined);
     return done && got == ZR_MAC_KEY_BYTES ? ZR_OK : ZR_E_os;
 }

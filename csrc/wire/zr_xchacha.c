@@ -1,10 +1,10 @@
 #include "wire/zr_xchacha.h"
 
-#include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 #include "base/zr_bytes.h"
 #include "base/zr_err.h"
+#include "wire/zr_seal.h"
 
 #define DOUBLE_ROUNDS 10
 
@@ -54,7 +54,7 @@ void zr_hchacha20(uint8_t subkey[32], const uint8_t key[ZR_XCHACHA_KEY], const u
         zr_put32(subkey + 4 * i, s[i]);
         zr_put32(subkey + 16 + 4 * i, s[12 + i]);
     }
-    OPENSSL_cleanse(s, sizeof s);
+    zr_wipe(s, sizeof s);
 }
 
 void zr_xchacha_seal(zr_xchacha *x, uint8_t *to, const uint8_t key[ZR_XCHACHA_KEY],
@@ -70,6 +70,6 @@ void zr_xchacha_seal(zr_xchacha *x, uint8_t *to, const uint8_t key[ZR_XCHACHA_KE
                 EVP_EncryptUpdate(x->ctx, to, &got, data, len) == 1 &&
                 EVP_EncryptFinal_ex(x->ctx, to + got, &end) == 1 &&
                 EVP_CIPHER_CTX_ctrl(x->ctx, EVP_CTRL_AEAD_GET_TAG, ZR_XCHACHA_TAG, to + len) == 1;
-    OPENSSL_cleanse(subkey, sizeof subkey);
+    zr_wipe(subkey, sizeof subkey);
     ZR_CHECK(done && got + end == len);
 }
