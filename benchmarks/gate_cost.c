@@ -8,27 +8,12 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/zr_bytes.h"
 #include "base/zr_err.h"
+#include "cost.h"
 #include "wire/zr_mac.h"
 #include "worker/zr_agentlane.h"
-
-static void *memory(size_t bytes)
-{
-    size_t size = zr_round_up(bytes, ZR_CACHELINE);
-    void *mem = aligned_alloc(ZR_CACHELINE, size);
-    ZR_CHECK(mem != NULL);
-    return memset(mem, 0, size);
-}
-
-static double cpu_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
-}
 
 static const struct {
     const char *name;

@@ -6,37 +6,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/zr_bytes.h"
 #include "base/zr_err.h"
+#include "cost.h"
 #include "forward/zr_lane.h"
 #include "sim/zr_rng.h"
 
 enum { ROUNDS = 15, DATAGRAMS = 4096, REPEATS = 25, SESSIONS = 64, LEN = 64, MTU = 1420 };
 
 static uint8_t junk[DATAGRAMS][LEN];
-
-static void *memory(size_t bytes)
-{
-    size_t size = zr_round_up(bytes, ZR_CACHELINE);
-    void *mem = aligned_alloc(ZR_CACHELINE, size);
-    ZR_CHECK(mem != NULL);
-    return memset(mem, 0, size);
-}
-
-static double cpu_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 /* Random session indices, so that no lookup is like the one before. */
 static void fill(zr_rng *rng, uint8_t type, uint32_t lane)

@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/zr_err.h"
+#include "cost.h"
 #include "forward/zr_lane.h"
 #include "sim/zr_rng.h"
 
@@ -20,27 +20,6 @@ enum { TURNS = 3000, MTU = 1420, PKTS = 1024, BATCH = 256, PORT = 5000 };
 
 static const char *const names[] = { NULL, "aes-128-gcm", "chacha20-poly1305" };
 static uint8_t datagrams[DATAGRAMS][LEN];
-
-static void *memory(size_t bytes)
-{
-    size_t size = zr_round_up(bytes, ZR_CACHELINE);
-    void *mem = aligned_alloc(ZR_CACHELINE, size);
-    ZR_CHECK(mem != NULL);
-    return memset(mem, 0, size);
-}
-
-static double cpu_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static double median(double ns[ROUNDS])
 {

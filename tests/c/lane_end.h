@@ -30,7 +30,23 @@ static inline zr_lane_conf conf_of(uint8_t lane)
     };
 }
 
-/* One session in slot 1, towards a relay whose agent listens on `peer_port` and which has two workers. */
+/* A lane of a relay whose agent listens on `port`, with one session in slot 1. */
+static inline void end_make(end *e, const zr_lane_conf *conf, uint32_t batch_cap, uint16_t port,
+                            const zr_session_conf *session)
+{
+    CHECK_EQ(zr_pool_init(&e->pool, e->mem[0] = zr_test_memory(zr_pool_bytes(PKTS)), PKTS), ZR_OK);
+    CHECK_EQ(zr_batch_init(&e->batch, e->mem[1] = zr_test_memory(zr_batch_bytes(batch_cap, batch_cap * 1500)),
+                           batch_cap, batch_cap * 1500),
+             ZR_OK);
+    CHECK_EQ(zr_stat_init(e->page = e->mem[2] = zr_test_memory(zr_stat_bytes(1)), 1), ZR_OK);
+    e->mem[3] = zr_test_memory(zr_lane_bytes(conf));
+    memset(e->mem[3], 0xA5, zr_lane_bytes(conf)); /* init relies on no zeros */
+    CHECK((e->lane = zr_lane_init(e->mem[3], conf, &e->pool, e->page, ZR_SEC(1))) != NULL);
+    e->addr = loopback((uint16_t)(conf->lane == ZR_LANE_AGENT ? port : port + 1 + conf->lane));
+    CHECK_EQ(zr_lane_session_add(e->lane, 1, session, ZR_SEC(1)), ZR_OK);
+}
+
+/* The session is with a relay whose agent listens on `peer_port` and which has two workers. */
 static inline void end_open(end *e, uint8_t lane, uint32_t batch_cap, uint32_t index, uint16_t port,
                             uint32_t peer_index, uint16_t peer_port)
 {
@@ -39,16 +55,7 @@ static inline void end_open(end *e, uint8_t lane, uint32_t batch_cap, uint32_t i
         .index = index, .peer_index = peer_index, .agent = loopback(peer_port), .lanes = 2, .mtu = MTU, .rate_mhz = 5000
     };
 
-    CHECK_EQ(zr_pool_init(&e->pool, e->mem[0] = zr_test_memory(zr_pool_bytes(PKTS)), PKTS), ZR_OK);
-    CHECK_EQ(zr_batch_init(&e->batch, e->mem[1] = zr_test_memory(zr_batch_bytes(batch_cap, batch_cap * 1500)),
-                           batch_cap, batch_cap * 1500),
-             ZR_OK);
-    CHECK_EQ(zr_stat_init(e->page = e->mem[2] = zr_test_memory(zr_stat_bytes(1)), 1), ZR_OK);
-    e->mem[3] = zr_test_memory(zr_lane_bytes(&conf));
-    memset(e->mem[3], 0xA5, zr_lane_bytes(&conf)); /* init relies on no zeros */
-    CHECK((e->lane = zr_lane_init(e->mem[3], &conf, &e->pool, e->page, ZR_SEC(1))) != NULL);
-    e->addr = loopback((uint16_t)(lane == ZR_LANE_AGENT ? port : port + 1 + lane));
-    CHECK_EQ(zr_lane_session_add(e->lane, 1, &session, ZR_SEC(1)), ZR_OK);
+    end_make(e, &conf, batch_cap, port, &session);
 }
 
 static inline void pair_open(end *a, end *b, uint8_t lane, uint32_t batch_cap)

@@ -10,16 +10,7 @@ static void probing_open(end *e, uint32_t index, uint16_t port, uint32_t peer_in
     };
 
     conf.probe = (zr_probe_conf){ .rate_idle = 25, .rate_active = 100, .seed = index };
-    CHECK_EQ(zr_pool_init(&e->pool, e->mem[0] = zr_test_memory(zr_pool_bytes(PKTS)), PKTS), ZR_OK);
-    CHECK_EQ(
-        zr_batch_init(&e->batch, e->mem[1] = zr_test_memory(zr_batch_bytes(BATCH, BATCH * 1500)), BATCH, BATCH * 1500),
-        ZR_OK);
-    CHECK_EQ(zr_stat_init(e->page = e->mem[2] = zr_test_memory(zr_stat_bytes(1)), 1), ZR_OK);
-    e->mem[3] = zr_test_memory(zr_lane_bytes(&conf));
-    memset(e->mem[3], 0xA5, zr_lane_bytes(&conf));
-    CHECK((e->lane = zr_lane_init(e->mem[3], &conf, &e->pool, e->page, ZR_SEC(1))) != NULL);
-    e->addr = loopback(port);
-    CHECK_EQ(zr_lane_session_add(e->lane, 1, &session, ZR_SEC(1)), ZR_OK);
+    end_make(e, &conf, BATCH, port, &session);
     CHECK(zr_lane_conv_open(e->lane, 1, 0, ZR_LANE_AGENT, ZR_CONV_CONTROL, 0, ZR_SEC(1)) >= 0);
 }
 

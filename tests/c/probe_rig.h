@@ -3,8 +3,7 @@
 #define PROBE_RIG_H
 
 #include "base/zr_err.h"
-#include "kcp/zr_seg.h"
-#include "probe/zr_probe.h"
+#include "forward/zr_lane_priv.h"
 #include "sim/zr_simlink.h"
 #include "zr_test.h"
 
@@ -83,17 +82,6 @@ static inline void rig_note(rig *r, rig_end *e, bool was)
     }
 }
 
-static inline zr_probe_seg rig_of(const zr_seg *seg)
-{
-    return (zr_probe_seg){ .cmd = seg->cmd,
-                           .flags = seg->frg,
-                           .ts = seg->ts,
-                           .id = seg->sn,
-                           .token = seg->una,
-                           .len = seg->len,
-                           .data = seg->data };
-}
-
 /* What zr_lane_input does with a datagram of the peer's. */
 static inline void rig_hear(rig *r, rig_end *e, const uint8_t *data, size_t len)
 {
@@ -105,7 +93,7 @@ static inline void rig_hear(rig *r, rig_end *e, const uint8_t *data, size_t len)
     if (e->stopped)
         return;
     while (zr_seg_next(&seg, data, len - RIG_HEAD, &pos) == ZR_OK) {
-        zr_probe_seg said = rig_of(&seg);
+        zr_probe_seg said = zr_lane_probe_seg(&seg);
         if (!zr_probe_judge(&e->probe, &said, now)) {
             e->refused++;
             return;
@@ -113,7 +101,7 @@ static inline void rig_hear(rig *r, rig_end *e, const uint8_t *data, size_t len)
     }
     zr_probe_on_counter(&e->probe, zr_get32(data + 8), zr_get64(data), now);
     for (pos = RIG_HEAD; zr_seg_next(&seg, data, len - RIG_HEAD, &pos) == ZR_OK;) {
-        zr_probe_seg said = rig_of(&seg);
+        zr_probe_seg said = zr_lane_probe_seg(&seg);
         zr_probe_input(&e->probe, &said, now);
     }
     rig_note(r, e, was);

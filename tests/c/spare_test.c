@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/zr_err.h"
+#include "fd_send.h"
 #include "net/zr_fdpass.h"
 #include "time/zr_clock.h"
 
@@ -63,25 +64,6 @@ static int open_fds(void)
     return count;
 }
 
-static void send_order(int sock, const void *data, size_t len, int fds)
-{
-    alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(17 * sizeof(int))] = { 0 };
-    struct iovec iov = { .iov_base = (void *)(uintptr_t)data, .iov_len = len };
-    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-    if (fds > 0) {
-        msg.msg_control = control;
-        msg.msg_controllen = CMSG_SPACE((size_t)fds * sizeof(int));
-        struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN((size_t)fds * sizeof(int));
-        for (int i = 0; i < fds; i++)
-            memcpy(CMSG_DATA(c) + (size_t)i * sizeof(int), &sock, sizeof sock);
-    }
-    CHECK_EQ(sendmsg(sock, &msg, MSG_NOSIGNAL), (long long)len);
-}
-
 ZR_TEST(a_spare_takes_one_right_order_and_closes_with_whoever_sends_anything_else)
 {
     static const struct {
@@ -107,10 +89,10 @@ ZR_TEST(a_spare_takes_one_right_order_and_closes_with_whoever_sends_anything_els
         role.page = s.page; /* never moved: no order gets that far */
         int before = open_fds();
         if (c < ZR_LEN(cases)) {
-            send_order(s.theirs, &cases[c].order, cases[c].len, cases[c].fds);
+            fd_send(s.theirs, &cases[c].order, cases[c].len, cases[c].fds, s.theirs);
         } else {
             memcpy(much, &cases[0].order, 16);
-            send_order(s.theirs, much, sizeof much, 0);
+            fd_send(s.theirs, much, sizeof much, 0, s.theirs);
         }
         CHECK_EQ(zr_spare_stand_by(s.worker, s.ours, &role, 1), ZR_E_malformed);
         CHECK_EQ(open_fds(), before);

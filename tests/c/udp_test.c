@@ -1,3 +1,4 @@
+#include "fd_send.h"
 #include "zr_test.h"
 
 #include <errno.h>
@@ -410,25 +411,6 @@ static int fd_count(void)
     return count;
 }
 
-static void pass(int sock, const void *data, size_t len, int fds, int fd)
-{
-    alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(32 * sizeof(int))] = { 0 };
-    struct iovec iov = { .iov_base = (void *)(uintptr_t)data, .iov_len = len };
-    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-    if (fds > 0) {
-        msg.msg_control = control;
-        msg.msg_controllen = CMSG_SPACE((size_t)fds * sizeof(int));
-        struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN((size_t)fds * sizeof(int));
-        for (int i = 0; i < fds; i++)
-            memcpy(CMSG_DATA(c) + (size_t)i * sizeof(int), &fd, sizeof fd);
-    }
-    CHECK_EQ(sendmsg(sock, &msg, 0), (long long)len);
-}
-
 ZR_TEST(only_one_descriptor_with_the_right_words_is_taken_and_none_leaks)
 {
     static const struct {
@@ -453,7 +435,7 @@ ZR_TEST(only_one_descriptor_with_the_right_words_is_taken_and_none_leaks)
     int before = fd_count();
     CHECK_EQ(zr_fdpass_recv(pair[0], &got), ZR_E_again);
     for (size_t c = 0; c < ZR_LEN(cases); c++) {
-        pass(pair[1], &cases[c].message, cases[c].len, cases[c].fds, pair[1]);
+        fd_send(pair[1], &cases[c].message, cases[c].len, cases[c].fds, pair[1]);
         int fd = zr_fdpass_recv(pair[0], &got);
         if (cases[c].want == ZR_OK) {
             CHECK(fd >= 0);
@@ -468,7 +450,7 @@ ZR_TEST(only_one_descriptor_with_the_right_words_is_taken_and_none_leaks)
     struct rlimit limit, none_left = { .rlim_cur = (rlim_t)pair[1] + 1 };
     CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
     none_left.rlim_max = limit.rlim_max;
-    pass(pair[1], &cases[0].message, 8, 1, pair[1]);
+    fd_send(pair[1], &cases[0].message, 8, 1, pair[1]);
     CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none_left), 0);
     int without = zr_fdpass_recv(pair[0], &got);
     CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
@@ -476,7 +458,7 @@ ZR_TEST(only_one_descriptor_with_the_right_words_is_taken_and_none_leaks)
     CHECK_EQ(got.slot, 5);
 
     memcpy(much, &cases[0].message, 8);
-    pass(pair[1], much, sizeof much, 1, pair[1]);
+    fd_send(pair[1], much, sizeof much, 1, pair[1]);
     CHECK_EQ(zr_fdpass_recv(pair[0], &got), ZR_E_malformed);
     CHECK_EQ(fd_count(), before);
     close(pair[1]);
