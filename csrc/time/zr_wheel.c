@@ -3,6 +3,9 @@
  * which the two differ, in the slot of that digit. So slots of a level are all ahead of the current digit, every slot
  * of a level comes before every slot of the next one, and moving the tick without reaching an occupied slot moves no
  * timer. Only the last level is circular: what is due beyond its turn waits in its farthest slot and is placed anew.
+ *
+ * A timer that is moved to a later time stays where it is until its slot's turn comes: a retransmission timer moves
+ * with every acknowledgement and hardly ever fires, and each move would touch its neighbours in two lists.
  */
 #include "time/zr_wheel.h"
 
@@ -49,6 +52,14 @@ static spot spot_for(const zr_wheel *wheel, uint64_t due)
         due = ZR_MIN(due >> (BITS * LAST), farthest) << (BITS * LAST);
     }
     return (spot){ .level = level, .slot = digit(due, level), .tick = due >> (BITS * level) << (BITS * level) };
+}
+
+/* The first tick of a slot that is not behind the current tick. */
+static uint64_t begin_of(const zr_wheel *wheel, uint32_t level, uint32_t slot)
+{
+    uint64_t unit = wheel->tick >> (BITS * level);
+
+    return (unit + ((slot - (uint32_t)unit) & (ZR_WHEEL_SLOTS - 1))) << (BITS * level);
 }
 
 /* The occupied slot that begins first. */
@@ -107,7 +118,7 @@ static void spill(zr_wheel *wheel, spot at)
         zr_timer *timer = list->next;
         more = timer != last;
         unlink_timer(timer);
-        if (at.level > 0) {
+        if (at.level > 0 || due_tick(wheel, timer->deadline) > wheel->tick) {
             place(wheel, timer);
         } else {
             timer->where = EXPIRED;
@@ -133,8 +144,20 @@ void zr_timer_init(zr_timer *timer, uint16_t kind, uint32_t ref)
     *timer = (zr_timer){ .deadline = ZR_NEVER, .kind = kind, .ref = ref };
 }
 
+/* Does the slot that an armed timer lies in come no later than this? */
+static bool lies_early(const zr_wheel *wheel, const zr_timer *timer, zr_ns_t deadline)
+{
+    uint32_t level = timer->where / ZR_WHEEL_SLOTS, slot = timer->where % ZR_WHEEL_SLOTS;
+
+    return timer->where != EXPIRED && begin_of(wheel, level, slot) <= due_tick(wheel, deadline);
+}
+
 void zr_timer_arm(zr_wheel *wheel, zr_timer *timer, zr_ns_t deadline)
 {
+    if (zr_timer_armed(timer) && deadline != ZR_NEVER && lies_early(wheel, timer, deadline)) {
+        timer->deadline = deadline;
+        return;
+    }
     zr_timer_cancel(wheel, timer);
     if (deadline == ZR_NEVER)
         return;
@@ -217,12 +240,10 @@ bool zr_wheel_check(const zr_wheel *wheel)
                 return false;
             if (list_empty(list) != ((wheel->used[level] >> slot & 1) == 0))
                 return false;
-            /* Each timer lies where it would be put now; in the last level it may wait in an earlier slot. */
-            for (const zr_timer *t = list->next; t != list; t = t->next) {
-                spot at = spot_for(wheel, due_tick(wheel, t->deadline));
-                if (at.level != level || (at.slot != slot && level != LAST))
+            /* Each timer lies where it would be put now, or in a slot that comes before. */
+            for (const zr_timer *t = list->next; t != list; t = t->next)
+                if (begin_of(wheel, level, slot) > due_tick(wheel, t->deadline))
                     return false;
-            }
         }
     return list_sound(&wheel->expired, EXPIRED, &count, wheel->count) && count == wheel->count;
 }

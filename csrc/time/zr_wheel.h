@@ -38,7 +38,8 @@ typedef struct zr_wheel {
 void zr_wheel_init(zr_wheel *wheel, zr_ns_t now);
 /* Before the first arm. */
 void zr_timer_init(zr_timer *timer, uint16_t kind, uint32_t ref);
-/* Moves the timer if it is armed. ZR_NEVER cancels. A deadline in the past expires at the next advance. */
+/* Moves the timer if it is armed; to a later time that costs nothing. ZR_NEVER cancels. A deadline in the past expires
+ * at the next advance. */
 void zr_timer_arm(zr_wheel *wheel, zr_timer *timer, zr_ns_t deadline);
 /* Fine on an idle timer, and on one that lies in the expired list. */
 void zr_timer_cancel(zr_wheel *wheel, zr_timer *timer);
@@ -47,8 +48,8 @@ bool zr_timer_armed(const zr_timer *timer);
 void zr_wheel_advance(zr_wheel *wheel, zr_ns_t now);
 /* Takes one expired timer off the list, NULL when there is none. It may be armed again at once. */
 zr_timer *zr_wheel_expired(zr_wheel *wheel);
-/* When to call advance next: never later than one tick after the earliest deadline, never early for nothing by more
- * than a cascade; ZR_NEVER when empty. */
+/* When to call advance next: never later than one tick after the earliest deadline, early for nothing only for a
+ * cascade or a timer that has been moved to later; ZR_NEVER when empty. */
 zr_ns_t zr_wheel_deadline(const zr_wheel *wheel);
 bool zr_wheel_check(const zr_wheel *wheel);
 

@@ -165,6 +165,33 @@ ZR_TEST(a_jump_of_a_year_is_made_in_few_steps)
     CHECK(zr_clock_now() - before < ZR_MS(200)); /* tick by tick would be 60 000 000 000 of them */
 }
 
+/* What a retransmission timer does: each acknowledgement moves it, and it fires once the last one is long ago. */
+ZR_TEST(a_timer_that_is_moved_on_and_on_expires_at_its_last_deadline)
+{
+    zr_ns_t now = START, moved = 0;
+    zr_wheel wheel;
+    zr_timer timer, other;
+
+    zr_wheel_init(&wheel, now);
+    zr_timer_init(&timer, 0, 0);
+    zr_timer_init(&other, 0, 1);
+    for (int i = 0; i < 1000; i++, now += ZR_MS(7)) {
+        moved = now + ZR_MS(110);
+        zr_timer_arm(&wheel, &timer, moved);
+        zr_timer_arm(&wheel, &other, ZR_NEVER);
+        zr_timer_arm(&wheel, &other, now + ZR_SEC(5));
+        zr_wheel_advance(&wheel, now);
+        CHECK(zr_wheel_expired(&wheel) == NULL && zr_wheel_check(&wheel));
+    }
+    while (zr_timer_armed(&timer)) {
+        now = ZR_MAX(now, zr_wheel_deadline(&wheel));
+        zr_wheel_advance(&wheel, now);
+        zr_timer *expired = zr_wheel_expired(&wheel);
+        CHECK(expired == NULL || expired == &timer);
+    }
+    CHECK(now >= moved && now - moved < ZR_MS(1));
+}
+
 static void bit_lost(zr_wheel *wheel)
 {
     for (uint32_t level = 0; level < ZR_WHEEL_LEVELS; level++)
@@ -178,16 +205,16 @@ static void count_wrong(zr_wheel *wheel)
 {
     wheel->count++;
 }
-static void tick_lost(zr_wheel *wheel)
+static void tick_skipped(zr_wheel *wheel)
 {
-    wheel->tick -= 4096;
+    wheel->tick += 4096;
 }
 static void link_broken(zr_wheel *wheel)
 {
     wheel->expired.next = &wheel->slots[0][0];
 }
 
-static void (*const damages[])(zr_wheel *) = { bit_lost, bit_extra, count_wrong, tick_lost, link_broken };
+static void (*const damages[])(zr_wheel *) = { bit_lost, bit_extra, count_wrong, tick_skipped, link_broken };
 
 ZR_TEST(the_wheel_check_sees_every_kind_of_damage)
 {
@@ -204,7 +231,7 @@ ZR_TEST(the_wheel_check_sees_every_kind_of_damage)
         else if (i == ZR_LEN(damages))
             timer.where++;
         else
-            timer.deadline += ZR_SEC(1);
+            timer.deadline -= ZR_MS(3);
         CHECK(!zr_wheel_check(&wheel));
     }
 }
