@@ -6,7 +6,7 @@
  *        app ─▶ a[i] ── 50 ms ─▶ b[i] ─▶ app        a 1200-byte message each 19.2 ms, the pairs evenly apart
  *               a[i] ◀─ 50 ms ── b[i]               turns of 1 virtual ms: what arrived, what is due, what is sent
  *
- * Both are driven by their own deadlines through a zr_wheel: ours as the lane does it, stock by its check. Measured is
+ * Both are driven by their own deadlines through a zr_wheel: ours as the lane does it (zr_kcp_turn), stock by its check. Measured is
  * the CPU time of the engines' part of each turn, up to the datagrams that lie in a batch, ready for one system call;
  * carrying them over is the network's work and stays outside.
  *
@@ -20,7 +20,7 @@
 #include "kcp_stock.h"
 #include "time/zr_wheel.h"
 
-enum { PAIRS = 5000, ENDS = 2 * PAIRS, BYTES = 1200, HEAD = 16, MTU = 1420, WND = 256, DELAY_MS = 50, WARM_MS = 1500 };
+enum { PAIRS = 5000, ENDS = 2 * PAIRS, BYTES = 1200, HEAD = 16, MTU = 1420, WND = 256, DELAY_MS = 50, WARM_MS = 3000 };
 enum { FLYING = 1 << 17, TURN = 8192, PACKETS = 100000, BLOCKS = 60000 };
 
 #define EVERY (ZR_MS(192) / 10) /* 1200 bytes at 500 kbit/s */
@@ -33,10 +33,10 @@ typedef struct dgram {
 
 typedef struct end {
     zr_timer timer;
-    zr_kcp ours;
     stock *stock;
     uint32_t self;
     bool dirty;
+    zr_kcp ours;
 } end;
 
 typedef struct world { /* of one engine */
@@ -167,17 +167,18 @@ static void emit(world *w, end *e)
 {
     const zr_addr to = { .family = 4 };
     uint32_t from = w->batch.count;
+    zr_ns_t deadline = zr_kcp_deadline(&e->ours);
     zr_pack pack;
 
     e->dirty = false;
-    if (zr_kcp_due(&e->ours, w->now)) {
+    if (deadline <= w->now) {
         zr_pack_begin(&pack, &w->batch, &to, 0, MTU, 0, 0, true);
         ZR_CHECK(zr_kcp_output(&e->ours, &pack, w->now) == ZR_OK);
         zr_pack_finish(&pack);
         for (uint32_t i = from; i < w->batch.count; i++)
             w->batch_to[i] = e->self ^ 1u;
+        deadline = zr_kcp_deadline(&e->ours);
     }
-    zr_ns_t deadline = zr_kcp_deadline(&e->ours);
     if (deadline != ZR_NEVER || zr_timer_armed(&e->timer))
         zr_timer_arm(&w->wheel, &e->timer, deadline);
 }

@@ -76,10 +76,8 @@ void zr_lane_conv_note_reordered(zr_lane *lane, zr_lane_conv *conv)
     zr_stat_max(lane->page, ZR_STAT_reorder_max, conv->session->reordered);
 }
 
-void zr_lane_conv_settle(zr_lane *lane, zr_lane_conv *conv)
+void zr_lane_conv_settle(zr_lane *lane, zr_lane_conv *conv, zr_ns_t deadline)
 {
-    zr_ns_t deadline = zr_kcp_deadline(&conv->kcp);
-
     fold(lane, conv);
     zr_lane_conv_note_reordered(lane, conv);
     note_queue(lane, conv);

@@ -68,10 +68,11 @@ static int output_segments(zr_lane *lane, zr_lane_peer *peer, zr_batch *batch, z
         rc = zr_lane_rate_output(lane, peer, &pack, now);
     while (rc == ZR_OK && !zr_list_empty(&peer->convs_due)) {
         zr_lane_conv *conv = ZR_LIST_FIRST(&peer->convs_due, zr_lane_conv, due);
-        if (zr_kcp_due(&conv->kcp, now) && (rc = zr_kcp_output(&conv->kcp, &pack, now)) < 0)
+        zr_ns_t deadline;
+        if ((rc = zr_kcp_turn(&conv->kcp, &pack, now, &deadline)) < 0)
             break; /* it stays first in line */
         zr_list_remove(&conv->due);
-        zr_lane_conv_settle(lane, conv);
+        zr_lane_conv_settle(lane, conv, deadline);
     }
     if (rc == ZR_OK && peer->number == ZR_LANE_AGENT && peer->session->probe != NULL)
         rc = zr_lane_probe_output(lane, peer->session, &pack, now);

@@ -188,7 +188,7 @@ zr_lane_session *zr_lane_session_at(const zr_lane *lane, uint32_t slot);
 zr_lane_conv *zr_lane_conv_at(const zr_lane *lane, uint32_t handle); /* NULL unless open */
 void zr_lane_conv_bind(zr_lane *lane, zr_lane_conv *conv, zr_lane_peer *peer, zr_ns_t now);
 void zr_lane_conv_touch(zr_lane *lane, zr_lane_conv *conv);
-void zr_lane_conv_settle(zr_lane *lane, zr_lane_conv *conv);
+void zr_lane_conv_settle(zr_lane *lane, zr_lane_conv *conv, zr_ns_t deadline);
 /* What of it waits may have changed. */
 void zr_lane_conv_note_reordered(zr_lane *lane, zr_lane_conv *conv);
 

@@ -83,6 +83,7 @@ int zr_lane_rate_output(zr_lane *lane, zr_lane_peer *peer, zr_pack *pack, zr_ns_
     for (; node != &peer->convs_due; node = next) {
         zr_lane_conv *conv = ZR_CONTAINER(node, zr_lane_conv, due);
         bool sends = zr_kcp_waiting(&conv->kcp) > 0;
+        zr_ns_t deadline;
         next = node->next;
         if (sends && (held || allowed == 0)) {
             held = true;
@@ -90,7 +91,7 @@ int zr_lane_rate_output(zr_lane *lane, zr_lane_peer *peer, zr_pack *pack, zr_ns_
         }
         zr_kcp_on_deadline(&conv->kcp, now); /* its timer may have waited with it */
         bound(batch, pack, sends ? end : whole, whole);
-        rc = zr_kcp_due(&conv->kcp, now) ? zr_kcp_output(&conv->kcp, pack, now) : ZR_OK;
+        rc = zr_kcp_turn(&conv->kcp, pack, now, &deadline);
         batch->arena_cap = whole;
         if (rc < 0 && (!sends || end == whole || batch->count + 2 >= batch->cap))
             return rc; /* the batch is full */
@@ -100,7 +101,7 @@ int zr_lane_rate_output(zr_lane *lane, zr_lane_peer *peer, zr_pack *pack, zr_ns_
             continue;
         }
         zr_list_remove(&conv->due);
-        zr_lane_conv_settle(lane, conv);
+        zr_lane_conv_settle(lane, conv, deadline);
     }
     return held ? ZR_E_again : ZR_OK;
 }

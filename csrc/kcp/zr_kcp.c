@@ -61,6 +61,7 @@ int zr_kcp_init(zr_kcp *kcp, const zr_kcp_conf *conf, zr_kcp_blocks *blocks, zr_
         .rules = media ? &zr_kcp_rules_media : &zr_kcp_rules_stock,
         .delivery = first_arrival ? &zr_kcp_first_arrival : &zr_kcp_in_order,
         .now = now,
+        .now_ms = now / ZR_MS(1),
         .mss = conf->mtu - ZR_SEG_HEAD,
         .snd_una = conf->start_sn,
         .snd_nxt = conf->start_sn,
@@ -115,21 +116,28 @@ void zr_kcp_fini(zr_kcp *kcp)
     kcp->probe_wait = 0;
 }
 
+/* Until a hole is given up. Noinline: so that who misses nothing does not pay for it. */
+__attribute__((noinline)) static int32_t gap_wait(const zr_kcp *kcp, uint32_t ms)
+{
+    uint32_t at;
+
+    return kcp->delivery->deadline(kcp, &at) ? zr_seq_diff(at, ms) : ZR_KCP_NEVER;
+}
+
 zr_ns_t zr_kcp_deadline(const zr_kcp *kcp)
 {
-    uint32_t ms, gap;
-    zr_ns_t at = kcp->rules->deadline(kcp, &ms) ? zr_kcp_ns(kcp->now, ms) : ZR_NEVER;
+    uint32_t ms = (uint32_t)kcp->now_ms;
+    int32_t wait = kcp->rules->wait(kcp, ms);
 
-    if ((kcp->rcv_nxt != kcp->rcv_top || kcp->ready.held > 0) && kcp->delivery->deadline(kcp, &gap))
-        at = ZR_MIN(at, zr_kcp_ns(kcp->now, gap));
-    return at;
+    if (kcp->rcv_nxt != kcp->rcv_top || kcp->ready.held > 0)
+        wait = ZR_MIN(wait, gap_wait(kcp, ms));
+    return wait == ZR_KCP_NEVER ? ZR_NEVER : (kcp->now_ms + wait) * ZR_MS(1);
 }
 
 void zr_kcp_on_deadline(zr_kcp *kcp, zr_ns_t now)
 {
-    uint32_t ms = zr_kcp_ms(now);
+    uint32_t ms = zr_kcp_at(kcp, now);
 
-    kcp->now = now;
     if (kcp->rcv_nxt != kcp->rcv_top || kcp->ready.held > 0)
         kcp->delivery->expire(kcp, ms);
     if (kcp->conf.profile == ZR_KCP_MEDIA) {
@@ -153,9 +161,24 @@ void zr_kcp_on_deadline(zr_kcp *kcp, zr_ns_t now)
     kcp->flush_due = true;
 }
 
+/* What is due is due now, so when nothing is the deadline was worth its price: most turns only hear something. */
+int zr_kcp_turn(zr_kcp *kcp, zr_pack *pack, zr_ns_t now, zr_ns_t *deadline)
+{
+    zr_ns_t at = zr_kcp_deadline(kcp);
+
+    if (at <= now) {
+        int rc = zr_kcp_output(kcp, pack, now);
+        if (rc != ZR_OK)
+            return rc;
+        at = zr_kcp_deadline(kcp);
+    }
+    *deadline = at;
+    return ZR_OK;
+}
+
 bool zr_kcp_due(const zr_kcp *kcp, zr_ns_t now)
 {
-    return kcp->rules->due(kcp, zr_kcp_ms(now));
+    return kcp->conf.profile == ZR_KCP_COMPAT ? kcp->flush_due : kcp->rules->wait(kcp, zr_kcp_ms(now)) <= 0;
 }
 
 uint32_t zr_kcp_waiting(const zr_kcp *kcp)

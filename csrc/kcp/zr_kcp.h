@@ -119,6 +119,8 @@ bool zr_kcp_due(const zr_kcp *kcp, zr_ns_t now);
 void zr_kcp_flush(zr_kcp *kcp);
 /* Puts every due segment into the packer. 0: done; ZR_E_full: the batch is full, send it and call again. */
 int zr_kcp_output(zr_kcp *kcp, zr_pack *pack, zr_ns_t now);
+/* The end of a turn in one call: output if anything is due, then *deadline = zr_kcp_deadline. Not set on ZR_E_full. */
+int zr_kcp_turn(zr_kcp *kcp, zr_pack *pack, zr_ns_t now, zr_ns_t *deadline);
 
 uint32_t zr_kcp_waiting(const zr_kcp *kcp); /* segments not yet acknowledged or not yet sent */
 uint32_t zr_kcp_unsent(const zr_kcp *kcp);  /* of these, waiting for their first transmission */

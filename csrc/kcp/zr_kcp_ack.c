@@ -58,15 +58,36 @@ static void settle(zr_kcp *kcp, uint32_t sn, zr_kcp_slot *slot, const uint32_t *
     zr_kcp_snd_drop(kcp, sn, slot);
 }
 
+/* What is there of [sn, end), which lies in one block: its word is read and written once. */
+static void settle_block(zr_kcp *kcp, uint32_t sn, uint32_t end, uint32_t ms)
+{
+    uint32_t block = zr_kcp_block_of(&kcp->snd, sn);
+    uint64_t gone = 0;
+
+    if (block == ZR_KCP_NONE)
+        return;
+    uint64_t used = zr_kcp_block_infos(kcp->blocks)[block].used;
+    for (uint32_t at = sn; at != end; at++) {
+        zr_kcp_slot *slot = zr_kcp_slot_in(kcp->blocks, block, at);
+        if ((used >> at % ZR_KCP_BLOCK & 1) == 0)
+            continue;
+        kcp->rules->settled(kcp, at, slot, NULL, ms);
+        zr_pkt_drop(slot->pkt);
+        gone |= (uint64_t)1 << at % ZR_KCP_BLOCK;
+        kcp->snd_held--;
+    }
+    if (gone != 0)
+        zr_kcp_slots_give(kcp->blocks, &kcp->snd, sn, gone);
+}
+
 void zr_kcp_on_una(zr_kcp *kcp, uint32_t una, uint32_t ms)
 {
     if (zr_seq_before(kcp->snd_nxt, una))
         una = kcp->snd_nxt; /* only without hardening: zr_kcp_judge refuses it */
 
-    for (uint32_t sn = kcp->snd_una; sn != una; sn++) { /* no further than the window, and mostly there */
-        zr_kcp_slot *slot = zr_kcp_slot_at(kcp->blocks, &kcp->snd, sn);
-        if (slot != NULL)
-            settle(kcp, sn, slot, NULL, ms);
+    for (uint32_t sn = kcp->snd_una, end; sn != una; sn = end) { /* no further than the window, and mostly there */
+        end = sn + ZR_MIN(una - sn, ZR_KCP_BLOCK - sn % ZR_KCP_BLOCK);
+        settle_block(kcp, sn, end, ms);
     }
     kcp->snd_una = una;
     zr_kcp_snd_shrink(kcp);

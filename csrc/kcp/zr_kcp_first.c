@@ -132,11 +132,9 @@ static bool given_up(const zr_kcp *kcp, uint32_t sn)
 /* The usual arrival: the next number, nothing missing, a whole message. */
 static enum zr_kcp_taken take_next(zr_kcp *kcp, const zr_seg *seg, zr_pkt *pkt)
 {
-    uint32_t sn = seg->sn, block = zr_kcp_block_of(&kcp->rcv, sn);
+    uint32_t sn = seg->sn;
 
-    if (kcp->ready.count >= kcp->conf.rcv_wnd)
-        return ZR_KCP_REFUSED;
-    if (block != ZR_KCP_NONE && (zr_kcp_block_infos(kcp->blocks)[block].used >> sn % ZR_KCP_BLOCK & 1) != 0)
+    if (kcp->ready.count >= kcp->conf.rcv_wnd || zr_kcp_slot_at(kcp->blocks, &kcp->rcv, sn) != NULL)
         return ZR_KCP_REFUSED;
     zr_kcp_slot *slot = zr_kcp_rcv_keep(kcp, seg, pkt);
     if (slot == NULL)
@@ -215,16 +213,35 @@ static uint32_t message(const zr_kcp *kcp)
     return kcp->ready.count == 0 ? 0 : ready_slot(kcp, kcp->ready.head)->frg + 1u;
 }
 
-static zr_slice consume(zr_kcp *kcp)
+/* `slot` is the first of the ready list. */
+static inline zr_slice take_out(zr_kcp *kcp, const zr_kcp_slot *slot)
 {
     uint16_t index = kcp->ready.head;
-    const zr_kcp_slot *slot = ready_slot(kcp, index);
     zr_slice view = { slot->pkt, slot->off, slot->len };
 
     kcp->ready.head = slot->rcv.next;
     kcp->ready.count--;
     zr_kcp_slot_give(kcp->blocks, &kcp->rcv, index);
     return view;
+}
+
+static zr_slice consume(zr_kcp *kcp)
+{
+    return take_out(kcp, ready_slot(kcp, kcp->ready.head));
+}
+
+static int recv(zr_kcp *kcp, zr_slice *views, int max)
+{
+    if (kcp->ready.count == 0)
+        return 0;
+    const zr_kcp_slot *slot = ready_slot(kcp, kcp->ready.head);
+    int segs = slot->frg + 1;
+    if (segs > max)
+        return ZR_E_full;
+    views[0] = take_out(kcp, slot);
+    for (int i = 1; i < segs; i++)
+        views[i] = consume(kcp);
+    return segs;
 }
 
 /* Half messages among what is passed over: their other half was given up. The last number's may still come. */
@@ -345,6 +362,7 @@ const zr_kcp_delivery zr_kcp_first_arrival = {
     .message = message,
     .peek = peek,
     .consume = consume,
+    .recv = recv,
     .expire = expire,
     .deadline = deadline,
     .fini = fini,

@@ -18,7 +18,7 @@
 #define PROBE_MAX   1000u
 #define ARRIVED_MIN 8u /* outcomes are told to the estimate in bunches */
 
-static void first_sent(zr_kcp *kcp, uint32_t sn, zr_kcp_slot *slot, uint32_t ms)
+__attribute__((always_inline)) static inline void first_sent(zr_kcp *kcp, uint32_t sn, zr_kcp_slot *slot, uint32_t ms)
 {
     zr_kcp_media *media = &kcp->media;
     const zr_kcp_start *start = zr_kcp_start_of(kcp, slot, ms);
@@ -236,7 +236,7 @@ static int send_new(zr_kcp *kcp, zr_pack *pack, uint32_t ms)
         }
         if (zr_kcp_put_push(kcp, pack, sn, slot, ms) != ZR_OK)
             return ZR_E_full;
-        if (zr_kcp_trickles(kcp))
+        if (kcp->media.dark && zr_kcp_trickles(kcp))
             kcp->media.trickle_at = ms + ZR_KCP_PROBE_MIN;
         note_paced(kcp, ms);
         kcp->snd_nxt++;
@@ -355,14 +355,11 @@ static void settled(zr_kcp *kcp, uint32_t sn, zr_kcp_slot *slot, const uint32_t 
     zr_kcp_unlink(kcp, slot);
 }
 
-static void heard(zr_kcp *kcp, bool acked, uint32_t ms)
+/* What was gathered goes into the estimates: each some acknowledgements, or some ms. */
+__attribute__((noinline)) static void estimate(zr_kcp *kcp, uint32_t ms)
 {
     zr_kcp_media *media = &kcp->media;
 
-    media->quiet = ms;
-    media->dark = false;
-    if (!acked)
-        return;
     if (media->arrived >= ARRIVED_MIN) {
         if (!media->path.full && media->path.copies == 1)
             zr_kcp_path_arrived(&media->path, media->arrived, media->in_flight);
@@ -375,6 +372,18 @@ static void heard(zr_kcp *kcp, bool acked, uint32_t ms)
         uint32_t kbps = media->path.full ? media->path.rate_best_kbps : 2 * media->path.rate_best_kbps;
         media->slice = ZR_MAX(kbps / (8 / ZR_KCP_PACE_MS) / kcp->mss, ZR_KCP_PACE_PACKETS);
     }
+}
+
+static void heard(zr_kcp *kcp, bool acked, uint32_t ms)
+{
+    zr_kcp_media *media = &kcp->media;
+
+    media->quiet = ms;
+    media->dark = false;
+    if (!acked)
+        return;
+    if (media->arrived >= ARRIVED_MIN || ms - media->path.rate_since >= ZR_KCP_PATH_RATE_MS)
+        estimate(kcp, ms);
     media->fresh = zr_kcp_fresh_head(kcp);
 }
 
@@ -388,8 +397,7 @@ const zr_kcp_rules zr_kcp_rules_media = {
     .purge = purge,
     .acknowledge = zr_kcp_tell_put,
     .send = send,
-    .due = zr_kcp_media_due,
-    .deadline = zr_kcp_media_deadline,
+    .wait = zr_kcp_media_wait,
     .arrived = zr_kcp_tell_arrived,
     .sent_at = sent_at,
     .rtt = rtt,

@@ -81,7 +81,6 @@ bool zr_kcp_needed(const zr_kcp *kcp, uint32_t sn);
 bool zr_kcp_trickles(const zr_kcp *kcp);
 /* When the next first transmission may leave; `ms`: now. */
 uint32_t zr_kcp_new_at(const zr_kcp *kcp, uint32_t ms);
-bool zr_kcp_media_due(const zr_kcp *kcp, uint32_t ms);
-bool zr_kcp_media_deadline(const zr_kcp *kcp, uint32_t *ms);
+int32_t zr_kcp_media_wait(const zr_kcp *kcp, uint32_t ms); /* zr_kcp_rules.wait */
 
 #endif

@@ -67,6 +67,17 @@ static zr_slice consume(zr_kcp *kcp)
     return view;
 }
 
+static int recv(zr_kcp *kcp, zr_slice *views, int max)
+{
+    uint32_t segs = message(kcp);
+
+    if (segs > (uint32_t)ZR_MAX(max, 0))
+        return ZR_E_full;
+    for (uint32_t i = 0; i < segs; i++)
+        views[i] = consume(kcp);
+    return (int)segs;
+}
+
 static void expire(zr_kcp *kcp, uint32_t ms)
 {
     (void)kcp;
@@ -109,6 +120,7 @@ const zr_kcp_delivery zr_kcp_in_order = {
     .message = message,
     .peek = peek,
     .consume = consume,
+    .recv = recv,
     .expire = expire,
     .deadline = deadline,
     .fini = fini,

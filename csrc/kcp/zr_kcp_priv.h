@@ -40,6 +40,8 @@
 #define ZR_KCP_RTT_SANE   60000 /* ms */
 #define ZR_KCP_ANSWER_MS  10u   /* hardened: at most one WINS asked for, one ACK of what una covers, in this time */
 
+#define ZR_KCP_NEVER INT32_MAX
+
 enum { ZR_KCP_ASK = 1, ZR_KCP_TELL = 2 }; /* kcp->probe: a WASK, a WINS is owed */
 
 typedef struct zr_kcp_slot {
@@ -152,25 +154,41 @@ typedef struct zr_kcp_tell {
     uint32_t bad_ppm; /* arrivals that show loss */
 } zr_kcp_tell;
 
+/* What every turn of a media conversation needs lies together, in front: of 5 000 conversations each turn finds its own
+ * in no cache, and a line is a miss. */
 struct zr_kcp {
     zr_kcp_conf conf;
     zr_kcp_blocks *blocks;
     zr_pool *pool;
-    const zr_kcp_cc *cc; /* NULL: media, nothing but the windows limits */
     const struct zr_kcp_rules *rules;
     const struct zr_kcp_delivery *delivery;
-    zr_ns_t now;   /* of the last call */
-    zr_ns_t heard; /* of the last datagram; 0: never */
+    zr_ns_t now, now_ms; /* of the last call; the same in whole ms */
+    zr_ns_t heard;       /* of the last datagram; 0: never */
 
     uint32_t mss;
-    uint16_t wnd;                                /* what every segment of the output at hand says */
+    uint32_t tail;                               /* media: length of the second of two segments */
     uint32_t snd_una, snd_nxt, snd_end, snd_max; /* snd_end - snd_una <= snd_max */
     uint32_t snd_held;                           /* taken slots of [snd_una, snd_end) */
     uint32_t rmt_wnd, peer_una;                  /* of the newest segment heard */
     uint32_t rcv_head, rcv_nxt;                  /* in order: [rcv_head, rcv_nxt) waits for recv */
     uint32_t rcv_top;                            /* behind the highest number that arrived */
-    struct {                                     /* first arrival */
-        uint16_t head, tail;                     /* complete messages that wait for recv, by sn % 8192 */
+    uint32_t probe_wait, ts_probe;
+    uint16_t wnd;            /* what every segment of the output at hand says */
+    uint8_t probe;           /* ZR_KCP_ASK | ZR_KCP_TELL */
+    bool updated, flush_due; /* grid only */
+    bool cut;                /* grid only: a full batch cut the flush short, before segment `scanned` */
+
+    struct { /* the datagram being taken in */
+        bool open, acked;
+        uint32_t una;            /* snd_una before it */
+        uint32_t ack_sn, ack_ts; /* the ACK that counts for fast resend */
+    } in;
+    const zr_kcp_cc *cc; /* NULL: media, nothing but the windows limits */
+
+    zr_kcp_media media;
+    zr_kcp_tell tell;
+    struct {                 /* first arrival */
+        uint16_t head, tail; /* complete messages that wait for recv, by sn % 8192 */
         uint32_t count;
         uint32_t held;    /* halves of messages */
         uint32_t half_at; /* ms: when the last first half came */
@@ -181,42 +199,26 @@ struct zr_kcp {
             uint32_t from, to;
         } given_up[8]; /* the newest gaps that were passed over */
     } ready;
-    uint32_t tail; /* media: length of the second of two segments */
+    zr_kcp_counts counts;
+    zr_kcp_table snd, rcv;
 
-    int32_t srtt, rttvar; /* ms */
-    uint32_t rto, rto_min;
-
-    uint32_t cwnd, incr, ssthresh; /* incr: bytes */
-
-    /* Stock. */
-    uint32_t resend_at;         /* earliest of the segments in flight; meaningless when there is none */
-    bool resend_any;            /* something is in flight */
-    bool fast_due;              /* some segment qualifies for fast resend */
-    bool saw_fast, saw_timeout; /* since the last congestion reaction; survive an output cut short by a full batch */
-
-    uint8_t probe;           /* ZR_KCP_ASK | ZR_KCP_TELL */
-    bool updated, flush_due; /* grid only */
-    bool cut;                /* grid only: a full batch cut the flush short, before segment `scanned` */
-    uint32_t scanned;
-    uint32_t ts_flush;
-    uint32_t probe_wait, ts_probe, probe_first, probe_max;
-    uint32_t state; /* 0, or ~0 once a segment went out 20 times: informative, as in stock */
-
+    uint32_t probe_first, probe_max;
     struct { /* hardened: answers that repeated questions get once in a while, in ms */
         uint32_t wins, stale;
     } answered;
 
-    struct { /* the datagram being taken in */
-        bool open, acked;
-        uint32_t una;            /* snd_una before it */
-        uint32_t ack_sn, ack_ts; /* the ACK that counts for fast resend */
-    } in;
-
+    /* Stock. */
+    int32_t srtt, rttvar; /* ms */
+    uint32_t rto, rto_min;
+    uint32_t cwnd, incr, ssthresh; /* incr: bytes */
+    uint32_t resend_at;            /* earliest of the segments in flight; meaningless when there is none */
+    bool resend_any;               /* something is in flight */
+    bool fast_due;                 /* some segment qualifies for fast resend */
+    bool saw_fast, saw_timeout;    /* since the last congestion reaction; survive an output cut short by a full batch */
+    uint32_t scanned;
+    uint32_t ts_flush;
+    uint32_t state; /* 0, or ~0 once a segment went out 20 times: informative, as in stock */
     zr_kcp_acks acks;
-    zr_kcp_media media;
-    zr_kcp_tell tell;
-    zr_kcp_table snd, rcv;
-    zr_kcp_counts counts;
 };
 
 _Static_assert(sizeof(struct zr_kcp) <= 2048, "an idle conversation costs at most 2 KiB");
@@ -236,6 +238,16 @@ static inline uint32_t zr_kcp_ms(zr_ns_t now)
 static inline zr_ns_t zr_kcp_ns(zr_ns_t now, uint32_t ms)
 {
     return (now / ZR_MS(1) + zr_seq_diff(ms, zr_kcp_ms(now))) * ZR_MS(1);
+}
+
+/* The time of a call, in ms: divided once, since the calls of a turn all say the same. */
+static inline uint32_t zr_kcp_at(zr_kcp *kcp, zr_ns_t now)
+{
+    if (now != kcp->now) {
+        kcp->now = now;
+        kcp->now_ms = now / ZR_MS(1);
+    }
+    return (uint32_t)kcp->now_ms;
 }
 
 /* zr_kcp_blocks.c */
@@ -293,17 +305,22 @@ static inline zr_kcp_slot *zr_kcp_slot_take(zr_kcp_blocks *blocks, zr_kcp_table 
     return zr_kcp_slot_in(blocks, *block, sn);
 }
 
-/* Empties a taken slot; its packet is the caller's. */
-static inline void zr_kcp_slot_give(zr_kcp_blocks *blocks, zr_kcp_table *table, uint32_t sn)
+/* Empties taken slots of the block in which `sn` lies, a bit each; their packets are the caller's. */
+static inline void zr_kcp_slots_give(zr_kcp_blocks *blocks, zr_kcp_table *table, uint32_t sn, uint64_t slots)
 {
     uint16_t *block = &table->block[sn / ZR_KCP_BLOCK % ZR_KCP_TABLE];
     uint64_t *used = &zr_kcp_block_infos(blocks)[*block].used;
 
-    *used &= ~((uint64_t)1 << sn % ZR_KCP_BLOCK);
+    *used &= ~slots;
     if (*used == 0) {
         zr_kcp_block_give(blocks, *block);
         *block = ZR_KCP_NONE;
     }
+}
+
+static inline void zr_kcp_slot_give(zr_kcp_blocks *blocks, zr_kcp_table *table, uint32_t sn)
+{
+    zr_kcp_slots_give(blocks, table, sn, (uint64_t)1 << sn % ZR_KCP_BLOCK);
 }
 
 /* How many slots are taken: of [sn, end); wherever they lie (UINT32_MAX when a block is empty or out of range). */
@@ -336,10 +353,9 @@ typedef struct zr_kcp_rules {
     int (*acknowledge)(zr_kcp *kcp, zr_pack *pack, zr_seg *ack, uint32_t ms);
     /* Everything due of what is in flight, then new segments. ZR_OK, or ZR_E_full: call again. */
     int (*send)(zr_kcp *kcp, zr_pack *pack, uint32_t ms);
-    /* Would acknowledge or send do something? O(1); true may be a false alarm. */
-    bool (*due)(const zr_kcp *kcp, uint32_t ms);
-    /* When `due` may become true by time alone; false: never. */
-    bool (*deadline)(const zr_kcp *kcp, uint32_t *ms);
+    /* In how many ms from `ms` on acknowledge or send may do something: at most 0 is now, which may be a false alarm;
+     * ZR_KCP_NEVER: not by time alone. O(1). */
+    int32_t (*wait)(const zr_kcp *kcp, uint32_t ms);
     /* A PUSH arrived and was taken (or was here before): it wants an ACK. */
     void (*arrived)(zr_kcp *kcp, const zr_seg *seg, enum zr_kcp_taken taken, uint32_t ms);
     /* Could a copy of this segment have been sent at `ts`? */
@@ -364,6 +380,9 @@ typedef struct zr_kcp_delivery {
     const zr_kcp_slot *(*peek)(const zr_kcp *kcp, uint32_t i);
     /* The first segment of the queue; its reference passes to the caller. */
     zr_slice (*consume)(zr_kcp *kcp);
+    /* A whole message by one call: how many segments, 0 when there is none, ZR_E_full when there are more than `max`.
+     */
+    int (*recv)(zr_kcp *kcp, zr_slice *views, int max);
     /* Gives up holes that are too old. */
     void (*expire)(zr_kcp *kcp, uint32_t ms);
     bool (*deadline)(const zr_kcp *kcp, uint32_t *ms);
@@ -382,8 +401,42 @@ static inline bool zr_kcp_snd_admissible(const zr_kcp *kcp)
     return kcp->snd_nxt != kcp->snd_end && zr_kcp_snd_room(kcp) > 0;
 }
 void zr_kcp_probe_step(zr_kcp *kcp, uint32_t ms); /* the zero-window timer */
-/* One PUSH into the packer. */
-int zr_kcp_put_push(zr_kcp *kcp, zr_pack *pack, uint32_t sn, zr_kcp_slot *slot, uint32_t ms);
+/* A segment that shares its datagram, or may. */
+bool zr_kcp_put_shared(const zr_kcp *kcp, zr_pack *pack, uint32_t sn, const zr_kcp_slot *slot, uint32_t ms);
+
+/* A large segment stands alone: its bytes go straight to where they are sent from. */
+__attribute__((always_inline)) static inline bool zr_kcp_put_alone(const zr_kcp *kcp, zr_pack *pack, uint32_t sn,
+                                                                   const zr_kcp_slot *slot, uint32_t ms)
+{
+    uint32_t len = (uint32_t)slot->head_len + slot->len;
+    uint8_t *to = zr_pack_alone(pack, kcp->conf.conv, ZR_SEG_HEAD + len);
+
+    if (to == NULL)
+        return false;
+    zr_put32(to, kcp->conf.conv);
+    zr_put32(to + 4, ZR_SEG_PUSH | (uint32_t)slot->frg << 8 | (uint32_t)kcp->wnd << 16);
+    zr_put32(to + 8, ms);
+    zr_put32(to + 12, sn);
+    zr_put32(to + 16, kcp->rcv_nxt);
+    zr_put32(to + 20, len);
+    memcpy(to + ZR_SEG_HEAD, slot->head, ZR_KCP_HEAD_MAX); /* all of it: what is not used, the body overwrites */
+    memcpy(to + ZR_SEG_HEAD + slot->head_len, slot->pkt->buf + slot->off, slot->len);
+    return true;
+}
+
+/* One PUSH into the packer. Inline: what is saved around the copy is a twentieth of a packet's cost. */
+__attribute__((always_inline)) static inline int zr_kcp_put_push(zr_kcp *kcp, zr_pack *pack, uint32_t sn,
+                                                                 zr_kcp_slot *slot, uint32_t ms)
+{
+    bool put = pack->runs && slot->len > ZR_PACK_LARGE ? zr_kcp_put_alone(kcp, pack, sn, slot, ms)
+                                                       : zr_kcp_put_shared(kcp, pack, sn, slot, ms);
+
+    if (!put)
+        return ZR_E_full;
+    slot->ts = ms;
+    kcp->counts.segs_sent++;
+    return ZR_OK;
+}
 /* Moves snd_una over the holes that single ACKs have left, to the first segment still in flight. */
 void zr_kcp_snd_shrink(zr_kcp *kcp);
 

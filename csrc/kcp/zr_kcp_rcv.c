@@ -62,9 +62,8 @@ int zr_kcp_judge(const zr_kcp *kcp, const zr_seg *seg, int *drop)
 
 void zr_kcp_input_seg(zr_kcp *kcp, const zr_seg *seg, zr_pkt *pkt, zr_ns_t now)
 {
-    uint32_t ms = zr_kcp_ms(now);
+    uint32_t ms = zr_kcp_at(kcp, now);
 
-    kcp->now = now;
     if (seg->cmd == ZR_SEG_ACK)
         zr_kcp_sample(kcp, seg->sn, seg->ts, ms);
     if (!kcp->in.open) {
@@ -79,59 +78,43 @@ void zr_kcp_input_seg(zr_kcp *kcp, const zr_seg *seg, zr_pkt *pkt, zr_ns_t now)
     }
     if (zr_seq_before(kcp->snd_una, seg->una))
         zr_kcp_on_una(kcp, seg->una, ms);
-    switch (seg->cmd) {
-    case ZR_SEG_PUSH:
+    if (seg->cmd == ZR_SEG_PUSH)
         on_push(kcp, seg, pkt, ms);
-        break;
-    case ZR_SEG_ACK:
+    else if (seg->cmd == ZR_SEG_ACK)
         zr_kcp_on_ack(kcp, seg->sn, seg->ts, ms);
-        break;
-    case ZR_SEG_WASK:
-        if (zr_kcp_may_answer(kcp, &kcp->answered.wins, ms))
-            kcp->probe |= ZR_KCP_TELL;
-        break;
-    default:
-        break;
-    }
+    else if (seg->cmd == ZR_SEG_WASK && zr_kcp_may_answer(kcp, &kcp->answered.wins, ms))
+        kcp->probe |= ZR_KCP_TELL;
 }
 
 void zr_kcp_input_end(zr_kcp *kcp, zr_ns_t now)
 {
     bool advanced = zr_seq_before(kcp->in.una, kcp->snd_una);
+    uint32_t ms = zr_kcp_at(kcp, now);
 
-    kcp->now = now;
     if (!kcp->in.open)
         return;
-    kcp->rules->heard(kcp, kcp->in.acked || advanced, zr_kcp_ms(now));
+    kcp->rules->heard(kcp, kcp->in.acked || advanced, ms);
     if (advanced && kcp->cc != NULL)
         kcp->cc->on_advance(kcp);
     if ((kcp->rmt_wnd == 0 || kcp->probe_wait != 0) && kcp->conf.profile == ZR_KCP_MEDIA)
-        zr_kcp_probe_step(kcp, zr_kcp_ms(now));
+        zr_kcp_probe_step(kcp, ms);
     kcp->heard = now;
     kcp->in.open = false;
 }
 
 int zr_kcp_recv(zr_kcp *kcp, zr_slice *views, int max)
 {
-    const zr_kcp_delivery *delivery = kcp->delivery;
-    uint32_t segs = delivery->message(kcp);
-
-    if (segs == 0)
-        return 0;
-    if (max < 0 || segs > (uint32_t)max)
-        return ZR_E_full;
     bool was_shut = is_shut(kcp);
-    for (uint32_t i = 0; i < segs; i++)
-        views[i] = delivery->consume(kcp);
-    if (was_shut)
+    int segs = kcp->delivery->recv(kcp, views, max);
+
+    if (was_shut && segs > 0)
         reopen(kcp);
-    return (int)segs;
+    return segs;
 }
 
 int zr_kcp_recv_bytes(zr_kcp *kcp, uint8_t *to, size_t size)
 {
     uint32_t segs = kcp->delivery->message(kcp);
-    bool was_shut = is_shut(kcp);
     size_t len = 0;
 
     if (segs == 0)
@@ -140,6 +123,7 @@ int zr_kcp_recv_bytes(zr_kcp *kcp, uint8_t *to, size_t size)
         len += kcp->delivery->peek(kcp, i)->len;
     if (len > size)
         return ZR_E_oversize;
+    bool was_shut = is_shut(kcp);
     for (uint32_t i = 0; i < segs; i++) {
         zr_slice view = kcp->delivery->consume(kcp);
         memcpy(to, zr_slice_data(&view), view.len);

@@ -34,19 +34,19 @@ static void give_back(zr_kcp *kcp, uint32_t sn, uint32_t segs)
         zr_kcp_slot_give(kcp->blocks, &kcp->snd, sn + segs);
 }
 
-static bool has_room(zr_kcp *kcp, uint32_t segs, zr_ns_t now)
+static bool has_room(zr_kcp *kcp, uint32_t segs, uint32_t ms)
 {
     if (kcp->snd_end - kcp->snd_una + segs > kcp->snd_max)
-        kcp->rules->purge(kcp, zr_kcp_ms(now));
+        kcp->rules->purge(kcp, ms);
     return kcp->snd_end - kcp->snd_una + segs <= kcp->snd_max;
 }
 
 /* Takes the slots of `segs` segments behind snd_end, all or none. */
-static int reserve(zr_kcp *kcp, uint32_t segs, uint32_t deadline_ms, zr_ns_t now)
+static int reserve(zr_kcp *kcp, uint32_t segs, uint32_t deadline_ms, uint32_t ms)
 {
     if (segs > ZR_MIN(ZR_KCP_SEGS_MAX, kcp->snd_max))
         return ZR_E_oversize;
-    if (!has_room(kcp, segs, now))
+    if (!has_room(kcp, segs, ms))
         return ZR_E_full;
     for (uint32_t i = 0; i < segs; i++) {
         zr_kcp_slot *slot = zr_kcp_slot_take(kcp->blocks, &kcp->snd, kcp->snd_end + i);
@@ -55,7 +55,7 @@ static int reserve(zr_kcp *kcp, uint32_t segs, uint32_t deadline_ms, zr_ns_t now
             return ZR_E_nomem;
         }
         *slot = (zr_kcp_slot){ .frg = kcp->conf.stream ? 0 : (uint8_t)(segs - 1 - i), .piece = i > 0 };
-        kcp->rules->queued(kcp, slot, deadline_ms, zr_kcp_ms(now));
+        kcp->rules->queued(kcp, slot, deadline_ms, ms);
     }
     return ZR_OK;
 }
@@ -65,13 +65,12 @@ static zr_kcp_slot *reserved(const zr_kcp *kcp, uint32_t i)
     return zr_kcp_slot_at(kcp->blocks, &kcp->snd, kcp->snd_end + i);
 }
 
-static int queue(zr_kcp *kcp, uint32_t segs, zr_ns_t now)
+static int queue(zr_kcp *kcp, uint32_t segs, uint32_t ms)
 {
     kcp->snd_end += segs;
     kcp->snd_held += segs;
-    kcp->now = now;
     if (kcp->rmt_wnd == 0 && kcp->conf.profile == ZR_KCP_MEDIA)
-        zr_kcp_probe_step(kcp, zr_kcp_ms(now));
+        zr_kcp_probe_step(kcp, ms);
     return ZR_OK;
 }
 
@@ -91,13 +90,13 @@ static zr_kcp_slot *tail_with_room(const zr_kcp *kcp)
     return slot->len < kcp->mss ? slot : NULL;
 }
 
-static int send_copied(zr_kcp *kcp, const zr_kcp_text *text, zr_ns_t now)
+static int send_copied(zr_kcp *kcp, const zr_kcp_text *text, uint32_t ms)
 {
     size_t total = text->first_len + text->second_len;
     zr_kcp_slot *tail = tail_with_room(kcp);
     size_t topped = tail == NULL ? 0 : ZR_MIN(total, (size_t)(kcp->mss - tail->len));
     uint32_t segs = segs_for(kcp, total - topped);
-    int rc = reserve(kcp, segs, kcp->conf.deadline_ms, now);
+    int rc = reserve(kcp, segs, kcp->conf.deadline_ms, ms);
 
     if (rc != ZR_OK)
         return rc;
@@ -121,7 +120,7 @@ static int send_copied(zr_kcp *kcp, const zr_kcp_text *text, zr_ns_t now)
         tail->len = (uint16_t)(tail->len + topped);
         tail->pkt->len = tail->len;
     }
-    return queue(kcp, segs, now);
+    return queue(kcp, segs, ms);
 }
 
 static uint32_t limit(const zr_kcp *kcp)
@@ -141,26 +140,7 @@ static int put_probe(zr_kcp *kcp, zr_pack *pack, uint8_t flag, zr_seg *seg, enum
     return ZR_OK;
 }
 
-/* A large segment stands alone: its bytes go straight to where they are sent from. */
-static bool put_alone(const zr_kcp *kcp, zr_pack *pack, uint32_t sn, const zr_kcp_slot *slot, uint32_t ms)
-{
-    uint32_t len = (uint32_t)slot->head_len + slot->len;
-    uint8_t *to = zr_pack_alone(pack, kcp->conf.conv, ZR_SEG_HEAD + len);
-
-    if (to == NULL)
-        return false;
-    zr_put32(to, kcp->conf.conv);
-    zr_put32(to + 4, ZR_SEG_PUSH | (uint32_t)slot->frg << 8 | (uint32_t)kcp->wnd << 16);
-    zr_put32(to + 8, ms);
-    zr_put32(to + 12, sn);
-    zr_put32(to + 16, kcp->rcv_nxt);
-    zr_put32(to + 20, len);
-    memcpy(to + ZR_SEG_HEAD, slot->head, ZR_KCP_HEAD_MAX); /* all of it: what is not used, the body overwrites */
-    memcpy(to + ZR_SEG_HEAD + slot->head_len, slot->pkt->buf + slot->off, slot->len);
-    return true;
-}
-
-static bool put_shared(const zr_kcp *kcp, zr_pack *pack, uint32_t sn, const zr_kcp_slot *slot, uint32_t ms)
+bool zr_kcp_put_shared(const zr_kcp *kcp, zr_pack *pack, uint32_t sn, const zr_kcp_slot *slot, uint32_t ms)
 {
     const uint8_t *body = slot->pkt == NULL ? NULL : slot->pkt->buf + slot->off;
     const zr_seg seg = {
@@ -176,18 +156,6 @@ static bool put_shared(const zr_kcp *kcp, zr_pack *pack, uint32_t sn, const zr_k
     return zr_pack_put(pack, &seg, slot->head, slot->head_len, body, slot->len) == ZR_OK;
 }
 
-int zr_kcp_put_push(zr_kcp *kcp, zr_pack *pack, uint32_t sn, zr_kcp_slot *slot, uint32_t ms)
-{
-    bool put = pack->runs && slot->len > ZR_PACK_LARGE ? put_alone(kcp, pack, sn, slot, ms)
-                                                       : put_shared(kcp, pack, sn, slot, ms);
-
-    if (!put)
-        return ZR_E_full;
-    slot->ts = ms;
-    kcp->counts.segs_sent++;
-    return ZR_OK;
-}
-
 /* Media: the window is used up by numbers that were given up, and the una that passes over them was lost. Nothing would
  * ever be sent again: the peer is asked. */
 static bool is_mute(const zr_kcp *kcp)
@@ -198,9 +166,8 @@ static bool is_mute(const zr_kcp *kcp)
 
 /* One flush in the order of kcp.md section 8. Each step records what it has done, so that a call cut short by a full
  * batch is simply made again. */
-static int flush(zr_kcp *kcp, zr_pack *pack, zr_ns_t now)
+static int flush(zr_kcp *kcp, zr_pack *pack, uint32_t ms)
 {
-    uint32_t ms = zr_kcp_ms(now);
     uint32_t queued = zr_kcp_queued(kcp);
 
     kcp->wnd = (uint16_t)(kcp->conf.rcv_wnd > queued ? kcp->conf.rcv_wnd - queued : 0);
@@ -231,9 +198,9 @@ int zr_kcp_send(zr_kcp *kcp, const uint8_t *head, size_t head_len, const zr_slic
 
 /* The usual message: one segment. */
 static int send_one(zr_kcp *kcp, const uint8_t *head, size_t head_len, const zr_slice *body, uint32_t deadline_ms,
-                    zr_ns_t now)
+                    uint32_t ms)
 {
-    if (!has_room(kcp, 1, now))
+    if (!has_room(kcp, 1, ms))
         return ZR_E_full;
     zr_kcp_slot *slot = zr_kcp_slot_take(kcp->blocks, &kcp->snd, kcp->snd_end);
     if (slot == NULL)
@@ -243,7 +210,9 @@ static int send_one(zr_kcp *kcp, const uint8_t *head, size_t head_len, const zr_
     slot->frg = 0;
     slot->piece = false;
     slot->head_len = (uint8_t)head_len;
-    if (head_len > 0)
+    if (head_len == ZR_KCP_HEAD_MAX) /* the media header: two moves for a call */
+        memcpy(slot->head, head, ZR_KCP_HEAD_MAX);
+    else if (head_len > 0)
         memcpy(slot->head, head, head_len);
     if (body != NULL && body->len > 0) {
         slot->pkt = body->pkt;
@@ -251,26 +220,27 @@ static int send_one(zr_kcp *kcp, const uint8_t *head, size_t head_len, const zr_
         slot->len = body->len;
         zr_pkt_hold(slot->pkt);
     }
-    kcp->rules->queued(kcp, slot, deadline_ms, zr_kcp_ms(now));
-    return queue(kcp, 1, now);
+    kcp->rules->queued(kcp, slot, deadline_ms, ms);
+    return queue(kcp, 1, ms);
 }
 
 int zr_kcp_send_within(zr_kcp *kcp, const uint8_t *head, size_t head_len, const zr_slice *body, uint16_t deadline_ms,
                        zr_ns_t now)
 {
     size_t body_len = body == NULL ? 0 : body->len, total = head_len + body_len;
+    uint32_t ms = zr_kcp_at(kcp, now);
 
     if (head_len > ZR_KCP_HEAD_MAX || (total == 0 && (kcp->conf.harden || kcp->conf.stream)))
         return ZR_E_inval;
     if (kcp->conf.stream) {
         zr_kcp_text text = { head, body_len == 0 ? NULL : zr_slice_data(body), head_len, body_len };
-        return send_copied(kcp, &text, now);
+        return send_copied(kcp, &text, ms);
     }
     if (total <= kcp->mss)
-        return send_one(kcp, head, head_len, body, deadline_ms, now);
+        return send_one(kcp, head, head_len, body, deadline_ms, ms);
     uint32_t segs = segs_for(kcp, total);
     size_t room = first_len(kcp, segs, total);
-    int rc = reserve(kcp, segs, deadline_ms, now);
+    int rc = reserve(kcp, segs, deadline_ms, ms);
     if (rc != ZR_OK)
         return rc;
     for (uint32_t i = 0, at = 0; i < segs; i++, room = kcp->mss) {
@@ -287,7 +257,7 @@ int zr_kcp_send_within(zr_kcp *kcp, const uint8_t *head, size_t head_len, const 
         zr_pkt_hold(slot->pkt);
         at += slot->len;
     }
-    return queue(kcp, segs, now);
+    return queue(kcp, segs, ms);
 }
 
 int zr_kcp_send_bytes(zr_kcp *kcp, const uint8_t *data, size_t len, zr_ns_t now)
@@ -297,15 +267,16 @@ int zr_kcp_send_bytes(zr_kcp *kcp, const uint8_t *data, size_t len, zr_ns_t now)
     if (len > (size_t)ZR_KCP_SEGS_MAX * kcp->mss)
         return ZR_E_oversize;
     zr_kcp_text text = { data, NULL, len, 0 };
-    return send_copied(kcp, &text, now);
+    return send_copied(kcp, &text, zr_kcp_at(kcp, now));
 }
 
 int zr_kcp_output(zr_kcp *kcp, zr_pack *pack, zr_ns_t now)
 {
-    kcp->now = now;
+    uint32_t ms = zr_kcp_at(kcp, now);
+
     if (kcp->conf.profile == ZR_KCP_COMPAT && !kcp->flush_due)
         return ZR_OK;
-    return flush(kcp, pack, now);
+    return flush(kcp, pack, ms);
 }
 
 void zr_kcp_snd_drop(zr_kcp *kcp, uint32_t sn, const zr_kcp_slot *slot)

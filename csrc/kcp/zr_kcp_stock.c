@@ -184,20 +184,15 @@ static int send(zr_kcp *kcp, zr_pack *pack, uint32_t ms)
 }
 
 /* All is done on the grid. */
-static bool due(const zr_kcp *kcp, uint32_t ms)
-{
-    (void)ms;
-    return kcp->flush_due;
-}
-
-static bool deadline(const zr_kcp *kcp, uint32_t *ms)
+static int32_t wait(const zr_kcp *kcp, uint32_t ms)
 {
     bool idle = kcp->snd_una == kcp->snd_end && kcp->acks.count == 0 && kcp->probe == 0 && kcp->rmt_wnd != 0;
 
-    if (idle && !kcp->flush_due)
-        return false;
-    *ms = kcp->updated && !kcp->flush_due ? kcp->ts_flush : zr_kcp_ms(kcp->now);
-    return true;
+    if (kcp->flush_due)
+        return 0;
+    if (idle)
+        return ZR_KCP_NEVER;
+    return kcp->updated ? zr_seq_diff(kcp->ts_flush, ms) : 0;
 }
 
 static void arrived(zr_kcp *kcp, const zr_seg *seg, enum zr_kcp_taken taken, uint32_t ms)
@@ -276,8 +271,7 @@ const zr_kcp_rules zr_kcp_rules_stock = {
     .purge = purge,
     .acknowledge = acknowledge,
     .send = send,
-    .due = due,
-    .deadline = deadline,
+    .wait = wait,
     .arrived = arrived,
     .sent_at = sent_at,
     .rtt = rtt,

@@ -323,12 +323,11 @@ static int put_una(zr_kcp *kcp, zr_pack *pack, zr_seg *ack)
     return ZR_OK;
 }
 
-int zr_kcp_tell_put(zr_kcp *kcp, zr_pack *pack, zr_seg *ack, uint32_t ms)
+/* Noinline: so that the turn that has nothing to tell does not pay for it. */
+__attribute__((noinline)) static int tell_now(zr_kcp *kcp, zr_pack *pack, zr_seg *ack, uint32_t ms)
 {
     zr_kcp_tell *tell = &kcp->tell;
 
-    if (!zr_kcp_tell_due(kcp, ms))
-        return ZR_OK;
     if (!tell->cut)
         begin(kcp, ms);
     if (tell->heard != ZR_KCP_NONE &&
@@ -343,6 +342,11 @@ int zr_kcp_tell_put(zr_kcp *kcp, zr_pack *pack, zr_seg *ack, uint32_t ms)
     tell->told_at = ms;
     zr_kcp_heard_return(kcp);
     return ZR_OK;
+}
+
+int zr_kcp_tell_put(zr_kcp *kcp, zr_pack *pack, zr_seg *ack, uint32_t ms)
+{
+    return zr_kcp_tell_due(kcp, ms) ? tell_now(kcp, pack, ack, ms) : ZR_OK;
 }
 
 void zr_kcp_tell_una(zr_kcp *kcp)

@@ -38,13 +38,6 @@ uint32_t zr_kcp_new_at(const zr_kcp *kcp, uint32_t ms)
     return ms;
 }
 
-static void sooner(bool any, const uint32_t *at, bool *have, uint32_t *ms)
-{
-    if (any && (!*have || zr_seq_before(*at, *ms)))
-        *ms = *at;
-    *have |= any;
-}
-
 /* When the head of a line wants a call. In the dark that is the next probe, unless it is given up before. */
 static uint32_t head_at(const zr_kcp *kcp, uint32_t sn)
 {
@@ -59,61 +52,40 @@ static uint32_t head_at(const zr_kcp *kcp, uint32_t sn)
     return media->probe_at;
 }
 
-/* When the heads of the lines, or the pace, want a call. */
-static bool next_send(const zr_kcp *kcp, uint32_t *ms)
+/* Until the heads of the lines, or the pace, want a call. */
+static int32_t send_wait(const zr_kcp *kcp, uint32_t ms)
 {
     const zr_kcp_media *media = &kcp->media;
-    uint32_t at = 0;
-    bool any = false;
+    int32_t wait = ZR_KCP_NEVER, pace;
 
     if (media->in_flight == 0)
-        return false;
+        return ZR_KCP_NEVER;
+    if (media->fresh != kcp->snd_nxt)
+        wait = zr_seq_diff(head_at(kcp, media->fresh), ms);
+    if (media->waiting.head != ZR_KCP_NONE)
+        wait = ZR_MIN(wait, zr_seq_diff(head_at(kcp, zr_kcp_snd_sn(kcp, media->waiting.head)), ms));
     if (media->copying.head != ZR_KCP_NONE)
-        sooner(true, &zr_kcp_snd_slot(kcp, media->copying.head)->media.due, &any, ms);
-    if (media->waiting.head != ZR_KCP_NONE) {
-        at = head_at(kcp, zr_kcp_snd_sn(kcp, media->waiting.head));
-        sooner(true, &at, &any, ms);
-    }
-    if (media->fresh != kcp->snd_nxt) {
-        at = head_at(kcp, media->fresh);
-        sooner(true, &at, &any, ms);
-    }
-    if (any && zr_seq_before(*ms, media->pace_from + ZR_KCP_PACE_MS) && !zr_kcp_has_pace(kcp, media->pace_from))
-        *ms = media->pace_from + ZR_KCP_PACE_MS;
-    return any;
+        wait = ZR_MIN(wait, zr_seq_diff(zr_kcp_snd_slot(kcp, media->copying.head)->media.due, ms));
+    if (media->paced < media->slice)
+        return wait;
+    pace = zr_seq_diff(media->pace_from + ZR_KCP_PACE_MS, ms);
+    return ZR_MAX(wait, pace);
 }
 
-static bool new_due(const zr_kcp *kcp, uint32_t ms)
+int32_t zr_kcp_media_wait(const zr_kcp *kcp, uint32_t ms)
 {
-    return zr_kcp_snd_admissible(kcp) && zr_kcp_new_at(kcp, ms) == ms;
-}
+    int32_t wait = ZR_KCP_NEVER;
 
-bool zr_kcp_media_due(const zr_kcp *kcp, uint32_t ms)
-{
-    uint32_t at;
-
-    if (kcp->probe != 0 || zr_kcp_tell_due(kcp, ms) || new_due(kcp, ms))
-        return true;
-    if (kcp->probe_wait != 0 && !zr_seq_before(ms, kcp->ts_probe))
-        return true;
-    return next_send(kcp, &at) && !zr_seq_before(ms, at);
-}
-
-bool zr_kcp_media_deadline(const zr_kcp *kcp, uint32_t *ms)
-{
-    uint32_t now = zr_kcp_ms(kcp->now), next = now, at = 0;
-    bool have = false;
-
-    if (kcp->probe != 0 || kcp->tell.owed || kcp->tell.cut) {
-        *ms = now;
-        return true;
-    }
+    if (kcp->probe != 0 || kcp->tell.owed || kcp->tell.cut || kcp->tell.first_una)
+        return 0;
     if (zr_kcp_snd_admissible(kcp)) {
-        next = zr_kcp_new_at(kcp, now);
-        sooner(true, &next, &have, ms);
+        wait = zr_seq_diff(zr_kcp_new_at(kcp, ms), ms);
+        if (wait <= 0)
+            return 0;
     }
-    sooner(kcp->probe_wait != 0, &kcp->ts_probe, &have, ms);
-    sooner(kcp->tell.armed, &kcp->tell.at, &have, ms);
-    sooner(next_send(kcp, &at), &at, &have, ms);
-    return have;
+    if (kcp->probe_wait != 0)
+        wait = ZR_MIN(wait, zr_seq_diff(kcp->ts_probe, ms));
+    if (kcp->tell.armed)
+        wait = ZR_MIN(wait, zr_seq_diff(kcp->tell.at, ms));
+    return ZR_MIN(wait, send_wait(kcp, ms));
 }

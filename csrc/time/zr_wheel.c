@@ -144,6 +144,17 @@ void zr_timer_init(zr_timer *timer, uint16_t kind, uint32_t ref)
     *timer = (zr_timer){ .deadline = ZR_NEVER, .kind = kind, .ref = ref };
 }
 
+/* Noinline: so that a timer that stays where it is does not pay for it. */
+__attribute__((noinline)) static void move(zr_wheel *wheel, zr_timer *timer, zr_ns_t deadline)
+{
+    zr_timer_cancel(wheel, timer);
+    if (deadline == ZR_NEVER)
+        return;
+    timer->deadline = deadline;
+    place(wheel, timer);
+    wheel->count++;
+}
+
 /* Does the slot that an armed timer lies in come no later than this? */
 static bool lies_early(const zr_wheel *wheel, const zr_timer *timer, zr_ns_t deadline)
 {
@@ -154,16 +165,10 @@ static bool lies_early(const zr_wheel *wheel, const zr_timer *timer, zr_ns_t dea
 
 void zr_timer_arm(zr_wheel *wheel, zr_timer *timer, zr_ns_t deadline)
 {
-    if (zr_timer_armed(timer) && deadline != ZR_NEVER && lies_early(wheel, timer, deadline)) {
+    if (zr_timer_armed(timer) && deadline != ZR_NEVER && lies_early(wheel, timer, deadline))
         timer->deadline = deadline;
-        return;
-    }
-    zr_timer_cancel(wheel, timer);
-    if (deadline == ZR_NEVER)
-        return;
-    timer->deadline = deadline;
-    place(wheel, timer);
-    wheel->count++;
+    else
+        move(wheel, timer, deadline);
 }
 
 void zr_timer_cancel(zr_wheel *wheel, zr_timer *timer)
