@@ -94,11 +94,11 @@ async def all_refused(
     return moved
 
 
-async def send_until(stop: asyncio.Event, sender: Sender, port: int) -> int:
+async def send_until(stop: asyncio.Event, sender: Sender, port: int, ssrc: int = SSRC) -> int:
     seq, began = 0, time.monotonic()
     while not stop.is_set():
         while seq * EVERY_S < time.monotonic() - began:
-            sender.send(port, SSRC, seq)
+            sender.send(port, ssrc, seq)
             seq += 1
         await asyncio.sleep(EVERY_S)
     return seq
