@@ -37,7 +37,8 @@ class Mirrors:
         return self._desk.placement.for_sub(own, near, fits)
 
     def enter(self, stream: Stream, worker: int) -> bool:
-        """A subscriber comes to `worker`: the stream is there, or on its way. False: no slot left for it."""
+        """Somebody comes to `worker`, a player or the children: the stream is there, or on its way. False: no slot
+        left for it."""
         placement, pps = self._desk.placement, self._pps(stream.worker, stream.slot) if stream.opened else 0.0
         placement.joins(worker, pps)
         if worker == stream.worker or worker in stream.mirrors:
@@ -52,9 +53,9 @@ class Mirrors:
         return True
 
     def leave(self, stream: Stream, worker: int) -> None:
-        """A subscriber has left `worker`; the last one takes the mirror along."""
+        """A subscriber has left `worker`; the last one takes the mirror along, if no children are served by it."""
         mirror = stream.mirrors.get(worker)
-        if mirror is None or any(sub.worker == worker for sub in stream.subs.values()):
+        if mirror is None or stream.shelter == worker or any(sub.worker == worker for sub in stream.subs.values()):
             return
         self._desk.workers.close_mirror(stream, mirror)
         del stream.mirrors[worker]

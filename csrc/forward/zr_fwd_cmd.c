@@ -269,7 +269,7 @@ static int add_sub(zr_fwd *fwd, const zr_cmd *cmd, bool child, zr_sub **sub)
 
     if (stream == NULL)
         return ZR_E_missing;
-    if (cmd->a >= fwd->subs.max || (child && stream->from != ZR_STREAM_OURS))
+    if (cmd->a >= fwd->subs.max)
         return ZR_E_inval;
     *sub = zr_subs_add(&fwd->subs, cmd->a, stream, child);
     if (*sub == NULL)
