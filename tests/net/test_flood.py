@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from relay.client import Client, stream_path
 from relay.dev import DevMesh, DevRelay
@@ -44,24 +45,25 @@ REASONS = {
 EXCHANGES_MAX = 256
 
 
-async def drops(relay: DevRelay) -> dict[tuple[str, str], int]:
-    """Link datagrams dropped, by lane and reason; `rcvbuf`: by the kernel."""
+async def samples(relay: DevRelay) -> list[Sample]:
+    """All that GET /metrics says."""
     async with aiohttp.ClientSession() as http, http.get(f"{relay.api_url}/metrics") as answer:
         text = await answer.text()
-    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+
+async def drops(relay: DevRelay) -> dict[tuple[str, str], int]:
+    """Link datagrams dropped, by lane and reason; `rcvbuf`: by the kernel."""
     return {
         (sample.labels["worker"], sample.labels["reason"]): int(sample.value)
-        for sample in samples
+        for sample in await samples(relay)
         if sample.labels.get("direction") == "link" and "reason" in sample.labels
     }
 
 
 async def replies(relay: DevRelay) -> int:
     """Cookies that the agent has sent to whom it did not know."""
-    async with aiohttp.ClientSession() as http, http.get(f"{relay.api_url}/metrics") as answer:
-        text = await answer.text()
-    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    return int(sum(sample.value for sample in samples if sample.name == "zrelay_gate_replies_total"))
+    return int(sum(sample.value for sample in await samples(relay) if sample.name == "zrelay_gate_replies_total"))
 
 
 async def flood(kind: str, ports: list[int], *, seconds: float = SECONDS, rate: int = RATE) -> tuple[int, int]:
