@@ -1,15 +1,17 @@
 """Children of published streams that leave a lane under attack. Pure.
 
-    look: attacked ─▶ a mirror on another worker ─▶ OVERLAP later ─▶ children are told `gone: moved`, ask again, and the
-                                                                     mirror's lane serves them
+    look: attacked ─▶ a mirror on another worker ─▶ it is fed ─▶ children are told `gone: moved`, ask again, and the
+                                                                 mirror's lane serves them
 
 What is published stays on its worker, where its publisher's socket is. Its children need not: a mirror has the same
-numbers and a replay cache. The mirror comes first, so that whatever a child still lacks when it asks again is there.
+numbers, and a replay cache that begins with what the stream's own has. So whatever a child lacks when it asks again is
+there. A mirror that was there before, for players, began with a key frame: it is given the time to have all that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from relay.agenda import Agenda
 from relay.children import Children
@@ -18,7 +20,17 @@ from relay.mirrors import Mirrors
 from relay.sessions import MS
 from relay.streams import Stream
 
+FED_NS = 20 * MS  # how often it is looked whether it is
 OVERLAP_NS = 400 * MS  # longer nobody waits for a packet: what a child lacks is not older
+
+
+@dataclass
+class Coming:
+    """The mirror at `target` is looked at next `at`, last at `until`."""
+
+    target: int
+    at: int
+    until: int
 
 
 class Shelters:
@@ -26,8 +38,8 @@ class Shelters:
 
     def __init__(self, desk: Desk, children: Children, mirrors: Mirrors) -> None:
         self._desk, self._children, self._mirrors = desk, children, mirrors
-        self._coming: dict[str, tuple[int, int]] = {}  # stream -> (when, target)
-        self._agenda: Agenda[str] = Agenda(lambda when, id: self._coming.get(id, (None,))[0] == when)
+        self._coming: dict[str, Coming] = {}  # by stream
+        self._agenda: Agenda[str] = Agenda(lambda when, id: id in self._coming and self._coming[id].at == when)
         self._given: set[str] = set()  # streams that have one
 
     def seek(self, worker: int, targets: Collection[int], now: int) -> int:
@@ -47,23 +59,29 @@ class Shelters:
             return True
         counts = [len(slots) for slots in desk.workers.streams]
         target = desk.placement.for_stream(counts, [w in targets for w in range(len(counts))])
-        if desk.workers.subs[target].full or not self._mirrors.enter(stream, target):
+        wait_ns = OVERLAP_NS if target in stream.mirrors else FED_NS
+        if desk.workers.subs[target].full or not self._mirrors.enter(stream, target, whole=True):
             return False
-        self._coming[stream.id] = (now + OVERLAP_NS, target)
-        self._agenda.add(now + OVERLAP_NS, stream.id)
+        self._await(stream, Coming(target, now + wait_ns, now + OVERLAP_NS))
         return True
+
+    def _await(self, stream: Stream, coming: Coming) -> None:
+        self._coming[stream.id] = coming
+        self._agenda.add(coming.at, stream.id)
 
     def on_timer(self, now: int) -> None:
         for id in self._agenda.due(now):
-            _, target = self._coming.pop(id)
+            coming = self._coming.pop(id)
             stream = self._desk.streams.get(id)
-            mirror = stream.mirrors.get(target) if stream is not None else None
+            mirror = stream.mirrors.get(coming.target) if stream is not None else None
             if stream is None or mirror is None:
                 continue
             if mirror.fed and stream.publication is not None:
-                self._settle(stream, target)
+                self._settle(stream, coming.target)
+            elif mirror.opened and now < coming.until:
+                self._await(stream, Coming(coming.target, now + FED_NS, coming.until))
             else:  # the next look tries again
-                self._mirrors.leave(stream, target)
+                self._mirrors.leave(stream, coming.target)
 
     def deadline(self) -> int | None:
         return self._agenda.deadline()

@@ -93,6 +93,7 @@ class Mirror:
     worker: int
     slot: int
     feed: int = 0
+    whole: bool = False  # begins with all that is cached, not with a key frame: it is for children
     opened: bool = False
     asked: bool = False  # the stream's own worker has been told to send it every packet
     fed: bool = False  # and does

@@ -265,6 +265,7 @@ class Workers:
 
         self.ask(
             stream.worker, "mirror_add", fed, stream=stream.slot, target=mirror.worker, slot=mirror.slot, feed=feed,
+            whole=int(mirror.whole),
         )  # fmt: skip
 
     def again_subs(self, stream: Stream) -> None:

@@ -442,7 +442,9 @@ static int cmd_mirror_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns
     (void)value;
     if (stream == NULL)
         return ZR_E_missing;
-    return zr_fwd_mirror_add(fwd, stream, cmd->b, cmd->c, cmd->d, now);
+    if (cmd->x > 1)
+        return ZR_E_inval;
+    return zr_fwd_mirror_add(fwd, stream, cmd->b, cmd->c, cmd->d, cmd->x == 1, now);
 }
 
 static int cmd_mirror_drop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)

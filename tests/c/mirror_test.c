@@ -368,6 +368,25 @@ ZR_TEST(a_corrupt_ring_is_counted_once_and_read_again_when_its_writer_is_a_new_p
     close_pair(&p);
 }
 
+ZR_TEST(a_mirror_for_children_begins_with_all_that_is_cached)
+{
+    for (uint64_t whole = 0; whole < 2; whole++) {
+        pair p;
+        open_rigs(&p, 64);
+        open_mirror(&p, FEED, 1);
+        for (uint16_t i = 0; i < 5; i++)
+            rig_media(&p.owner, false, i, i, i == 2); /* a key frame in the middle */
+        rig_turn(&p.owner, NULL, NULL);
+        REFUSES(&p.owner, ZR_E_inval, .op = ZR_CMD_mirror_add, .a = 0, .b = 1, .c = SLOT, .d = FEED, .x = 2);
+        DO(&p.owner, .op = ZR_CMD_mirror_add, .a = 0, .b = 1, .c = SLOT, .d = FEED, .x = whole);
+        rig_turn(&p.owner, NULL, NULL);
+        CHECK_EQ(zr_fwd_mirror_input(p.target.fwd, 256, p.target.now), whole == 1 ? 5 : 3);
+        rig_balanced(&p.owner);
+        rig_balanced(&p.target);
+        close_pair(&p);
+    }
+}
+
 static void note_link(const zr_tx *tx, void *context)
 {
     *(uint32_t *)context += tx->sock == ZR_SOCK_LINK;

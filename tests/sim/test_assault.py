@@ -103,7 +103,7 @@ def test_conversations_leave_a_flooded_lane_within_a_second_and_no_number_is_los
 @pytest.mark.parametrize("seed", range(3))
 def test_children_of_published_streams_leave_a_flooded_lane_within_a_second_and_no_number_is_lost(seed: int) -> None:
     world = World(seed, sealed=True)
-    world.chain(["a", "b"], LinkConf(delay_ns=5 * MS, jitter_ns=MS), workers=2)
+    world.chain(["a", "b"], LinkConf(delay_ns=20 * MS, jitter_ns=MS, loss=0.05), workers=2)  # much is to be repaired
     world.run(world.now + SECOND)
     streams = ("cam/1", "cam/2")
     for stream in streams:
@@ -129,7 +129,7 @@ def test_children_of_published_streams_leave_a_flooded_lane_within_a_second_and_
     for number in range(250):  # 2.5 s; from 0.5 s to 2 s wrong tags come, 30 000 a second
         for stream in streams:
             worker, slot = world.ingress_of("a", stream)
-            world.rtp("a", worker, slot, VIDEO, number, 600)
+            world.rtp("a", worker, slot, VIDEO, number, 600, key_every=1)  # a replay from the latest has not all
             world.rtp("a", worker, slot, AUDIO, number, 100)
         if number == 50:
             began = world.now
