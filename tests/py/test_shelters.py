@@ -6,6 +6,7 @@ import random
 from collections import Counter
 
 from relay.assault import FORGED_PPS, LOOK_NS, REST_NS
+from relay.commands import core_codec
 from tests.py.fake_mesh import MS, FakeRelay, Mesh, S, body, chain, to
 
 Told = Counter[int]  # wrong tags that a worker's counters show so far
@@ -86,6 +87,19 @@ def test_when_the_shelter_is_flooded_too_they_go_on_and_home_when_that_is_quiet_
     looks(mesh, told, 2, count=3)
     assert lanes(relay) == [0]
     assert relay.workers[0].mirrors == {}
+    ends_clean(mesh, told)
+
+
+def test_one_that_acknowledges_nothing_there_is_told_that_it_is_gone_and_may_ask_again() -> None:
+    mesh, relay, told = served()
+    looks(mesh, told, 0, count=3)
+    ((sub, (slot, _, _)),) = relay.workers[1].subs.items()
+    stuck = core_codec().encode_event("child_stuck", 0, sub=sub, stream=slot)
+    mesh["a"].on_event(1, core_codec().decode_event(stuck), mesh.now)
+    relay.pump()
+    assert lanes(relay) == []
+    mesh.run(S)
+    assert lanes(relay) == [1]
     ends_clean(mesh, told)
 
 
