@@ -1,11 +1,11 @@
 """A lane that strangers flood: seen in its worker's counters, left by its peers' conversations. Pure.
 
-    counters, 4 a second ──▶ forged or junk above a threshold ──▶ attacked for 30 s ──▶ streams pulled on that lane
-                                                                  move to the least busy lane that is not
+    counters, 4 a second ──▶ forged or junk above a threshold ──▶ attacked for 30 s ──▶ its conversations move to
+                                                                  the least busy lane that is not
 
 Whoever knows a lane's port and index can make its worker try a tag for each datagram, or fill its socket; a lane is one
-port, so peers are asked to send elsewhere: `pull` names the receiving lane. Only pulled streams move. What is published
-here keeps its worker, for its publisher's socket is there: only its children's acknowledgements come by that lane.
+port, so peers are asked to send elsewhere: `pull` names the receiving lane, and the answer the sending one, where the
+acknowledgements go. relay/moves.py has pulled streams ask again, relay/shelters.py the children of published ones.
 """
 
 from __future__ import annotations

@@ -80,10 +80,11 @@ class Children:
         """Those of relays that pull from here."""
         return {session for session, count in self._count.items() if count > 0}
 
-    def on_stuck(self, stream: Stream, slot: int, now: int) -> None:
+    def on_stuck(self, worker: int, slot: int, now: int) -> None:
         """It acknowledges nothing: it is told that this conversation is gone, and may ask again."""
-        for key, child in list(stream.children.items()):
-            if child.slot == slot:
+        for key, stream in list(self._by_conv.items()):
+            child = stream.children[key]
+            if (child.worker, child.slot) == (worker, slot):
                 self._desk.log("warning", "child acknowledges nothing", peer=child.peer, stream=stream.id)
                 self._desk.send(child.session, Gone(conv=child.conv, code="lost"))
                 self._remove(stream, key, forgotten=False)
@@ -96,7 +97,7 @@ class Children:
         child = stream.children[session, message.conv]
         child.want = WANTS.get(message.want, 0)
         if child.slot is not None:
-            self._desk.workers.command(stream.worker, "child_want", sub=child.slot, want=child.want)
+            self._desk.workers.command(child.worker, "child_want", sub=child.slot, want=child.want)
 
     def on_keyframe(self, session: int, message: Keyframe) -> None:
         stream = self._by_conv.get((session, message.conv))
@@ -142,6 +143,18 @@ class Children:
             else:
                 self._desk.send(child.session, Gone(conv=child.conv, code=code))
             self._remove(stream, key, forgotten=forgotten)
+
+    def leave_lane(self, stream: Stream, worker: int, *, forgotten: bool = False) -> int:
+        """Those that this worker serves ask again, and are served where the stream serves children now; how many."""
+        there = [key for key, child in stream.children.items() if child.worker == worker and child.slot is not None]
+        for key in there:
+            child = stream.children[key]
+            if child.next is None:
+                self._desk.send(child.session, PullNo(r=child.r, code="unknown", retry_ms=100))
+            else:
+                self._desk.send(child.session, Gone(conv=child.conv, code="moved"))
+            self._remove(stream, key, forgotten=forgotten)
+        return len(there)
 
     def tell_tracks(self, stream: Stream) -> None:
         for child in stream.children.values():
@@ -197,14 +210,15 @@ class Children:
         return (stream, None) if stream is not None else (desk.make_stream(message.stream), None)
 
     def _serve(self, stream: Stream, child: Child) -> None:
-        desk = self._desk
-        if not desk.workers.up[stream.worker] or not stream.opened:
+        desk, at = self._desk, stream.serves_children
+        if not desk.workers.up[at.worker] or not at.opened:
             return  # added when the worker is back
-        child.slot = desk.workers.subs[stream.worker].take()
+        child.worker = at.worker
+        child.slot = desk.workers.subs[at.worker].take()
         key = (child.session, child.conv)
         if child.slot is not None:
-            self.rates.joins(child.session, stream.worker)
-        desk.placement.joins(stream.worker, 0.0)
+            self.rates.joins(child.session, at.worker)
+        desk.placement.joins(at.worker, 0.0)
         if child.slot is None:
             instead = self._instead(stream, "overload")
             desk.send(child.session, PullNo(r=child.r, code="overload", retry_ms=1000, try_=instead))
@@ -231,7 +245,7 @@ class Children:
         self._desk.send(
             child.session,
             PullOk(
-                r=child.r, conv=child.conv, lane=stream.worker, epoch=stream.epoch, tracks=wire_tracks(stream.tracks),
+                r=child.r, conv=child.conv, lane=child.worker, epoch=stream.epoch, tracks=wire_tracks(stream.tracks),
                 next=child.next, route=[*above, self._desk.conf.relay_id], boot=stream.boot,
             ),
         )  # fmt: skip
@@ -244,6 +258,6 @@ class Children:
             del self._count[child.session]
         if child.slot is not None:
             if not forgotten:
-                self._desk.workers.command(stream.worker, "sub_drop", sub=child.slot)
-            self._desk.workers.subs[stream.worker].give(child.slot)
-            self.rates.leaves(child.session, stream.worker)
+                self._desk.workers.command(child.worker, "sub_drop", sub=child.slot)
+            self._desk.workers.subs[child.worker].give(child.slot)
+            self.rates.leaves(child.session, child.worker)

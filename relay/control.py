@@ -83,7 +83,7 @@ class Control:
         self._pulls.children, self._children.pulls = self._children, self._pulls
         self._publications = Publications(self._desk, self._pulls, self._children)
         self._mirrors = Mirrors(self._desk, pps)
-        self._moves = Moves(self._desk, self._pulls, self._children)
+        self._moves = Moves(self._desk, self._pulls, self._children, self._mirrors)
         self._trust = Trust(self._desk)
         self._rtt_us: dict[int, int] = {}  # by session slot, as the workers were told
         self._mtu: dict[int, int] = {}  # the same
@@ -99,9 +99,11 @@ class Control:
         self._take_sessions(now)
         self._pulls.on_timer(now)
         self._publications.on_timer(now)
+        self._moves.shelters.on_timer(now)
 
     def deadline(self) -> int | None:
-        times = (self._sessions.deadline(), self._pulls.deadline(), self._publications.deadline())
+        parts = (self._sessions, self._pulls, self._publications, self._moves.shelters)
+        times = (part.deadline() for part in parts)
         return min((time for time in times if time is not None), default=None)
 
     def drain(self) -> list[actions.Action]:
@@ -354,6 +356,7 @@ class Control:
             if stream.worker == worker:
                 self._children.gone_all(stream, "moved")
                 self._pulls.on_worker_moved(stream, now)
+        self._moves.shelters.on_worker_moved(worker)
         self._mirrors.on_worker_moved(worker)
 
     def on_worker_lost(self, worker: int, now: int) -> None:
@@ -367,6 +370,7 @@ class Control:
             self._pulls.on_worker_lost(stream)
             self._workers.close_stream(stream)
             self._desk.changed(stream)
+        self._moves.shelters.on_worker_lost(worker)
         self._mirrors.on_worker_lost(worker)
         self._workers.lost(worker)
         for stream in self._streams:
@@ -399,9 +403,7 @@ class Control:
                 if level != before:
                     self._desk.log("warning" if level else "info", "overload", worker=worker, overload_level=level)
             case "child_stuck":
-                stream = self._streams.at(worker, fields["stream"])
-                if stream is not None:
-                    self._children.on_stuck(stream, fields["sub"], now)
+                self._children.on_stuck(worker, fields["sub"], now)
             case "ingress_lost":
                 self._publications.on_lost(worker, fields["ingress"], now)
             case "source_locked" | "source_lost":

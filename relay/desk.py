@@ -164,6 +164,8 @@ class Desk:
         """Nobody wants it and nobody publishes it: the worker forgets it, its slot is free."""
         self.workers.close_stream(stream)
         self.workers.streams[stream.worker].give(stream.slot)
+        for mirror in stream.mirrors.values():  # for children, who have left
+            self.workers.streams[mirror.worker].give(mirror.slot)
         self.streams.remove(stream)
         self.changed(stream)
 

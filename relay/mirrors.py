@@ -36,8 +36,9 @@ class Mirrors:
         near = {*stream.mirrors, *(w for other in self._desk.streams.group(stream.group) for w in other.mirrors)}
         return self._desk.placement.for_sub(own, near, fits)
 
-    def enter(self, stream: Stream, worker: int) -> bool:
-        """A subscriber comes to `worker`: the stream is there, or on its way. False: no slot left for it."""
+    def enter(self, stream: Stream, worker: int, *, whole: bool = False) -> bool:
+        """Somebody comes to `worker`: the stream is there, or on its way. `whole`: for children, who may lack what is
+        older than a key frame. False: no slot left for it."""
         placement, pps = self._desk.placement, self._pps(stream.worker, stream.slot) if stream.opened else 0.0
         placement.joins(worker, pps)
         if worker == stream.worker or worker in stream.mirrors:
@@ -45,16 +46,16 @@ class Mirrors:
         slot = self._desk.workers.streams[worker].take()
         if slot is None:
             return False
-        mirror = stream.mirrors[worker] = Mirror(worker, slot)
+        mirror = stream.mirrors[worker] = Mirror(worker, slot, whole=whole)
         placement.joins(worker, pps)  # every packet is taken out there once, and put in here
         placement.joins(stream.worker, pps)
         self._desk.workers.open_mirror(stream, mirror)
         return True
 
     def leave(self, stream: Stream, worker: int) -> None:
-        """A subscriber has left `worker`; the last one takes the mirror along."""
+        """A subscriber has left `worker`; the last one takes the mirror along, if no children are served by it."""
         mirror = stream.mirrors.get(worker)
-        if mirror is None or any(sub.worker == worker for sub in stream.subs.values()):
+        if mirror is None or stream.shelter == worker or any(sub.worker == worker for sub in stream.subs.values()):
             return
         self._desk.workers.close_mirror(stream, mirror)
         del stream.mirrors[worker]

@@ -1,7 +1,8 @@
-"""Pulled streams that leave a worker whose lane is under attack. Pure.
+"""What leaves a lane under attack. Pure.
 
-forget the parent's conversation ─▶ close here ─▶ slots there ─▶ ask again: `pull` names the other lane, and resumes
-                                                                 after the last number that came here
+pulled      forget the parent's conversation ─▶ close here ─▶ slots there ─▶ ask again: `pull` names the other lane,
+            and resumes after the last number that came here
+published   the stream stays, its children leave (relay/shelters.py)
 """
 
 from __future__ import annotations
@@ -12,33 +13,53 @@ from relay.assault import Assault
 from relay.children import Children
 from relay.desk import Desk
 from relay.messages import From
+from relay.mirrors import Mirrors
 from relay.pulls import Pulls
+from relay.shelters import Shelters
 from relay.streams import Stream, Sub
 
 
 class Moves:
     """Of one relay."""
 
-    def __init__(self, desk: Desk, pulls: Pulls, children: Children) -> None:
+    def __init__(self, desk: Desk, pulls: Pulls, children: Children, mirrors: Mirrors) -> None:
         self._desk, self._pulls, self._children = desk, pulls, children
+        self.shelters = Shelters(desk, children, mirrors)
         self._assault = Assault(desk.conf.workers)
 
     def on_drops(self, worker: int, drops: Mapping[str, int], lost: int, now: int) -> None:
         """A worker's counters: drops by id, datagrams that the kernel dropped at its link socket."""
         begun = self._assault.look(worker, drops, lost, now)
-        self._desk.placement.shun(worker, self._assault.attacked(worker, now))
+        attacked = {lane for lane in range(self._desk.conf.workers) if self._assault.attacked(lane, now)}
+        self._desk.placement.shun(worker, worker in attacked)
+        self.shelters.tidy(attacked)
+        sheltered = self.shelters.seek(worker, self._quiet(now), now) if worker in attacked else 0
         if not begun:
             return
         streams = [stream for stream in self._desk.streams if stream.worker == worker and stream.pull is not None]
         moved = sum(self._leave(stream, now) for stream in streams if stream.wanted)
-        self._desk.alarm("lane under attack", now, worker=worker, moved=moved, streams=len(streams), code="ZR1011")
+        self._desk.alarm(
+            "lane under attack",
+            now,
+            worker=worker,
+            moved=moved,
+            streams=len(streams),
+            sheltered=sheltered,
+            code="ZR1011",
+        )
+
+    def _quiet(self, now: int) -> list[int]:
+        """Workers that are up and not attacked."""
+        up = self._desk.workers.up
+        return [worker for worker in range(len(up)) if up[worker] and not self._assault.attacked(worker, now)]
 
     def _leave(self, stream: Stream, now: int) -> bool:
         """False when there is nowhere to go: it stays where it is."""
         desk, old = self._desk, stream.worker
-        targets = [w for w in range(desk.conf.workers) if desk.workers.up[w] and not self._assault.attacked(w, now)]
+        targets = self._quiet(now)
         if not targets:
             return False
+        self.shelters.end(stream)
         counts = [len(slots) for slots in desk.workers.streams]
         target = desk.placement.for_stream(counts, [w in targets for w in range(desk.conf.workers)])
         subs = self._room(stream, target)

@@ -93,6 +93,7 @@ class Mirror:
     worker: int
     slot: int
     feed: int = 0
+    whole: bool = False  # begins with all that is cached, not with a key frame: it is for children
     opened: bool = False
     asked: bool = False  # the stream's own worker has been told to send it every packet
     fed: bool = False  # and does
@@ -110,6 +111,7 @@ class Child:
     r: int
     route: tuple[str, ...]
     resume: From | None
+    worker: int = -1  # whose lane it is served by, and
     slot: int | None = None  # None: waits for our own parent's answer
     next: int | None = None
 
@@ -132,6 +134,7 @@ class Stream:
     subs: dict[str, Sub] = field(default_factory=dict)
     mirrors: dict[int, Mirror] = field(default_factory=dict)  # by worker
     children: dict[tuple[int, int], Child] = field(default_factory=dict)
+    shelter: int | None = None  # whose mirror serves the children: the stream's own lane is under attack
 
     @property
     def role(self) -> str:
@@ -153,6 +156,10 @@ class Stream:
     def at(self, worker: int) -> Stream | Mirror:
         """The stream itself or its mirror there: worker, slot, opened."""
         return self if worker == self.worker else self.mirrors[worker]
+
+    @property
+    def serves_children(self) -> Stream | Mirror:
+        return self if self.shelter is None else self.mirrors[self.shelter]
 
     def reaches(self, sub: Sub) -> bool:
         """What is published from now on arrives at this subscriber."""

@@ -265,6 +265,7 @@ class Workers:
 
         self.ask(
             stream.worker, "mirror_add", fed, stream=stream.slot, target=mirror.worker, slot=mirror.slot, feed=feed,
+            whole=int(mirror.whole),
         )  # fmt: skip
 
     def again_subs(self, stream: Stream) -> None:
@@ -276,13 +277,14 @@ class Workers:
 
     def add_child(self, stream: Stream, child: Child, done: Done) -> None:
         assert child.slot is not None
+        at = stream.at(child.worker)
         resume = child.resume
         same = resume is not None and (resume.epoch, resume.boot) == (stream.epoch, stream.boot)
         start = resume.number + 1 if resume is not None and same else 0
         if resume is not None and resume.epoch > stream.epoch:
             start = FROM_NOW
         self.ask(
-            stream.worker, "child_add", done, sub=child.slot, stream=stream.slot, session=child.session,
+            at.worker, "child_add", done, sub=child.slot, stream=at.slot, session=child.session,
             conv=child.conv, lane_want=child.lane | child.want << 8, **{"from": start},
         )  # fmt: skip
 

@@ -53,8 +53,9 @@ _Static_assert(sizeof(zr_cmd) == 64, "one cache line");
     X(reset, _, _, _, _, _, _, _, "forget everything: a new agent starts")                                             \
     X(stop, _, _, _, _, _, _, _, "leave the loop after this turn")                                                     \
     X(session_rtt, session, rtt_us, _, _, _, _, _, "round trip to the peer as the agent measures it")                  \
-    X(mirror_add, stream, target, slot, feed, _, _, _,                                                                 \
-      "its packets go to this stream slot of another worker, too, from the latest cached key frame on")                \
+    X(mirror_add, stream, target, slot, feed, whole, _, _,                                                             \
+      "its packets go to this stream slot of another worker, too, from the latest cached key frame on; whole 1: all "  \
+      "that are cached")                                                                                               \
     X(mirror_drop, stream, target, _, _, _, _, _, "and no more")                                                       \
     X(peer_up, peer, _, _, _, _, _, _, "another worker of this relay is a new process: its ring is read again")        \
     X(session_secret, session, part, cipher, age_ms, low, high, _,                                                     \

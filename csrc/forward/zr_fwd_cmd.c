@@ -269,7 +269,7 @@ static int add_sub(zr_fwd *fwd, const zr_cmd *cmd, bool child, zr_sub **sub)
 
     if (stream == NULL)
         return ZR_E_missing;
-    if (cmd->a >= fwd->subs.max || (child && stream->from != ZR_STREAM_OURS))
+    if (cmd->a >= fwd->subs.max)
         return ZR_E_inval;
     *sub = zr_subs_add(&fwd->subs, cmd->a, stream, child);
     if (*sub == NULL)
@@ -442,7 +442,9 @@ static int cmd_mirror_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns
     (void)value;
     if (stream == NULL)
         return ZR_E_missing;
-    return zr_fwd_mirror_add(fwd, stream, cmd->b, cmd->c, cmd->d, now);
+    if (cmd->x > 1)
+        return ZR_E_inval;
+    return zr_fwd_mirror_add(fwd, stream, cmd->b, cmd->c, cmd->d, cmd->x == 1, now);
 }
 
 static int cmd_mirror_drop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)

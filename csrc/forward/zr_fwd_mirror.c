@@ -30,7 +30,8 @@ static void gauge(zr_fwd *fwd)
     zr_stat_set(fwd->page, ZR_STAT_mirrors, fwd->mirrors.count);
 }
 
-int zr_fwd_mirror_add(zr_fwd *fwd, zr_stream *stream, uint32_t worker, uint32_t slot, uint32_t feed, zr_ns_t now)
+int zr_fwd_mirror_add(zr_fwd *fwd, zr_stream *stream, uint32_t worker, uint32_t slot, uint32_t feed, bool whole,
+                      zr_ns_t now)
 {
     uint64_t bit = (uint64_t)1 << (worker % 64);
     zr_mirror *mirror;
@@ -44,8 +45,11 @@ int zr_fwd_mirror_add(zr_fwd *fwd, zr_stream *stream, uint32_t worker, uint32_t 
     stream->mirrors |= bit;
     fwd->mirrors.count++;
     gauge(fwd);
-    if (!zr_cache_key(&fwd->cache, stream->slot, &mirror->replay_number, now))
+    const zr_item *oldest = zr_cache_first(&fwd->cache, stream->slot, now);
+    if (oldest == NULL || (!whole && !zr_cache_key(&fwd->cache, stream->slot, &mirror->replay_number, now)))
         return ZR_OK;
+    if (whole)
+        mirror->replay_number = oldest->media.number;
     stream->catching |= bit;
     if (!zr_list_linked(&stream->catchers))
         zr_list_append(&fwd->mirrors.catching, &stream->catchers);
@@ -85,7 +89,7 @@ void zr_fwd_to_mirrors(zr_fwd *fwd, zr_stream *stream, const zr_item *item)
     put(fwd, stream, (uint32_t)worker, item, 0);
 }
 
-/* From the latest key frame to the newest packet, but never more than half the ring: the rest is for what is live. */
+/* From where it begins to the newest packet, but never more than half the ring: the rest is for what is live. */
 static bool caught_up(zr_fwd *fwd, zr_stream *stream, uint32_t worker, zr_ns_t now)
 {
     zr_mirror *mirror = zr_mirrors_at(&fwd->mirrors, stream->slot, worker);

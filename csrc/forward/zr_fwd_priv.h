@@ -117,7 +117,8 @@ void zr_fwd_want_key(zr_fwd *fwd, zr_stream *stream, uint32_t track, zr_ns_t now
 
 /* zr_fwd_mirror.c */
 /* ZR_OK; ZR_E_inval: it is a mirror itself, or there is no such worker; ZR_E_exists. Begins at the latest key frame. */
-int zr_fwd_mirror_add(zr_fwd *fwd, zr_stream *stream, uint32_t worker, uint32_t slot, uint32_t feed, zr_ns_t now);
+int zr_fwd_mirror_add(zr_fwd *fwd, zr_stream *stream, uint32_t worker, uint32_t slot, uint32_t feed, bool whole,
+                      zr_ns_t now);
 void zr_fwd_mirrors_drop(zr_fwd *fwd, zr_stream *stream, uint64_t workers);
 /* An accepted packet, to every worker that mirrors its stream: counts due and the verdict of each. */
 void zr_fwd_to_mirrors(zr_fwd *fwd, zr_stream *stream, const zr_item *item);

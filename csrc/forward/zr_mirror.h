@@ -4,7 +4,8 @@
  *
  *   owner                                                              target
  *   zr_stream (local or pulled) ── media records ──▶ ring ──▶ zr_stream, a mirror: same numbers and tracks, a replay
- *        ▲                                                    cache and players of its own, neither ingress nor pull
+ *        ▲                                                    cache, players and children of its own, neither ingress
+ *        │                                                    nor pull
  *        └──────────── key frame records ◀── the ring the other way ──┘
  *
  * One copy per packet and worker, whatever its subscribers. A record names the receiver's stream slot and its `feed`,

@@ -7,7 +7,6 @@ allowed, and KCP brings that again.
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 
 import pytest
@@ -17,7 +16,8 @@ from relay.client import stream_path
 from relay.dev import DevMesh
 from relay.passage import confirmed
 from tests.net.rtp import Sender, Sink, publish_body
-from tests.net.test_flood import EVERY_S, FLOOD, SSRC
+from tests.net.stranger import heads_on_the_wire, proven, tagged
+from tests.net.test_flood import EVERY_S, REASONS, SSRC, all_refused, drops, flood
 from tests.net.test_streams import no_ledger_is_off, port_of, until
 
 pytestmark = [pytest.mark.net, pytest.mark.figures]
@@ -54,7 +54,16 @@ class Clocked:
         return [1000 * (came[number] - sent[number]) for number in sent if number in came]
 
 
-@pytest.mark.parametrize("kind", ["junk", "hello", "data"], ids=["unknown type", "bad mac1", "no session"])
+STAGES = {
+    "unknown type": "junk",
+    "bad mac1": "hello",
+    "good mac1 without cookie": "proven",
+    "no session": "data",
+    "wrong tag": "tagged",
+}
+
+
+@pytest.mark.parametrize("kind", STAGES.values(), ids=STAGES)
 def test_media_waits_at_most_a_millisecond_longer_while_strangers_flood(kind: str) -> None:
     async def scenario() -> None:
         async with DevMesh(2) as mesh, mesh.client("bj-1") as origin, mesh.client("sh-1") as edge:
@@ -63,14 +72,22 @@ def test_media_waits_at_most_a_millisecond_longer_while_strangers_flood(kind: st
             port = port_of(await origin.put(stream_path("cam"), publish_body()))
             await confirmed(edge, "cam", "one", {"kind": "rtp", "address": f"127.0.0.1:{sink.port}"})
             media = Clocked(sender, sink, port)
-            await media.run(0.3)
+            ports = [target.data.port, target.data.port + 1]
+            if kind == "tagged":
+                reading = asyncio.to_thread(heads_on_the_wire, ports)
+                heads, _ = await asyncio.gather(reading, media.run(0.3))
+                thrown = tagged(heads, mesh.folder)
+            else:
+                await media.run(0.3)
+                thrown = proven(target, mesh.folder) if kind == "proven" else kind
+            before = await drops(target)
             meter = Meter()
             quiet = await media.run(SECONDS)
             factor = slack(meter.busy_cores())
-            words = [str(SECONDS), str(RATE), kind, str(target.data.port), str(target.data.port + 1)]
-            flood = await asyncio.create_subprocess_exec(sys.executable, FLOOD, *words, stdout=asyncio.subprocess.PIPE)
+            flooding = asyncio.ensure_future(flood(thrown, ports, seconds=SECONDS, rate=RATE))
             flooded = await media.run(SECONDS)
-            await asyncio.wait_for(flood.communicate(), 20)
+            count, _ = await flooding
+            await all_refused(target, before, count, REASONS[kind])
             p99 = [percentile(times, 0.99) for times in (quiet, flooded)]
             print(f"{kind}: p99 {p99[0]:.2f} ms quiet, {p99[1]:.2f} ms flooded")
             assert p99[1] <= (p99[0] + LONGER_MS) * factor

@@ -98,3 +98,63 @@ def test_conversations_leave_a_flooded_lane_within_a_second_and_no_number_is_los
     assert all(len(got) == 250 for got in spared.numbers.values())
     assert world.relays["b"].forwarders[other].drops()["auth"] == 0
     world.check()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_children_of_published_streams_leave_a_flooded_lane_within_a_second_and_no_number_is_lost(seed: int) -> None:
+    world = World(seed, sealed=True)
+    world.chain(["a", "b"], LinkConf(delay_ns=20 * MS, jitter_ns=MS, loss=0.05), workers=2)  # much is to be repaired
+    world.run(world.now + SECOND)
+    streams = ("cam/1", "cam/2")
+    for stream in streams:
+        world.publish("a", stream)
+    sinks = [world.subscribe("b", stream) for stream in streams]
+    a = world.relays["a"]
+    world.run(world.now + 500 * MS)
+    before = a.control.slots_in_use()
+    lane, other = (world.ingress_of("a", stream)[0] for stream in streams)
+    assert lane != other
+    heads: list[tuple[bytes, bytes]] = []
+    last_media = 0
+
+    def tap(source: str, to: str, sender: int, data: bytes) -> bool:
+        nonlocal last_media
+        if source == "b" and sender != 63 and data[0] == 0x0B and data[4] & 63 == lane:
+            heads.append((data[:16], world.relays["b"].address_of_lane(sender).pack()))
+        if source == "a" and sender == lane and len(data) > 100:
+            last_media = world.now
+        return False
+
+    world.drop = tap
+    for number in range(250):  # 2.5 s; from 0.5 s to 2 s wrong tags come, 30 000 a second
+        for stream in streams:
+            worker, slot = world.ingress_of("a", stream)
+            world.rtp("a", worker, slot, VIDEO, number, 600, key_every=1)  # a replay from the latest has not all
+            world.rtp("a", worker, slot, AUDIO, number, 100)
+        if number == 50:
+            began = world.now
+        if 50 <= number < 200:
+            head, source = heads[0]
+            for n in range(300):
+                forged = head[:8] + (1_000_000 + number * 300 + n).to_bytes(8, "little") + bytes(64)
+                a.forwarders[lane].link_input(forged, source, world.now)
+            a.awake.add(lane)
+            a.pump()
+        if number % 25 == 0:
+            look(world)
+        world.run(world.now + 10 * MS)
+    world.run(world.now + SECOND)
+    assert began < last_media <= began + SECOND
+    for sink in sinks:
+        for got in sink.numbers.values():
+            assert sorted(set(got)) == list(range(250))
+    assert all(len(got) == 250 for got in sinks[1].numbers.values())
+    world.check()
+    for stream in streams:
+        world.relays["b"].control.unsubscribe(stream, "one", world.now)
+    world.run(world.now + 5 * SECOND)
+    for _ in range(130):  # 32 s: the attack is over, and nobody is there any more
+        world.run(world.now + LOOK)
+        look(world)
+    assert a.control.slots_in_use() == before | {"subs": 0, "children": 0}
+    world.check()

@@ -82,7 +82,8 @@ class SimRelay:
         )
         inboxes = [_core.Inbox(workers) for _ in range(workers)] if workers > 1 else None
         self.forwarders = [
-            _core.Forwarder(worker, now, batch_entries=BATCH_ENTRIES, inboxes=inboxes) for worker in range(workers)
+            _core.Forwarder(worker, now, batch_entries=BATCH_ENTRIES, inboxes=inboxes, **world.sizes)
+            for worker in range(workers)
         ]
         self.awake = set(range(workers))  # who has a reason to turn; the others sleep
         self.lane = _core.ControlLane(now)
@@ -196,11 +197,13 @@ class SimRelay:
 
 
 class World:
-    """Relays, links, publishers and subscribers on one virtual clock. `sealed`: with keys and the real handshake."""
+    """Relays, links, publishers and subscribers on one virtual clock. `sealed`: with keys and the real handshake;
+    `sizes`: of every worker's pools, as _core.Forwarder takes them."""
 
-    def __init__(self, seed: int, *, sealed: bool = False) -> None:
+    def __init__(self, seed: int, *, sealed: bool = False, **sizes: int) -> None:
         self.random = random.Random(seed)
         self.private: dict[str, bytes] | None = {} if sealed else None
+        self.sizes = sizes
         self.now = SECOND
         self.relays: dict[str, SimRelay] = {}
         self.links: dict[tuple[str, str], Any] = {}
