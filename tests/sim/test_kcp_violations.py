@@ -72,7 +72,12 @@ class Played:
         return {AGENT: self.v.lane, WORKER: self.v.forwarders[WORKER]}
 
     def lie(self, body: bytes, count: int, *, lane: int = AGENT) -> None:
-        """So many datagrams from h's worker to a lane of v's, each with a counter of its own; then they are there."""
+        """As throw; then they are there."""
+        self.throw(body, count, lane=lane)
+        self.world.run(self.world.now + 20 * MS)
+
+    def throw(self, body: bytes, count: int, *, lane: int) -> None:
+        """So many datagrams from h's worker to a lane of v's, each with a counter of its own."""
         assert self.keys is not None
         assert self.keys.keys is not None
         index = self.keys.peer_index
@@ -81,7 +86,6 @@ class Played:
         for _ in range(count):
             data = self.sealers[index, lane].seal(body)
             self.world.send(self.h, WORKER, SOCK_LINK, self.v.address_of_lane(lane).pack(), data)
-        self.world.run(self.world.now + 110 * MS)  # workers tell once in 100 ms
 
     def drops(self, lane: int) -> dict[str, int]:
         """What v's lane has refused since the beginning, without what came when the session was closed."""
@@ -128,6 +132,17 @@ def test_sixteen_malformed_datagrams_of_a_sealed_peer_close_its_link_and_each_is
     assert played.states() == {"h": "up", "d": "up"}
     assert played.closed_ms() == {}
     played.world.check()
+
+
+def test_a_burst_over_two_lanes_is_told_whole() -> None:
+    """Neither lane sees sixteen, and nothing comes afterwards to remind it of what it has not told."""
+    played = Played(5)
+    for lane in (WORKER, AGENT):
+        for body in (MALFORMED["K03"][1], MALFORMED["K05"][1]):
+            played.throw(body, 4, lane=lane)
+    played.world.run(played.world.now + 50 * MS)
+    assert played.states()["h"] != "up"
+    assert [played.drops(lane) for lane in (WORKER, AGENT)] == [{"kcp_cmd": 4, "kcp_len": 4}] * 2
 
 
 @pytest.mark.parametrize("case", ANYWHERE)
