@@ -25,8 +25,9 @@
 #define ZR_LANE_PROBE_FIRST  96u /* segment commands of probes, conversation 0 */
 #define ZR_LANE_PROBE_LAST   103u
 #define ZR_LANE_UNKNOWN_REST ZR_MS(100)
-#define ZR_LANE_VIOLATIONS   16u /* of a session within ZR_LANE_VIOLATING close its link: each of these is told at once \
-                                  */
+#define ZR_LANE_VIOLATIONS                                                                                             \
+    16u /* of a session within ZR_LANE_VIOLATING close its link: each of these is told at once                         \
+         */
 #define ZR_LANE_VIOLATING ZR_SEC(10)
 #define ZR_LANE_GENS      3u
 
