@@ -544,6 +544,10 @@ class Control:
         """Pulls refused since the start, by code of `pull_no`."""
         return dict(self._desk.rejected)
 
+    def unsupported(self) -> int:
+        """Control messages of types not known here since the start, all answered so."""
+        return self._desk.unsupported
+
     def handshake_counts(self) -> tuple[dict[str, int], dict[str, int]]:
         """Of all handshakes so far: what happened, and datagrams refused by drop word; empty in plaintext."""
         return self._sessions.handshake_counts()
