@@ -128,7 +128,7 @@ ZR_TEST(a_higher_lane_epoch_starts_the_window_anew_and_a_lower_one_is_refused)
     end_close(&a);
 }
 
-ZR_TEST(a_pool_without_peer_lanes_drops_what_would_need_one)
+ZR_TEST(H12_a_pool_without_peer_lanes_drops_what_would_need_one)
 {
     zr_lane_conf conf = conf_of(0);
     end a;

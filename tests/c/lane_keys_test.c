@@ -511,7 +511,7 @@ ZR_TEST(a_rekey_that_cannot_be_is_refused_and_changes_nothing)
     end_close(&p);
 }
 
-ZR_TEST(without_receive_keys_left_the_oldest_generation_gives_its_own)
+ZR_TEST(H12_without_receive_keys_left_the_oldest_generation_gives_its_own)
 {
     end a;
     peer b;
