@@ -65,6 +65,7 @@ class LinkView:
     rtt_ms: float | None = None
     slot: int | None = None  # of the session, while there is one
     address: str | None = None  # the same
+    closed_until: int = 0  # after too many violations; in the past: it is not closed
 
 
 class Control:
@@ -529,7 +530,8 @@ class Control:
             slot = peer.session.slot if peer.session is not None else None
             rtt_us = self._rtt_us.get(slot) if slot is not None else None
             address = str(peer.session.address) if peer.session is not None else None
-            views.append(LinkView(peer.id, peer.state, None if rtt_us is None else rtt_us / 1000, slot, address))
+            rtt_ms = None if rtt_us is None else rtt_us / 1000
+            views.append(LinkView(peer.id, peer.state, rtt_ms, slot, address, peer.closed_until))
         return views
 
     def worker_of(self, stream_id: str) -> int:
@@ -543,6 +545,10 @@ class Control:
     def rejected(self) -> dict[str, int]:
         """Pulls refused since the start, by code of `pull_no`."""
         return dict(self._desk.rejected)
+
+    def unsupported(self) -> int:
+        """Control messages of types not known here since the start, all answered so."""
+        return self._desk.unsupported
 
     def handshake_counts(self) -> tuple[dict[str, int], dict[str, int]]:
         """Of all handshakes so far: what happened, and datagrams refused by drop word; empty in plaintext."""

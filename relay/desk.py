@@ -13,7 +13,7 @@ from typing import Any
 from relay.actions import Action, Log, SendControl, StreamChanged
 from relay.errors import Problem
 from relay.identity import Identity
-from relay.messages import AnyMessage, PullNo, encode_message
+from relay.messages import AnyMessage, PullNo, Unsupported, encode_message
 from relay.peers import Peer, Rights
 from relay.placement import BUSY, Placement
 from relay.sealed import SealedSessions
@@ -90,6 +90,7 @@ class Desk:
     streams: Streams = field(default_factory=Streams)
     ended: OrderedDict[str, tuple[int, int]] = field(default_factory=OrderedDict)
     rejected: Counter[str] = field(default_factory=Counter)  # pulls refused, by code
+    unsupported: int = 0  # messages of types not known here, all answered so
 
     def __post_init__(self) -> None:
         conf = self.conf
@@ -129,6 +130,7 @@ class Desk:
     def send(self, session: int, message: AnyMessage) -> None:
         if isinstance(message, PullNo):
             self.rejected[message.code] += 1
+        self.unsupported += isinstance(message, Unsupported)
         self.emit(SendControl(session, encode_message(message)))
 
     def changed(self, stream: Stream) -> None:

@@ -76,6 +76,7 @@ class Facts(NamedTuple):
     links_up: dict[str, bool]  # by peer
     links_loss: dict[str, float]  # 0 to 1, by peer, as far as it was measured
     rejected: dict[str, int]  # pulls refused, by code
+    unsupported: int = 0  # control messages of types not known here
     insecure: bool = False  # links are plaintext
     map_version: int | None = None  # of the peer map; 0: none was good, None: there is none to be
     maps_refused: int = 0
@@ -119,6 +120,9 @@ class PageCollector(Collector):
             streams.add_metric([state, role], count)
         yield streams
         yield _by_reason("zrelay_admission_rejected", "Pulls of other relays refused", facts.rejected)
+        yield CounterMetricFamily(
+            "zrelay_messages_unsupported", "Control messages of types not known here", value=facts.unsupported
+        )
         yield _by_reason("zrelay_sessions_discarded", "Times all sessions were given up", facts.discarded)
         happened, not_taken = facts.handshakes
         yield _by_label("zrelay_handshakes", "What handshakes came to (docs/keys.md)", happened, "event")

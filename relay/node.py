@@ -465,6 +465,7 @@ class Node:
             links_up={link.peer: link.state == "up" for link in links},
             links_loss=losses | {peer: view["loss_out"] for peer, view in views.items() if view and view["samples"]},
             rejected=self.control.rejected(),
+            unsupported=self.control.unsupported(),
             insecure=self.config.security.insecure_plaintext,
             map_version=self.roster.map_version,
             maps_refused=self.roster.maps_refused,

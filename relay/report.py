@@ -55,6 +55,8 @@ def control_report(control: Control, lane: _core.ControlLane, now: int) -> dict[
     for link in control.links():
         row = {"peer": link.peer, "state": link.state, "address": link.address, "rtt_ms": link.rtt_ms}
         row |= {"loss_pct": None, "queue_ms": None}
+        if link.closed_until > now:  # for violations
+            row["closed_ms"] = (link.closed_until - now) // 1_000_000
         row |= {"delay_in_ms": None, "delay_out_ms": None, "delay_error_ms": None}
         estimates = lane.estimates(link.slot) if link.slot is not None else None
         if estimates is not None and estimates["srtt_ms"] > 0:  # something was acknowledged

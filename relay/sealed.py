@@ -143,7 +143,8 @@ class SealedSessions(Sessions):
         peer = self._sealed_of(slot)
         if peer is not None:
             self._end(peer)
-            self.handshakes.close(peer.id, now + for_ns)
+            peer.closed_until = now + for_ns
+            self.handshakes.close(peer.id, peer.closed_until)
             self.handshakes.begin(peer.id, now)
 
     def set_peers(self, peers: Mapping[str, Sequence[Address]], keys: Mapping[str, bytes], now: int) -> None:

@@ -193,8 +193,8 @@ int zr_lane_recv(zr_lane *lane, zr_lane_msg *msg);
 int zr_lane_recv_bytes(zr_lane *lane, uint32_t conv, uint8_t *to, size_t size);
 /* A segment for a conversation that is not open was dropped: who and which; true at most once per 100 ms. */
 bool zr_lane_unknown(zr_lane *lane, uint32_t *session, uint32_t *conv);
-/* A session's datagrams broke the rules of KCP: which, and how many since it was told last. At once for the first one,
- * then once per 100 ms or per 15 of them. */
+/* A session's datagrams broke the rules of KCP: which, and how many since it was told last. At once for the
+ * first 16 in ten seconds, which close a link; then once per 100 ms or per 16 of them. */
 bool zr_lane_violations(zr_lane *lane, uint32_t *session, uint32_t *count);
 
 /* As zr_kcp_send, _send_within, _send_bytes; ZR_E_missing when the conversation is not open. zr_lane_send: within the

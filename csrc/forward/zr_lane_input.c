@@ -221,9 +221,16 @@ static void note_unknown(zr_lane *lane, const arrival *in, uint32_t conv, zr_ns_
 
 static void note_violation(zr_lane *lane, zr_lane_session *session, zr_ns_t now)
 {
+    if (now - session->violations_from >= ZR_LANE_VIOLATING) {
+        session->violations_from = now;
+        session->violations_told = 0;
+        if (!zr_list_linked(&session->hostile))
+            session->violations = 0; /* what was left untold came after enough of them, and is over */
+    }
     session->violations++;
     if (zr_list_linked(&session->hostile) ||
-        (now < session->violations_rest && session->violations < ZR_LANE_VIOLATIONS))
+        (session->violations_told >= ZR_LANE_VIOLATIONS && now < session->violations_rest &&
+         session->violations < ZR_LANE_VIOLATIONS))
         return;
     zr_list_append(&lane->hostile, &session->hostile);
     session->violations_rest = now + ZR_LANE_UNKNOWN_REST;
@@ -237,6 +244,7 @@ bool zr_lane_violations(zr_lane *lane, uint32_t *slot, uint32_t *count)
     zr_list_remove(&session->hostile);
     *slot = session->slot;
     *count = session->violations;
+    session->violations_told += session->violations;
     session->violations = 0;
     return true;
 }

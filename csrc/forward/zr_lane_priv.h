@@ -25,8 +25,11 @@
 #define ZR_LANE_PROBE_FIRST  96u /* segment commands of probes, conversation 0 */
 #define ZR_LANE_PROBE_LAST   103u
 #define ZR_LANE_UNKNOWN_REST ZR_MS(100)
-#define ZR_LANE_VIOLATIONS   15u /* are told before the rest is over: with the one before they close a link */
-#define ZR_LANE_GENS         3u
+#define ZR_LANE_VIOLATIONS                                                                                             \
+    16u /* of a session within ZR_LANE_VIOLATING close its link: each of these is told at once                         \
+         */
+#define ZR_LANE_VIOLATING ZR_SEC(10)
+#define ZR_LANE_GENS      3u
 
 /* The keys of one handshake. */
 typedef struct zr_lane_gen {
@@ -60,9 +63,10 @@ typedef struct zr_lane_session {
     zr_timer expiry;        /* of the oldest generation; never armed in plaintext */
     zr_list wanting;        /* in lane->wanting */
     enum zr_rekey_why why, told;
-    zr_list hostile;     /* in lane->hostile */
-    uint32_t violations; /* not told yet */
-    zr_ns_t violations_rest;
+    zr_list hostile;                          /* in lane->hostile */
+    uint32_t violations;                      /* not told yet */
+    uint32_t violations_told;                 /* since violations_from */
+    zr_ns_t violations_from, violations_rest; /* ten seconds; until then no more are told, unless they are many */
     zr_ns_t heard;
     uint32_t rtt_us;    /* told by the control plane, for conversations that only receive; 0: not known */
     zr_ns_t beat_every; /* ZR_NEVER: no heartbeats */

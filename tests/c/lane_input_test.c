@@ -128,7 +128,7 @@ ZR_TEST(a_higher_lane_epoch_starts_the_window_anew_and_a_lower_one_is_refused)
     end_close(&a);
 }
 
-ZR_TEST(a_pool_without_peer_lanes_drops_what_would_need_one)
+ZR_TEST(H12_a_pool_without_peer_lanes_drops_what_would_need_one)
 {
     zr_lane_conf conf = conf_of(0);
     end a;
@@ -248,33 +248,41 @@ static void violate(end *a, uint64_t counter, bool replayed, zr_ns_t now)
     CHECK_EQ(give(a, &from, data, ZR_ENV_HEAD + 1 + ZR_ENV_TAG, now), ZR_E_dropped);
 }
 
-ZR_TEST(violations_are_told_at_once_and_then_every_100_ms_or_every_15_of_them)
+ZR_TEST(sixteen_violations_are_told_one_by_one_and_then_every_100_ms_or_every_16_of_them)
 {
     uint32_t session = 0, count = 0;
     uint64_t counter = 1;
+    zr_ns_t now = ZR_SEC(20);
     end a;
 
     end_open(&a, 0, BATCH, INDEX_A, PORT_A, INDEX_B, PORT_B);
-    CHECK(!zr_lane_violations(a.lane, &session, &count));
-    violate(&a, counter++, false, ZR_SEC(2));
-    CHECK(zr_lane_violations(a.lane, &session, &count));
-    CHECK_EQ(session, 1);
-    CHECK_EQ(count, 1);
-    for (uint32_t i = 1; i <= 15; i++) {
+    for (uint32_t i = 0; i < 16; i++, now += ZR_US(1)) { /* one that is left untold would be none to the agent */
         CHECK(!zr_lane_violations(a.lane, &session, &count));
-        violate(&a, counter++, false, ZR_SEC(2) + ZR_MS(i));
-        violate(&a, counter, true, ZR_SEC(2) + ZR_MS(i));
+        violate(&a, counter++, false, now);
+        violate(&a, counter, true, now);
+        CHECK(zr_lane_violations(a.lane, &session, &count));
+        CHECK_EQ(session, 1);
+        CHECK_EQ(count, 1);
+    }
+    for (uint32_t i = 0; i < 16; i++) { /* its link is being closed */
+        CHECK(!zr_lane_violations(a.lane, &session, &count));
+        violate(&a, counter++, false, now);
     }
     CHECK(zr_lane_violations(a.lane, &session, &count));
-    CHECK_EQ(count, 15);
-    violate(&a, counter++, false, ZR_SEC(2) + ZR_MS(50));
+    CHECK_EQ(count, 16);
+    violate(&a, counter++, false, now + ZR_MS(50));
     CHECK(!zr_lane_violations(a.lane, &session, &count));
-    violate(&a, counter++, false, ZR_SEC(2) + ZR_MS(115));
+    violate(&a, counter++, false, now + ZR_MS(100));
     CHECK(zr_lane_violations(a.lane, &session, &count));
     CHECK_EQ(count, 2);
+    violate(&a, counter++, false, now + ZR_MS(150));
     CHECK(!zr_lane_violations(a.lane, &session, &count));
 
-    violate(&a, counter++, false, ZR_SEC(3));
+    now += ZR_SEC(10); /* what was not told of the ten seconds before is over */
+    violate(&a, counter++, false, now);
+    CHECK(zr_lane_violations(a.lane, &session, &count));
+    CHECK_EQ(count, 1);
+    violate(&a, counter++, false, now);
     CHECK_EQ(zr_lane_session_drop(a.lane, 1), ZR_OK);
     CHECK(!zr_lane_violations(a.lane, &session, &count)); /* nobody is left to be blamed */
     end_close(&a);

@@ -132,7 +132,7 @@ ZR_TEST(the_table_of_sealed_datagrams_ends_in_exactly_one_counter_each)
     }
 }
 
-ZR_TEST(a_datagram_with_any_bit_of_its_header_or_tag_flipped_is_refused)
+ZR_TEST(a_datagram_with_any_bit_of_its_header_or_tag_flipped_is_refused_U09)
 {
     for (size_t c = 0; c < ZR_LEN(ciphers); c++) {
         uint8_t data[ZR_ENV_HEAD + 40 + ZR_ENV_TAG], flipped[sizeof data], body[40] = { 1 };
@@ -511,7 +511,7 @@ ZR_TEST(a_rekey_that_cannot_be_is_refused_and_changes_nothing)
     end_close(&p);
 }
 
-ZR_TEST(without_receive_keys_left_the_oldest_generation_gives_its_own)
+ZR_TEST(H12_without_receive_keys_left_the_oldest_generation_gives_its_own)
 {
     end a;
     peer b;

@@ -81,6 +81,15 @@ static inline void peer_open(peer *p, enum zr_cipher cipher)
     CHECK_EQ(zr_seal_prepare(&p->seal, &p->kit, cipher, true), ZR_OK);
 }
 
+/* b's other half: opens what a sealed. */
+static inline void ear_open(peer *p, enum zr_cipher cipher)
+{
+    p->cipher = cipher;
+    zr_seal_init(&p->seal);
+    CHECK_EQ(zr_seal_kit_open(&p->kit), ZR_OK);
+    CHECK_EQ(zr_seal_prepare(&p->seal, &p->kit, cipher, false), ZR_OK);
+}
+
 static inline void peer_close(peer *p)
 {
     zr_seal_fini(&p->seal);

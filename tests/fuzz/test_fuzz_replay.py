@@ -1,6 +1,7 @@
 """The fuzz targets of tests/fuzz under AddressSanitizer and UBSan: their corpus and mutations of it.
 
-20 000 of them for RTP; as many as 5 seconds allow for the gate, 20 for a lane, 30 for the pair of KCP conversations.
+20 000 of them for RTP; as many as 5 seconds allow for the gate, 8 for sealed datagrams, 20 for a lane, 30 for the pair
+of KCP conversations.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from cflags import LIBRARIES, SANITIZERS, Switches, core_cflags  # noqa: E402
 OUT = ROOT / "build" / "fuzz"
 FUZZ = Path("tests/fuzz")
 FLOORS = ("base", "mem", "ring", "stat", "time", "coll", "wire", "kcp", "probe", "gate", "forward")
-BUDGETS = {"gate": "5s", "kcp": "30s", "lane": "20s", "rtp": "20000"}
+BUDGETS = {"gate": "5s", "kcp": "30s", "lane": "20s", "rtp": "20000", "sealed": "8s"}
 SEED = 1
 INPUT_BYTES_MAX = 8192
 

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import random
 import socket
+import struct
 
 import pytest
 
 from relay import _core
+from relay.actions import SessionKeys
 from relay.messages import Hello, encode_hello
+from relay.secret import Secret
 from relay.sessions import SESSIONS_MAX, Sessions
 from relay.units import Address
 from tests.py.badinput import (
     AGENT,
+    INDEX,
     NOW,
     OTHER_PROTOCOLS,
+    PEER_INDEX,
     ROWS,
     SECOND,
+    SESSION,
+    SESSION_MTU,
     WORKER,
     Lane,
     Row,
@@ -25,7 +32,9 @@ from tests.py.badinput import (
     moved,
     send_run,
 )
+from tests.py.sealer import Sealer
 
+SO_NO_CHECK = 11  # asm-generic/socket.h
 LANES = pytest.mark.parametrize("lane", [WORKER, AGENT], ids=["worker", "agent"])
 
 
@@ -70,6 +79,47 @@ def test_a_super_packet_is_split_and_counts_as_its_datagrams_would(case: str, gr
     assert moved({}, lane.drops()) == expected
     assert lane.ledgers()["link"] == 0
     assert lane.stats()["rx_link"] == len(run)
+
+
+@pytest.mark.parametrize("case", ["U39"])
+def test_what_a_wrong_checksum_lets_through_the_seal_does_not(case: str) -> None:
+    """None: the kernel passes it on. A wrong one: it does not. A right one over changed bytes: not ours."""
+    keys = SessionKeys(1, Secret(b"t" * 32), Secret(b"u" * 32), True)
+    ours = SessionKeys(1, keys.recv, keys.send, True)
+    lane = _core.ControlLane(NOW, rate_idle=0)
+    sealer = Sealer(keys, INDEX, lane=AGENT, to_lane=AGENT)
+    with (
+        socket.socket(fileno=_core.udp_open(Address("127.0.0.1", 0).pack())) as receiver,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        sender.bind(("127.0.0.1", 0))
+        peer, to = Address(*sender.getsockname()), receiver.getsockname()
+        lane.session_add(SESSION, INDEX, PEER_INDEX, 2, 0, SESSION_MTU, peer.pack(), NOW, ours.row(NOW))
+
+        def outcome() -> tuple[int, int, dict[str, int]]:
+            assert lane.receive(receiver.fileno(), NOW) == []
+            return lane.stats()["rx_link"], lane.stats()["link_accepted"], moved({}, lane.drops())
+
+        sender.sendto(sealer.seal(), to)
+        assert outcome() == (1, 1, {})
+        sender.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
+        sender.sendto(sealer.seal(), to)
+        assert outcome() == (2, 2, {})
+        sender.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 0)
+        changed = bytearray(sealer.seal(bytes(8)))
+        changed[20] ^= 1
+        sender.sendto(changed, to)
+        assert outcome() == (3, 2, {"auth": 1})
+        try:
+            raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+        except PermissionError:
+            pytest.skip("a datagram with a wrong checksum: run as root")
+        with raw:
+            data = sealer.seal()
+            raw.sendto(struct.pack(">HHHH", peer.port, to[1], 8 + len(data), 0xBAD1) + data, (to[0], 0))
+        assert outcome() == (3, 2, {"auth": 1})
+        sender.sendto(data, to)
+        assert outcome() == (4, 3, {"auth": 1})
 
 
 def test_whatever_a_hello_is_refused_for_is_a_drop_of_the_link_ledger() -> None:

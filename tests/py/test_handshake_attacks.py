@@ -1,6 +1,7 @@
 """What others send: strangers, replays, other keys, cookies. None of it may alter a session or one that begins."""
 
 import os
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -151,6 +152,10 @@ def test_recorded_initiations_do_not_silence_two_relays_that_have_both_restarted
     net.agree()
 
 
+def row(id: str, what: str, word: str) -> Any:
+    return pytest.param(what, word, id=f"{id} {what}")
+
+
 def test_another_mesh_key_is_no_session_and_no_answer() -> None:
     net = Net(13)
     net.boot("a", mesh=bytes(32))
@@ -163,18 +168,18 @@ def test_another_mesh_key_is_no_session_and_no_answer() -> None:
 @pytest.mark.parametrize(
     ("what", "word"),
     [
-        ("unknown static", "unknown_peer"),
-        ("low order", "dh"),
+        row("U22", "unknown static", "unknown_peer"),
+        row("U25", "low order", "dh"),
         ("own static", "self"),
-        ("reflected", "self"),
+        row("U31", "reflected", "self"),
         ("another address", "unknown_peer"),
-        ("truncated", "length"),
+        row("U20", "truncated", "length"),
         ("type", "type"),
-        ("mac1", "mac1"),
+        row("U21", "mac1", "mac1"),
         ("body", "auth"),
-        ("response to nothing", "noindex"),
-        ("response twice", "noindex"),
-        ("cookie to nothing", "cookie"),
+        row("U30", "response to nothing", "noindex"),
+        row("U30", "response twice", "noindex"),
+        row("U29", "cookie to nothing", "cookie"),
     ],
 )
 def test_each_bad_handshake_datagram_is_refused_by_its_word_and_changes_nothing(what: str, word: str) -> None:

@@ -40,7 +40,7 @@ def test_keys_travel_by_the_names_of_the_protocol():
     }  # fmt: skip
 
 
-def test_an_unknown_type_is_to_be_answered():
+def test_an_unknown_type_is_to_be_answered():  # K29; how: tests/py/test_rights.py
     assert m.decode_message(msgspec.msgpack.encode({"t": "teleport", "r": 7})) == m.Unknown("teleport", 7)
     assert m.decode_message(msgspec.msgpack.encode({"t": "teleport", "r": -7})) == m.Unknown("teleport", None)
 

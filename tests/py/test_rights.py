@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from relay import actions as act
@@ -73,6 +74,33 @@ def test_a_pull_outside_the_peers_rights_is_refused_counted_and_said_once_a_seco
     assert errors == ["pull refused: rights"] * 2
     assert mid.control.rejected() == {"rights": 50}
     assert mid.control.slots_in_use()["children"] == 0
+
+
+@pytest.mark.parametrize("case", ["K29"])
+def test_a_message_of_an_unknown_type_is_answered_and_counted_and_is_no_violation(case: str) -> None:
+    mid = middle()
+    done(mid)
+    for number in range(40):
+        said = msgspec.msgpack.encode({"t": "teleport", "r": number, "conv": -1, "list": [[]]})
+        assert mid.control.on_message(mid.slots["down"], said, 0) is None
+    actions, errors = done(mid)
+    answers = [m.decode_message(action.payload) for action in actions if isinstance(action, act.SendControl)]
+    assert answers == [m.Unsupported(of="teleport", r=number) for number in range(40)]
+    assert mid.control.unsupported() == 40
+    assert errors == []
+    assert {link.peer: link.state for link in mid.control.links()}["down"] == "up"
+    assert say(mid, "down", answers[0]) is None  # and is itself never answered: two relays would go on for ever
+    assert done(mid)[0] == []
+
+
+@pytest.mark.parametrize("said", [b"", b"\xc1", b"\x90", b"\x80", b"\x81\xa1t\x01"], ids=lambda b: f"K29 {b.hex()}")
+def test_what_is_no_map_or_has_no_type_is_a_violation(said: bytes) -> None:
+    mid = middle()
+    done(mid)
+    assert mid.control.on_message(mid.slots["down"], said, 0) == "msg"
+    actions, _ = done(mid)
+    assert actions == []  # no answer
+    assert mid.control.unsupported() == 0
 
 
 @pytest.mark.parametrize("case", ["K34"])
