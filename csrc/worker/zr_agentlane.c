@@ -166,6 +166,7 @@ static int sealed_input(zr_agentlane *a, const uint8_t *data, size_t len, const 
     zr_gate_queued(a->gate, a->count);
     int rc = zr_gate_input(a->gate, data, len, from, now, &answer);
     *why = answer.why;
+    zr_stat_add(a->page, ZR_STAT_gate_former, answer.former);
     if (rc == ZR_E_dropped && answer.reply && a->replies < REPLIES) {
         a->reply[a->replies].to = *from;
         memcpy(a->reply[a->replies++].data, answer.cookie, ZR_GATE_COOKIE);
@@ -409,6 +410,7 @@ static void set_gauges(zr_agentlane *a, zr_ns_t now)
         return;
     zr_stat_set(a->page, ZR_STAT_gate_loaded, zr_gate_loaded(a->gate, now));
     zr_stat_set(a->page, ZR_STAT_gate_loads, zr_gate_loads(a->gate));
+    zr_stat_set(a->page, ZR_STAT_gate_overlap, zr_gate_overlap(a->gate, now));
 }
 
 int zr_agentlane_output(zr_agentlane *a, zr_ns_t now)

@@ -144,6 +144,24 @@ def test_other_keys_take_the_place_of_those_before() -> None:
     assert settled(lane) == {"mac1": 1}
 
 
+def test_in_a_rotation_the_key_before_is_taken_too_and_both_are_counted() -> None:
+    lane, former = keyed(), bytes(range(1, 33))
+    end = NOW + 900 * SECOND
+    lane.gate_keys(PUBLIC, MESH, former=former, former_until=end)
+    old = message(HELLO, b"", Gate(former, MESH, b"").mac1_key)
+    for data in (good(), old):
+        assert lane.input(data, SOURCE.pack(), NOW) == [(data, SOURCE.pack())]
+    lane.datagrams(NOW)
+    assert (lane.stats()["gate_overlap"], lane.stats()["gate_former"]) == (1, 1)
+    assert lane.input(old, SOURCE.pack(), end) == []
+    assert lane.input(good(), SOURCE.pack(), end) != []
+    lane.datagrams(end)
+    assert (lane.stats()["gate_overlap"], lane.stats()["gate_former"]) == (0, 1)
+    assert settled(lane) == {"mac1": 1}
+    with pytest.raises(CoreError, match="32 bytes"):
+        lane.gate_keys(PUBLIC, MESH, former=b"short")
+
+
 @pytest.mark.parametrize(
     ("public", "mesh", "seed"), [(b"", MESH, None), (PUBLIC, MESH[:31], None), (PUBLIC, MESH, b"x")]
 )
