@@ -39,12 +39,13 @@ class KeyMemory:
         self._address = _MAP_FAILED
         self.fd = -1
 
-    def take(self) -> None:
-        """What the files hold now. StartError when one is missing or others could use it: then all stays as it was."""
+    def take(self, wall_ns: int) -> None:
+        """What the files hold at `wall_ns`, now. StartError when one is missing or others could use it: then all stays
+        as it was."""
         if not self._keyring:
             return
         try:
-            fd = pack(Keyring(self._keyring))
+            fd = pack(Keyring(self._keyring), wall_ns)
         except KeyFileError as error:
             raise StartError(error.exit_code, str(error)) from None
         self.close()
@@ -67,12 +68,12 @@ class KeyMemory:
         self._address, self.fd = _MAP_FAILED, -1
 
 
-def pack(ring: Keyring) -> int:
-    """A sealed memory file with the bytes of the key files, each in its own 4 KiB. KeyFileError."""
+def pack(ring: Keyring, wall_ns: int) -> int:
+    """A sealed memory file with the bytes of the key files, each in its own 4 KiB; `wall_ns`: now. KeyFileError."""
     fd = os.memfd_create("zr-keys", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(fd, BYTES)
-        former = ring.former()
+        former = ring.former(wall_ns)
         if former is not None:
             source, rotated_ns = former
             _copy(fd, NAMES.index(FORMER), source)

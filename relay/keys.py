@@ -18,7 +18,6 @@ import errno
 import hashlib
 import os
 import stat
-import time
 from collections.abc import Iterator
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -110,15 +109,15 @@ class Keyring:
                 raise _from_os(self._file(name), error) from None
             return key
 
-    def former(self) -> tuple[int, int] | None:
+    def former(self, wall_ns: int) -> tuple[int, int] | None:
         """A descriptor of our key before the rotation, and when that was, ns of the wall clock; None when there is no
-        such key or its time is over. The new key's file was written then, and it says so."""
+        such key or its time is over at `wall_ns`. The new key's file was written then, and it says so."""
         fd = self.open("identity")
         try:
             rotated_ns = os.fstat(fd).st_mtime_ns
         finally:
             os.close(fd)
-        if time.time_ns() - rotated_ns >= OVERLAP_NS or not os.path.lexists(self._file(FORMER)):
+        if wall_ns - rotated_ns >= OVERLAP_NS or not os.path.lexists(self._file(FORMER)):
             return None
         return self.open(FORMER), rotated_ns
 

@@ -83,7 +83,7 @@ class Roster:
             return False
         try:
             keyring = self._config.security.keyring
-            found = unpack(pack(Keyring(keyring)), keyring, _wall_ns(now), clock_ns)
+            found = unpack(pack(Keyring(keyring), _wall_ns(now)), keyring, _wall_ns(now), clock_ns)
         except (KeyFileError, StartError) as error:
             self._say("error", "keys not reloaded", detail=str(error))
             return False

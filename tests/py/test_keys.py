@@ -267,7 +267,7 @@ def test_refusals_of_the_command_are_one_line_with_their_exit_code(ring: Keyring
 
 
 def test_the_agent_gets_the_keys_in_memory_that_nobody_can_change(ring: Keyring) -> None:
-    fd = keymemory.pack(ring)
+    fd = keymemory.pack(ring, time.time_ns())
     with pytest.raises(OSError):
         os.pwrite(fd, b"x", 0)
     with pytest.raises(OSError):
@@ -294,7 +294,7 @@ def test_the_key_before_a_rotation_is_good_for_fifteen_minutes(ring: Keyring, si
     before = ring.read("identity")
     ring.rotate("identity")
     rotated_ns = os.stat(file(ring)).st_mtime_ns
-    identity = keymemory.unpack(keymemory.pack(ring), ring.path, rotated_ns + since_s * 10**9, 5000)
+    identity = keymemory.unpack(keymemory.pack(ring, rotated_ns), ring.path, rotated_ns + since_s * 10**9, 5000)
     assert (identity.private, identity.mesh_key) == (ring.read("identity"), ring.read("mesh"))
     assert identity.former == (None if left_s is None else before)
     assert identity.former_until == (0 if left_s is None else 5000 + left_s * 10**9)
@@ -309,7 +309,7 @@ def test_a_key_before_that_is_gone_or_too_old_is_not_even_held(ring: Keyring, ho
         os.unlink(file(ring, "identity.old"))
     else:
         os.utime(file(ring), (time.time() - 901,) * 2)
-    fd = keymemory.pack(ring)
+    fd = keymemory.pack(ring, time.time_ns())
     assert base64.b64encode(before.reveal()) not in os.pread(fd, keymemory.BYTES, 0)
     assert keymemory.unpack(fd, ring.path, time.time_ns(), 0).former is None
 
@@ -318,24 +318,24 @@ def test_a_key_before_that_others_could_read_is_refused_as_any_key(ring: Keyring
     ring.rotate("identity")
     os.chmod(file(ring, "identity.old"), 0o644)
     with pytest.raises(KeyFileError, match="chmod 600") as error:
-        keymemory.pack(ring)
+        keymemory.pack(ring, time.time_ns())
     assert error.value.exit_code == EX_PERMISSION
 
 
 def test_the_supervisor_keeps_the_keys_it_has_when_the_files_are_no_good(ring: Keyring) -> None:
     memory = keymemory.KeyMemory(ring.path)
     assert memory.inherited() == []
-    memory.take()
+    memory.take(time.time_ns())
     held = os.pread(memory.fd, 8192, 0)
     assert base64.b64encode(ring.read("mesh").reveal()) in held
     os.chmod(file(ring, "mesh"), 0o640)
     with pytest.raises(StartError) as error:
-        memory.take()
+        memory.take(time.time_ns())
     assert error.value.exit_code == EX_PERMISSION
     assert os.pread(memory.fd, 8192, 0) == held
     os.chmod(file(ring, "mesh"), 0o600)
     ring.rotate("mesh")
-    memory.take()
+    memory.take(time.time_ns())
     assert os.pread(memory.fd, 8192, 0) != held
     memory.close()
     assert memory.inherited() == []
@@ -343,6 +343,6 @@ def test_the_supervisor_keeps_the_keys_it_has_when_the_files_are_no_good(ring: K
 
 def test_without_a_keyring_there_is_nothing_to_inherit() -> None:
     memory = keymemory.KeyMemory("")
-    memory.take()
+    memory.take(time.time_ns())
     assert memory.inherited() == []
     memory.close()
