@@ -180,6 +180,8 @@ class Handshakes:
     # -- time -------------------------------------------------------------------------------------------------------
 
     def on_timer(self, now: int) -> None:
+        if not self._own[-1].good(now):
+            self._forget_former()
         for peer in self.peers.values():
             if peer.trying and now >= peer.next_at:
                 self._initiate(peer, now)
@@ -398,6 +400,12 @@ class Handshakes:
     def _send(self, address: Address, data: bytes, count: str) -> None:
         self.counts[count] += 1
         self.out.append(SendDatagram(address, data))
+
+    def _forget_former(self) -> None:
+        former = self._own.pop()
+        for peer in self.peers.values():
+            if peer.knows is former:
+                peer.knows = None
 
     def _forget(self, pending: Pending, *, keep_index: bool = False) -> None:
         del self._pending[pending.index]

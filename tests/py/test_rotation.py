@@ -103,6 +103,7 @@ def test_after_the_rotation_the_key_before_is_nobodys(seed: int) -> None:
     assert not net.run(20 * SECOND, until_up=True)
     assert set(net.ends["a"].words[words:]) <= {"mac1", "noindex", "stamp"}
     assert "mac1" in net.ends["a"].words[words:]
+    assert net.ends["a"].sessions.handshakes.peers["b"].knows is None
     tell(net)
     assert net.run(5 * SECOND, until_up=True)
     net.run(SECOND)
