@@ -28,7 +28,8 @@ struct zr_agentlane {
     zr_hello hellos[ZR_HELLO_QUEUE]; /* a ring: first .. first + count */
     uint32_t first, count;
     void *gate_mem;
-    zr_gate *gate; /* NULL: plaintext, then */
+    zr_gate *gate;  /* NULL: plaintext, then */
+    uint64_t loads; /* of gates with other keys, before this one */
     bool keyed;
     zr_ns_t full_at[SOURCES]; /* zr_rate, by source */
     uint32_t replies;
@@ -275,8 +276,10 @@ int zr_agentlane_refuse(zr_agentlane *a, enum zr_drop_id why)
 
 int zr_agentlane_gate_keys(zr_agentlane *a, const zr_gate_keys *keys)
 {
-    if (a->gate != NULL)
+    if (a->gate != NULL) {
+        a->loads += zr_gate_loads(a->gate);
         zr_gate_fini(a->gate);
+    }
     a->keyed = true;
     a->gate = zr_gate_init(a->gate_mem, keys);
     return a->gate == NULL ? ZR_E_os : ZR_OK;
@@ -409,7 +412,7 @@ static void set_gauges(zr_agentlane *a, zr_ns_t now)
     if (a->gate == NULL)
         return;
     zr_stat_set(a->page, ZR_STAT_gate_loaded, zr_gate_loaded(a->gate, now));
-    zr_stat_set(a->page, ZR_STAT_gate_loads, zr_gate_loads(a->gate));
+    zr_stat_set(a->page, ZR_STAT_gate_loads, a->loads + zr_gate_loads(a->gate));
     zr_stat_set(a->page, ZR_STAT_gate_overlap, zr_gate_overlap(a->gate, now));
 }
 

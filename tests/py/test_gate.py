@@ -101,6 +101,9 @@ def test_under_load_only_who_hears_us_is_let_in(case: str) -> None:
     assert lane.input(answered, SOURCE.pack(), NOW + 110 * SECOND) == [(answered, SOURCE.pack())]
     assert lane.datagrams(NOW + 110 * SECOND) == []
     assert (lane.stats()["gate_replies"], lane.stats()["gate_loaded"], lane.stats()["gate_loads"]) == (3, 1, 2)
+    lane.gate_keys(PUBLIC, MESH)
+    lane.datagrams(NOW + 110 * SECOND)
+    assert lane.stats()["gate_loads"] == 2, "other keys take no count back"
     assert settled(lane) == {"mac2": 3}
 
 
