@@ -328,6 +328,8 @@ cdef extern from "gate/zr_gate.h" nogil:
         uint8_t public_key "public"[32]
         uint8_t mesh[32]
         uint8_t seed[32]
+        uint8_t former[32]
+        zr_ns_t former_until
 
 cdef extern from "worker/zr_agentlane.h" nogil:
     enum:

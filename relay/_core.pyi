@@ -217,10 +217,17 @@ class ControlLane(Counters):
     def hellos_waiting(self) -> int:
         """Passed the gate, not handed out yet."""
 
-    def gate_keys(self, public: bytes, mesh: bytes, seed: bytes | None = None) -> None:
+    def gate_keys(
+        self,
+        public: bytes,
+        mesh: bytes,
+        seed: bytes | None = None,
+        former: bytes | None = None,
+        former_until: int = 0,
+    ) -> None:
         """Our static public key and the mesh key, 32 bytes each: from now on only sealed handshake messages pass, no
-        plaintext hello. Again: other keys. `seed`: 32 random bytes, never used before; for simulations. CoreError
-        "inval", "os"."""
+        plaintext hello. Again: other keys. `seed`: 32 random bytes, never used before; for simulations. `former`: our
+        public key before this one; messages made for it pass before `former_until`. CoreError "inval", "os"."""
 
     def busy(self, thousandths: int) -> None:
         """How much of a core this process uses: above 300 handshakes must carry a cookie (PROTOCOL.md §3)."""

@@ -538,11 +538,17 @@ cdef class ControlLane(Counters):
     def hellos_waiting(self):
         return zr_agentlane_hellos_waiting(self.lane)
 
-    def gate_keys(self, bytes public not None, bytes mesh not None, bytes seed=None):
+    def gate_keys(self, bytes public not None, bytes mesh not None, bytes seed=None, bytes former=None,
+                  zr_ns_t former_until=0):
         cdef zr_gate_keys keys
         seed = urandom(sizeof(keys.seed)) if seed is None else seed
-        if len(public) != sizeof(keys.public_key) or len(mesh) != sizeof(keys.mesh) or len(seed) != sizeof(keys.seed):
-            raise error_for(ZR_E_inval, "gate_keys: 32 bytes each")
+        for key in (public, mesh, seed, mesh if former is None else former):
+            if len(key) != sizeof(keys.mesh):
+                raise error_for(ZR_E_inval, "gate_keys: 32 bytes each")
+        memset(&keys, 0, sizeof(keys))
+        if former is not None:
+            memcpy(keys.former, data_of(former), sizeof(keys.former))
+            keys.former_until = former_until
         memcpy(keys.public_key, data_of(public), sizeof(keys.public_key))
         memcpy(keys.mesh, data_of(mesh), sizeof(keys.mesh))
         memcpy(keys.seed, data_of(seed), sizeof(keys.seed))

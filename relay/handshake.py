@@ -14,6 +14,9 @@ ephemerals are older than that together with a round trip of up to 400 ms.)
 *Both begin at once.* Then the one with the larger public key goes on and ignores the other's initiation, which only
 makes it try again at once; the smaller one answers and stops its own attempt. One handshake is left.
 
+*Our key is replaced before the peers know of it.* Until the former one's end both are good: who greets us by one is
+answered under it, and greeted by it from then on. Before a peer has said which it knows, our initiations take turns.
+
 Nothing that fails changes anything: reading a message leaves the handshake as it was, a pending initiation ends only
 when it is answered, is one of more than eight or is old, and what an initiation makes is not in use before the peer
 has sent something under it (relay/sealed.py).
@@ -31,6 +34,7 @@ from cryptography.exceptions import InvalidTag
 
 from relay import xchacha
 from relay.actions import SendDatagram
+from relay.handshake_own import OwnKey, own_keys
 from relay.handshake_peer import PENDING_MAX, Agreed, Answer, Indices, Pending, Shaking
 from relay.handshake_wire import (
     COOKIE_BYTES,
@@ -58,6 +62,7 @@ SLOW_NS = 1000 * MS  # between the tries of a rekey, which has minutes
 COUNTS = (
     "begun", "agreed_initiator", "agreed_responder", "crossed", "initiations_sent", "responses_sent",
     "responses_repeated", "responses_taken", "cookies_taken", "stamps_told", "stamps_taken",
+    "agreed_former",
 )  # fmt: skip
 _STAMP_LABEL = b"stamp---"
 
@@ -80,11 +85,10 @@ class Handshakes:
         labels: Labels = ZRELAY,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self._static = KeyPair(identity.private.reveal())
+        self._own = own_keys(identity, labels)
         self._psk = identity.mesh_key.reveal()
         self._params, self._stamps, self._rng, self._labels = params, stamps, rng, labels
         self._boot_for, self._entropy = boot_for, entropy
-        self._macs = Macs(labels, self._static.public, self._psk)
         self.indices = Indices(rng)
         self.peers: dict[str, Shaking] = {}
         self._by_static: dict[bytes, Shaking] = {}
@@ -100,7 +104,7 @@ class Handshakes:
 
     @property
     def public(self) -> bytes:
-        return self._static.public
+        return self._own[0].static.public
 
     # -- peers and keys that change ----------------------------------------------------------------------------------
 
@@ -109,7 +113,7 @@ class Handshakes:
         peer = self.peers.get(id)
         if peer is None:
             macs = Macs(self._labels, public, self._psk)
-            self.peers[id] = peer = Shaking(id, public, self._static.dh(public), macs, list(addresses))
+            self.peers[id] = peer = Shaking(id, public, macs, list(addresses))
             self._by_static[public] = peer
         peer.addresses = list(addresses)
         self._list_addresses()
@@ -117,18 +121,20 @@ class Handshakes:
     def remove_peer(self, id: str) -> None:
         """A stranger from now on."""
         self.cancel(id)
-        del self._by_static[self.peers.pop(id).static]
+        static = self.peers.pop(id).static
+        del self._by_static[static]
+        for own in self._own:
+            own.forget(static)
         self._list_addresses()
 
     def set_identity(self, identity: Identity) -> None:
         """Our own keys from now on. Nothing that is under way with those before may come to anything."""
-        self._static, self._psk = KeyPair(identity.private.reveal()), identity.mesh_key.reveal()
-        self._macs = Macs(self._labels, self._static.public, self._psk)
+        self._own, self._psk = own_keys(identity, self._labels), identity.mesh_key.reveal()
         for peer in self.peers.values():
             trying = peer.trying
             self.cancel(peer.id)
-            peer.trying, peer.cookie = trying, None
-            peer.macs, peer.static_dh = Macs(self._labels, peer.static, self._psk), self._static.dh(peer.static)
+            peer.trying, peer.cookie, peer.knows = trying, None, None
+            peer.macs = Macs(self._labels, peer.static, self._psk)
 
     def close(self, id: str, until: int) -> None:
         """No handshake with this peer before that."""
@@ -174,6 +180,8 @@ class Handshakes:
     # -- time -------------------------------------------------------------------------------------------------------
 
     def on_timer(self, now: int) -> None:
+        if not self._own[-1].good(now):
+            self._forget_former()
         for peer in self.peers.values():
             if peer.trying and now >= peer.next_at:
                 self._initiate(peer, now)
@@ -188,13 +196,14 @@ class Handshakes:
         ours = replace(self._params, boot_id=self._boot_for(peer.id, None))
         stamp = peer.floor = self._stamps.next(now, peer.floor)
         payload = pack_stamp(stamp) + (ours.pack() + bytes(8) if self._labels.params else b"")
-        handshake = Handshake(self._static, self._psk, self._labels.prologue)
+        own = self._own_for(peer, now)
+        handshake = Handshake(own.static, self._psk, self._labels.prologue)
         index = self.indices.take()
-        body = handshake.write_initiation(self._ephemeral(), peer.static, payload, peer.static_dh)
+        body = handshake.write_initiation(self._ephemeral(), peer.static, payload, own.shared(peer.static))
         message = head(self._labels.types[0], index) + body
         data = peer.macs.finish(message, self._cookie(peer, now))
         peer.number += 1
-        pending = Pending(peer, peer.number, index, handshake, message, mac1_of(data), ours, stamp, now)
+        pending = Pending(peer, own, peer.number, index, handshake, message, mac1_of(data), ours, stamp, now)
         peer.pending[index] = self._pending[index] = pending
         address = peer.addresses[peer.tries % len(peer.addresses)]
         peer.tries, peer.sent_at = peer.tries + 1, now
@@ -231,29 +240,30 @@ class Handshakes:
         own = self._pending.get(their_index)
         if own is not None and data.startswith(own.message):
             return "self"
-        if not self._macs.good(data):
+        known = next((own for own in self._own if own.good(now) and own.macs.good(data)), None)
+        if known is None:
             return "mac1"
         if source not in self._listed:
             return "unknown_peer"
         body = data[8:-32]
-        handshake = Handshake(self._static, self._psk, self._labels.prologue)
+        handshake = Handshake(known.static, self._psk, self._labels.prologue)
         static = handshake.read_static(body)
-        if static == self._static.public:
+        if any(static == own.static.public for own in self._own):
             return "self"
         peer = self._by_static.get(static)
         if peer is None or source not in peer.addresses:
             return "unknown_peer"
         if now < peer.closed_until:
             return "closed"
-        payload = handshake.read_payload(body, static, peer.static_dh)
+        payload = handshake.read_payload(body, static, known.shared(static))
         stamp, theirs = payload[:STAMP_BYTES], self._params_of(payload[STAMP_BYTES:], their_index)
         if stamp <= peer.seen:
             if stamp < peer.seen and now - peer.told_at >= NUDGE_NS and self._labels.params:
                 self._tell_stamp(peer, handshake, their_index, source, now)
             return "stamp"
-        peer.seen = stamp
+        peer.seen, peer.knows = stamp, known
         self.heard(peer.id, now)
-        if peer.trying and peer.tries and self._static.public > peer.static:
+        if peer.trying and peer.tries and known.static.public > peer.static:
             peer.next_at = min(peer.next_at, max(now, peer.sent_at + NUDGE_NS))
             self.counts["crossed"] += 1
             return None
@@ -263,6 +273,7 @@ class Handshakes:
             self._send_answer(peer, answer, source, now, "responses_repeated")
         else:
             self._answer(peer, handshake, their_index, theirs, stamp_ns, source, now)
+            self.counts["agreed_former"] += known is not self._own[0]
         # The peer's own attempt goes first; but recorded ones, replayed after our restart, do not silence us for long.
         peer.next_at = max(peer.next_at, min(now, max(peer.sent_at, peer.since) + WAIT_NS) + WAIT_NS)
         return None
@@ -300,7 +311,8 @@ class Handshakes:
         pending = self._pending.get(receiver)
         if pending is None:
             return "noindex"
-        if not self._macs.good(data):
+        own = pending.own
+        if not (own.good(now) and own.macs.good(data)):
             return "mac1"
         peer = pending.peer
         if source not in peer.addresses:
@@ -312,7 +324,9 @@ class Handshakes:
         for old in list(peer.pending.values()):
             if old.number <= peer.done:
                 self._forget(old, keep_index=old is pending)
+        peer.knows = own
         self.counts["agreed_initiator"] += 1
+        self.counts["agreed_former"] += own is not self._own[0]
         self.agreed.append(Agreed(peer.id, True, receiver, their_index, send, recv, pending.ours, theirs, source))
         self.counts["responses_taken"] += 1
         return None
@@ -370,6 +384,13 @@ class Handshakes:
             raise HandshakeError(word)
         return theirs
 
+    def _own_for(self, peer: Shaking, now: int) -> OwnKey:
+        """The key of ours that the peer knows; as long as it has not shown which, each in turn."""
+        if peer.knows is not None and peer.knows.good(now):
+            return peer.knows
+        good = [own for own in self._own if own.good(now)]
+        return good[peer.tries // max(len(peer.addresses), 1) % len(good)]
+
     def _ephemeral(self) -> KeyPair:
         return KeyPair(self._entropy(32))
 
@@ -379,6 +400,12 @@ class Handshakes:
     def _send(self, address: Address, data: bytes, count: str) -> None:
         self.counts[count] += 1
         self.out.append(SendDatagram(address, data))
+
+    def _forget_former(self) -> None:
+        former = self._own.pop()
+        for peer in self.peers.values():
+            if peer.knows is former:
+                peer.knows = None
 
     def _forget(self, pending: Pending, *, keep_index: bool = False) -> None:
         del self._pending[pending.index]

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from relay.handshake_own import OwnKey
 from relay.handshake_wire import LANE_AGENT, Macs, Params
 from relay.noise import Handshake
 from relay.pace import MS, SECOND
@@ -38,6 +39,7 @@ class Pending:
     """An initiation of ours that may still be answered."""
 
     peer: Shaking
+    own: OwnKey
     number: int
     index: int
     handshake: Handshake
@@ -72,7 +74,6 @@ class Shaking:
 
     id: str
     static: bytes
-    static_dh: bytes
     macs: Macs
     addresses: Sequence[Address]
     trying: bool = False
@@ -89,6 +90,7 @@ class Shaking:
     told_at: int = -SECOND
     answer: Answer | None = None
     cookie: tuple[bytes, int] | None = None
+    knows: OwnKey | None = None  # the key of ours that it last used; None: not seen
     closed_until: int = 0  # it broke the protocol too often
 
 

@@ -25,15 +25,19 @@ class Identity:
 
     Of the peers at the start: sessions are told of changes by `set_peers`.
     `cipher`: CIPHER_AES_GCM where this CPU has AES, else CIPHER_CHACHA.
+    `former`: our key before this one, None where there was none; good until `former_until`, on the agent's clock.
     """
 
     private: Secret
     mesh_key: Secret
     peers: Mapping[str, bytes]
     cipher: int = CIPHER_AES_GCM
+    former: Secret | None = None
+    former_until: int = 0
 
     def __post_init__(self) -> None:
         keys = [self.private.reveal(), self.mesh_key.reveal(), *self.peers.values()]
+        keys += [] if self.former is None else [self.former.reveal()]
         if any(len(key) != KEY_BYTES for key in keys):
             raise ValueError("a key has 32 bytes")
         if len(set(self.peers.values())) != len(self.peers):

@@ -22,7 +22,8 @@ NEXT = {
     "map": '[security] peer_map_key = "{public}" on every relay; then: zrelay keys sign-map SOURCE -o peers.map',
 }
 AFTER_ROTATE = {
-    "identity": "tell the peers the new public key, and reload this relay (SIGHUP): sessions last until then",
+    "identity": "reload this relay (SIGHUP), then tell the peers the new public key within 15 minutes: so long those "
+    "that have the old one connect, too; take {path}/identity.old away and reload again, and that is over at once",
     "mesh": "copy {path}/mesh to every relay and reload them all within 15 minutes: sessions last that long",
     "map": "set [security] peer_map_key on every relay to the new key, then sign the map again",
 }

@@ -13,15 +13,16 @@ import fcntl
 import mmap
 import os
 import resource
+from dataclasses import replace
 
 from relay.identity import Identity
-from relay.keys import FILE_BYTES_MAX, KeyFileError, Keyring, decode, identity_of
+from relay.keys import FILE_BYTES_MAX, FORMER, OVERLAP_NS, KeyFileError, Keyring, decode, identity_of
 from relay.sockets import EXIT_OS, StartError
 
-NAMES = ("identity", "mesh")
+NAMES = ("identity", "mesh", FORMER)  # the last one while a rotation lasts, else zeros
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _PR_SET_DUMPABLE = 4
-BYTES = len(NAMES) * FILE_BYTES_MAX
+BYTES = (len(NAMES) + 1) * FILE_BYTES_MAX  # then when the rotation was: 8 bytes, ns of the wall clock
 _libc = ctypes.CDLL(None)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
@@ -38,12 +39,13 @@ class KeyMemory:
         self._address = _MAP_FAILED
         self.fd = -1
 
-    def take(self) -> None:
-        """What the files hold now. StartError when one is missing or others could use it: then all stays as it was."""
+    def take(self, wall_ns: int) -> None:
+        """What the files hold at `wall_ns`, now. StartError when one is missing or others could use it: then all stays
+        as it was."""
         if not self._keyring:
             return
         try:
-            fd = pack(Keyring(self._keyring))
+            fd = pack(Keyring(self._keyring), wall_ns)
         except KeyFileError as error:
             raise StartError(error.exit_code, str(error)) from None
         self.close()
@@ -66,18 +68,18 @@ class KeyMemory:
         self._address, self.fd = _MAP_FAILED, -1
 
 
-def pack(ring: Keyring) -> int:
-    """A sealed memory file with the bytes of the key files, each in its own 4 KiB."""
+def pack(ring: Keyring, wall_ns: int) -> int:
+    """A sealed memory file with the bytes of the key files, each in its own 4 KiB; `wall_ns`: now. KeyFileError."""
     fd = os.memfd_create("zr-keys", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(fd, BYTES)
-        for number, name in enumerate(NAMES):
-            source = ring.open(name)
-            try:
-                os.lseek(fd, number * FILE_BYTES_MAX, os.SEEK_SET)
-                os.sendfile(fd, source, 0, FILE_BYTES_MAX)
-            finally:
-                os.close(source)
+        former = ring.former(wall_ns)
+        if former is not None:
+            source, rotated_ns = former
+            _copy(fd, NAMES.index(FORMER), source)
+            os.pwrite(fd, rotated_ns.to_bytes(8, "little"), len(NAMES) * FILE_BYTES_MAX)
+        for number, name in enumerate(("identity", "mesh")):
+            _copy(fd, number, ring.open(name))
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
     except OSError as error:
         os.close(fd)
@@ -88,21 +90,35 @@ def pack(ring: Keyring) -> int:
     return fd
 
 
-def unpack(fd: int, path: str) -> Identity:
-    """Who we are, without peers; the descriptor is closed. `path`: the keyring, for messages. StartError."""
+def _copy(fd: int, number: int, source: int) -> None:
+    try:
+        os.lseek(fd, number * FILE_BYTES_MAX, os.SEEK_SET)
+        os.sendfile(fd, source, 0, FILE_BYTES_MAX)
+    finally:
+        os.close(source)
+
+
+def unpack(fd: int, path: str, wall_ns: int, now: int) -> Identity:
+    """Who we are, without peers; the descriptor is closed. `path`: the keyring, for messages. `wall_ns`, `now`: the
+    wall clock and the agent's. StartError."""
     try:
         if fcntl.fcntl(fd, fcntl.F_GET_SEALS) & SEALS != SEALS:
             raise StartError(EXIT_OS, "the memory with the keys is not sealed: restart the relay")
         files = [os.pread(fd, FILE_BYTES_MAX, number * FILE_BYTES_MAX) for number in range(len(NAMES))]
+        rotated_ns = int.from_bytes(os.pread(fd, 8, len(NAMES) * FILE_BYTES_MAX), "little")
     finally:
         os.close(fd)
+    left_ns = min(rotated_ns + OVERLAP_NS - wall_ns, OVERLAP_NS)  # a wall clock that went back makes it no longer
+    if left_ns <= 0:
+        files.pop()
     try:
-        private, mesh = (
-            decode(data.rstrip(b"\0"), os.path.join(path, name)) for data, name in zip(files, NAMES, strict=True)
+        private, mesh, *former = (
+            decode(data.rstrip(b"\0"), os.path.join(path, name)) for data, name in zip(files, NAMES, strict=False)
         )
     except KeyFileError as error:
         raise StartError(error.exit_code, str(error)) from None
-    return identity_of(private, mesh)
+    identity = identity_of(private, mesh)
+    return replace(identity, former=former[0], former_until=now + left_ns) if former else identity
 
 
 def keep_to_ourselves() -> None:

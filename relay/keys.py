@@ -4,7 +4,8 @@
     mesh        32 random bytes, the same on every relay of the mesh: without it nobody gets an answer
     map         Ed25519, signs peer maps; only where maps are made
 
-A key is made with 0600 and never overwritten; `rotate` keeps the one before as `NAME.old`. What others could have read
+A key is made with 0600 and never overwritten; `rotate` keeps the one before as `NAME.old`. For OVERLAP_NS after that
+`identity.old` is good, too: the peers learn the new public key one after the other. What others could have read
 or put there is refused, and so is what is no key: KeyFileError says what to do.
 """
 
@@ -26,6 +27,8 @@ from relay.identity import KEY_BYTES, Identity
 from relay.secret import Secret
 
 KINDS = {"identity": "X25519", "mesh": "shared", "map": "Ed25519"}
+FORMER = "identity.old"
+OVERLAP_NS = 900 * 10**9  # as long as a session lives without new keys
 FILE_BYTES_MAX = 4096
 EXIT_OS, EXIT_PERMISSION, EXIT_CONFIG = 71, 77, 78
 
@@ -105,6 +108,18 @@ class Keyring:
             except OSError as error:
                 raise _from_os(self._file(name), error) from None
             return key
+
+    def former(self, wall_ns: int) -> tuple[int, int] | None:
+        """A descriptor of our key before the rotation, and when that was, ns of the wall clock; None when there is no
+        such key or its time is over at `wall_ns`. The new key's file was written then, and it says so."""
+        fd = self.open("identity")
+        try:
+            rotated_ns = os.fstat(fd).st_mtime_ns
+        finally:
+            os.close(fd)
+        if wall_ns - rotated_ns >= OVERLAP_NS or not os.path.lexists(self._file(FORMER)):
+            return None
+        return self.open(FORMER), rotated_ns
 
     def names(self) -> list[str]:
         """The keys that are there."""

@@ -85,7 +85,7 @@ class Node:
             seed=random.SystemRandom().getrandbits(64),
         )  # fmt: skip
         self._outbox = Outbox(self.lane)
-        self.roster = Roster(self.config, boot.get("keys", -1), datetime.now(UTC), self._say)
+        self.roster = Roster(self.config, boot.get("keys", -1), datetime.now(UTC), self._say, now)
         conf = ControlConf.of(self.config, self.boot_id, len(self.workers), streams_max)
         identity = self.roster.identity
         conf = replace(conf, peers=self.roster.peers, identity=identity)
@@ -218,7 +218,7 @@ class Node:
             case "ingress":
                 self.control.on_ingress_open(*self._ctl.answered(message), now)
             case "reload":
-                if self.roster.take_keys() and self.roster.identity is not None:
+                if self.roster.take_keys(datetime.now(UTC), now) and self.roster.identity is not None:
                     self.control.set_identity(self.roster.identity)
                     self._set_gate(self.roster.identity)
                 self._look_at_peers(now, again=True)
@@ -226,7 +226,9 @@ class Node:
                 self._stop.set()
 
     def _set_gate(self, identity: Identity) -> None:
-        self.lane.gate_keys(public_of("identity", identity.private), identity.mesh_key.reveal())
+        former = None if identity.former is None else public_of("identity", identity.former)
+        own = public_of("identity", identity.private)
+        self.lane.gate_keys(own, identity.mesh_key.reveal(), former=former, former_until=identity.former_until)
 
     def _look_at_peers(self, now: int, *, again: bool = False) -> None:
         """A new peer map takes effect at once: who was taken out of it has no session any more."""

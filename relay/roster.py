@@ -1,8 +1,8 @@
 """Who we are and who our peers are, as the agent knows it: its keys, the configuration file, the peer map.
 
-roster = Roster(config, keys_fd, now, say)      then `peers` and `identity` are those of the start
+roster = Roster(config, keys_fd, now, say, ns)  then `peers` and `identity` are those of the start
 if roster.news(now):                            often: control.set_peers(roster.peers, ...)
-if roster.take_keys():                          on SIGHUP: control.set_identity(roster.identity)
+if roster.take_keys(now, ns):                   on SIGHUP: control.set_identity(roster.identity)
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ CIPHERS = {"aes-128-gcm": CIPHER_AES_GCM, "chacha20-poly1305": CIPHER_CHACHA}  #
 
 class Roster:
     """`keys_fd`: the sealed memory with the keys, -1 on plaintext links. `state`: where files that last lie, then None.
+    `clock_ns`: now, by the agent's clock.
 
     StartError when the memory holds no keys, or others may write where the state lies.
     """
 
-    def __init__(self, config: Config, keys_fd: int, now: datetime, say: Say) -> None:
+    def __init__(self, config: Config, keys_fd: int, now: datetime, say: Say, clock_ns: int) -> None:
         self._config, self._say = config, say
         security = config.security
         self._identity: Identity | None = None
         if keys_fd >= 0:
             keep_to_ourselves()
-            self._identity = unpack(keys_fd, security.keyring)
+            self._identity = unpack(keys_fd, security.keyring, _wall_ns(now), clock_ns)
         self.state = None if self._identity is None else StateDir.open(config, say)
         self._listed = [Peer.of(peer) for peer in config.peers]
         if self._identity is not None:
@@ -75,16 +76,19 @@ class Roster:
         self._merge()
         return True
 
-    def take_keys(self) -> bool:
-        """The keys in the files now; True when they are others. Files that cannot be used are said; all stays."""
+    def take_keys(self, now: datetime, clock_ns: int) -> bool:
+        """The keys in the files now, with the one before a rotation; True when they are others. Files that cannot be
+        used are said; all stays."""
         if self._identity is None:
             return False
         try:
-            found = unpack(pack(Keyring(self._config.security.keyring)), self._config.security.keyring)
+            keyring = self._config.security.keyring
+            found = unpack(pack(Keyring(keyring), _wall_ns(now)), keyring, _wall_ns(now), clock_ns)
         except (KeyFileError, StartError) as error:
             self._say("error", "keys not reloaded", detail=str(error))
             return False
-        changed = (found.private, found.mesh_key) != (self._identity.private, self._identity.mesh_key)
+        had = self._identity
+        changed = (found.private, found.mesh_key, found.former) != (had.private, had.mesh_key, had.former)
         self._identity = found
         return changed
 
@@ -119,6 +123,10 @@ def examine(config: Config, now: datetime) -> list[Finding]:
     _, odd = merged(listed, peer_map.relays, config.node.id, own_key)
     found += [Finding("warning", f"peer map: {text}") for text in odd]
     return [*found, Finding("info", f"peer map version {peer_map.version}, {len(peer_map.relays)} relays")]
+
+
+def _wall_ns(now: datetime) -> int:
+    return int(now.timestamp() * 1e6) * 1000
 
 
 def _refuse_ourselves(listed: list[Peer], identity: Identity) -> None:

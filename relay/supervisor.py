@@ -146,7 +146,7 @@ class Supervisor:
         """All of it, or StartError: what the system has not got now, nobody was promised yet."""
         try:
             stack.callback(self._keys.close)
-            self._keys.take()
+            self._keys.take(time.time_ns())
             self._open(stack)
             self._warn_plaintext()
             self._watch_signals(stack)
@@ -189,7 +189,7 @@ class Supervisor:
         """SIGHUP: keys and peer map are read again."""
         self._reload = False
         try:
-            self._keys.take()
+            self._keys.take(time.time_ns())
             self._tell_agent({"t": "reload"})
         except StartError as error:
             say(f"WARN not reloaded: {error}")

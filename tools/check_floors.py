@@ -34,7 +34,7 @@ PY_FLOORS = [
     ["_core", "_bench", "_load", "_ring", "config", "settings", "tracks", "requests", "keys", "peermap"],
     (
         "commands hostinfo sockets messages actions agentlog agenda ctl handles outbox "
-        "noise xchacha pace stamp handshake_wire keymemory mapfile statedir continuity"
+        "noise xchacha pace stamp handshake_wire handshake_own keymemory mapfile statedir continuity"
     ).split(),
     (
         "supervisor processes places spares watchdog worker sessions streams pulls children publications control desk "

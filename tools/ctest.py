@@ -26,7 +26,7 @@ VARIANTS = {
 }
 RUN_SECONDS_MAX = 300
 # Engines that one thread owns have no races to find, and are ten times slower under TSan: with ZR_FULL=1, or asked for.
-OWNED = {"tsan": ("kcp_", "probe_", "lane_probe", "lane_rekey", "gate_", "shed_")}
+OWNED = {"tsan": ("kcp_", "probe_", "clocks_", "mtu_", "lane_probe", "lane_rekey", "gate_", "shed_")}
 # TSan's shadow memory does not fit every address-space layout (vm.mmap_rnd_bits > 28, google/sanitizers#1716).
 TSAN_LAYOUT = "unexpected memory mapping"
 

@@ -20,10 +20,17 @@ _Static_assert(AT_COOKIE + ZR_MAC_BYTES + ZR_XCHACHA_TAG == ZR_GATE_COOKIE, "PRO
 /* Whose bucket: messages that a key exchange follows, replies we send, replies we get. */
 enum kind { HANDSHAKES, REPLIES, COOKIES, KINDS };
 
+/* What a public key of ours makes of the mesh key. */
+typedef struct own_key {
+    uint8_t mac1[32], cookie[32];
+} own_key;
+
 struct zr_gate {
     zr_mac mac;
     zr_xchacha aead;
-    uint8_t seed[32], mac1_key[32], cookie_key[32];
+    uint8_t seed[32];
+    own_key own, former;
+    zr_ns_t former_until;
     uint8_t secret[2][ZR_MAC_BYTES]; /* of this period and the one before */
     int64_t period;                  /* of ZR_GATE_SECRET that `secret` is for */
     uint64_t salt[KINDS];
@@ -72,6 +79,12 @@ static void renew_secrets(zr_gate *gate, zr_ns_t now)
         draw(gate, gate->secret[back], "secret--", (uint64_t)(period - back));
 }
 
+static int own_key_init(own_key *key, const uint8_t public[32], const uint8_t mesh[32])
+{
+    int rc = zr_mac_key(key->mac1, "mac1----", public, mesh);
+    return rc < 0 ? rc : zr_mac_key(key->cookie, "cookie--", public, mesh);
+}
+
 zr_gate *zr_gate_init(void *mem, const zr_gate_keys *keys)
 {
     zr_gate *gate = mem;
@@ -81,9 +94,10 @@ zr_gate *zr_gate_init(void *mem, const zr_gate_keys *keys)
     memset(gate, 0, sizeof *gate); /* all of it is touched now, so that no flood makes it grow */
     gate->period = -1;
     memcpy(gate->seed, keys->seed, sizeof gate->seed);
+    gate->former_until = keys->former_until;
     if (zr_mac_open(&gate->mac) < 0 || zr_xchacha_open(&gate->aead) < 0 ||
-        zr_mac_key(gate->mac1_key, "mac1----", keys->public, keys->mesh) < 0 ||
-        zr_mac_key(gate->cookie_key, "cookie--", keys->public, keys->mesh) < 0) {
+        own_key_init(&gate->own, keys->public, keys->mesh) < 0 ||
+        (keys->former_until > 0 && own_key_init(&gate->former, keys->former, keys->mesh) < 0)) {
         zr_gate_fini(gate);
         return NULL;
     }
@@ -158,12 +172,25 @@ static bool take(zr_gate *gate, const zr_addr *from, enum kind kind, zr_ns_t now
     return false;
 }
 
-static bool mac1_right(zr_gate *gate, const uint8_t *data, size_t len)
+bool zr_gate_overlap(const zr_gate *gate, zr_ns_t now)
+{
+    return now < gate->former_until;
+}
+
+static bool mac1_right(zr_gate *gate, const own_key *key, const uint8_t *data, size_t len)
 {
     uint8_t mac[ZR_MAC_BYTES];
 
-    zr_mac_of(&gate->mac, mac, gate->mac1_key, sizeof gate->mac1_key, data, len - MAC1_FROM_END);
+    zr_mac_of(&gate->mac, mac, key->mac1, sizeof key->mac1, data, len - MAC1_FROM_END);
     return zr_mac_eq(mac, data + len - MAC1_FROM_END);
+}
+
+/* The key of ours that MAC1 was made with, or NULL. */
+static const own_key *key_of(zr_gate *gate, const uint8_t *data, size_t len, zr_ns_t now)
+{
+    if (mac1_right(gate, &gate->own, data, len))
+        return &gate->own;
+    return zr_gate_overlap(gate, now) && mac1_right(gate, &gate->former, data, len) ? &gate->former : NULL;
 }
 
 static void cookie_for(zr_gate *gate, uint8_t cookie[ZR_MAC_BYTES], int back, const zr_addr *from)
@@ -193,8 +220,8 @@ static bool mac2_right(zr_gate *gate, const uint8_t *data, size_t len, const zr_
     return false;
 }
 
-static void make_reply(zr_gate *gate, uint8_t reply[ZR_GATE_COOKIE], const uint8_t *data, size_t len,
-                       const zr_addr *from)
+static void make_reply(zr_gate *gate, const own_key *key, uint8_t reply[ZR_GATE_COOKIE], const uint8_t *data,
+                       size_t len, const zr_addr *from)
 {
     uint8_t cookie[ZR_MAC_BYTES];
 
@@ -204,7 +231,7 @@ static void make_reply(zr_gate *gate, uint8_t reply[ZR_GATE_COOKIE], const uint8
     memcpy(reply + AT_RECEIVER, data + 4, 4); /* the sender's index */
     draw(gate, reply + AT_NONCE, "nonce---", gate->replies);
     zr_put64(reply + AT_NONCE + ZR_MAC_BYTES, gate->replies++);
-    zr_xchacha_seal(&gate->aead, reply + AT_COOKIE, gate->cookie_key, reply + AT_NONCE, data + len - MAC1_FROM_END,
+    zr_xchacha_seal(&gate->aead, reply + AT_COOKIE, key->cookie, reply + AT_NONCE, data + len - MAC1_FROM_END,
                     ZR_MAC_BYTES, cookie, ZR_MAC_BYTES);
 }
 
@@ -234,13 +261,15 @@ static size_t length_of(uint8_t type)
 int zr_gate_input(zr_gate *gate, const uint8_t *data, size_t len, const zr_addr *from, zr_ns_t now,
                   zr_gate_answer *answer)
 {
-    answer->reply = false;
+    answer->reply = answer->former = false;
     if (len == 0 || len != length_of(data[0]))
         return refuse(answer, ZR_DROP_length);
     if (data[0] == ZR_ENV_COOKIE)
         return take(gate, from, COOKIES, now) ? ZR_OK : refuse(answer, ZR_DROP_ratelimit);
-    if (!mac1_right(gate, data, len))
+    const own_key *key = key_of(gate, data, len, now);
+    if (key == NULL)
         return refuse(answer, ZR_DROP_mac1);
+    answer->former = key == &gate->former;
     if (gate->queued > ZR_GATE_QUEUED || gate->busy > ZR_GATE_BUSY)
         set_loaded(gate, now);
     if (now < gate->loaded_until) {
@@ -250,7 +279,7 @@ int zr_gate_input(zr_gate *gate, const uint8_t *data, size_t len, const zr_addr 
                 set_loaded(gate, now);
             answer->reply = may_reply(gate, len, from, now);
             if (answer->reply)
-                make_reply(gate, answer->cookie, data, len, from);
+                make_reply(gate, key, answer->cookie, data, len, from);
             return refuse(answer, ZR_DROP_mac2);
         }
     }

@@ -14,6 +14,9 @@
  * sent a cookie, 64 bytes, at most 0.45 of what came, and MAC2 is made with that. A cookie is bound to address and port
  * and holds 120 to 240 s; nothing is kept for it.
  *
+ * Our key changes before the peers know: until a time that is named with it the former one is good, too, in MAC1 and in
+ * what seals the reply; what came under it is marked. Of a stranger's datagram that costs one more hash while it lasts.
+ *
  * Sources are networks: /24, /64 (on loopback: address and port). Their buckets are a fixed table, by a hash that
  * strangers do not know; who collides shares.
  */
@@ -45,11 +48,14 @@ typedef struct zr_gate zr_gate;
 typedef struct zr_gate_keys {
     uint8_t public[32]; /* our own static key's */
     uint8_t mesh[32];
-    uint8_t seed[32]; /* random, and never the same twice: cookies and nonces are drawn from it */
+    uint8_t seed[32];     /* random, and never the same twice: cookies and nonces are drawn from it */
+    uint8_t former[32];   /* our public key before this one, */
+    zr_ns_t former_until; /* taken until then; 0: there was none */
 } zr_gate_keys;
 
 typedef struct zr_gate_answer {
     enum zr_drop_id why; /* of what did not pass */
+    bool former;         /* MAC1 was right, under our former key; whether it passed or not */
     bool reply;          /* send this to where it came from: */
     uint8_t cookie[ZR_GATE_COOKIE];
 } zr_gate_answer;
@@ -70,6 +76,8 @@ int zr_gate_input(zr_gate *gate, const uint8_t *data, size_t len, const zr_addr 
 bool zr_gate_loaded(const zr_gate *gate, zr_ns_t now);
 /* How often that began. */
 uint64_t zr_gate_loads(const zr_gate *gate);
+/* Is our former key taken, too? */
+bool zr_gate_overlap(const zr_gate *gate, zr_ns_t now);
 bool zr_gate_check(const zr_gate *gate, zr_ns_t now);
 
 #endif

@@ -52,7 +52,8 @@ void zr_mtu_sent(zr_mtu *mtu, uint32_t id, uint32_t token, bool active, zr_ns_t 
     mtu->asked[id % ZR_MTU_ASKED].id = id;
     mtu->asked[id % ZR_MTU_ASKED].token = token;
     mtu->asked[id % ZR_MTU_ASKED].size = at_hand(mtu);
-    if (++mtu->unanswered == ZR_MIN(tries, ZR_MTU_ASKED / 2))
+    mtu->unanswered++;
+    if (mtu->unanswered >= ZR_MIN(tries, ZR_MTU_ASKED / 2) && mtu->fail_at == ZR_NEVER) /* fewer may do than before */
         mtu->fail_at = now + patience;
     mtu->active = active;
     mtu->next = now + (active && !mtu->climbing ? ZR_MTU_ACTIVE : patience);

@@ -2,14 +2,11 @@
 
 #include <string.h>
 
-#define NONE         INT64_MAX
-#define SECOND       ZR_SEC(1)
-#define MINUTE       ZR_SEC(60)
-#define FAR          1e300
-#define USUAL_DRIFT  60e-6
-#define MOST_DRIFT   500e-6
-#define DELAY_POINTS 7          /* and the one under way: about a minute */
-#define STRAGGLER    ZR_MS(100) /* a hole may be filled that long before it counts as a run */
+#define NONE      INT64_MAX
+#define SECOND    ZR_SEC(1)
+#define MINUTE    ZR_SEC(60)
+#define DELAYS_OF MINUTE
+#define STRAGGLER ZR_MS(100) /* a hole may be filled that long before it counts as a run */
 
 /* Peers say any number: differences of times wrap rather than overflow. */
 static int64_t minus(zr_ns_t a, zr_ns_t b)
@@ -67,11 +64,6 @@ double zr_path_loss(const zr_path_share *share)
     return (double)(share->all_expected - share->all_received) / (double)share->all_expected;
 }
 
-static void pair_begin(zr_path_pair *pair, zr_ns_t now)
-{
-    *pair = (zr_path_pair){ .out = NONE, .in = NONE, .since = now };
-}
-
 void zr_path_init(zr_path *path, zr_ns_t now)
 {
     memset(path, 0, sizeof *path);
@@ -79,7 +71,7 @@ void zr_path_init(zr_path *path, zr_ns_t now)
     path->minute = now / MINUTE;
     least_init(&path->in_least, now);
     least_init(&path->out_least, now);
-    pair_begin(&path->pair, now);
+    zr_clocks_init(&path->clocks);
 }
 
 static void note_run(zr_path *path, uint32_t lost, zr_ns_t now)
@@ -155,15 +147,6 @@ void zr_path_on_told(zr_path *path, uint32_t expected, uint32_t received, uint32
     path->told_run = run;
 }
 
-static void pair_turn(zr_path *path, zr_ns_t now)
-{
-    if (now - path->pair.since < ZR_PATH_POINT)
-        return;
-    if (path->pair.out != NONE && path->pair.in != NONE)
-        path->points[path->points_made++ % ZR_PATH_POINTS] = path->pair;
-    pair_begin(&path->pair, now);
-}
-
 void zr_path_on_clock(zr_path *path, zr_ns_t left, zr_ns_t now)
 {
     int64_t in = minus(now, left);
@@ -208,16 +191,7 @@ void zr_path_on_answer(zr_path *path, zr_ns_t sent, zr_ns_t came, zr_ns_t left, 
     zr_path_on_clock(path, left, now);
     path->out_ns = out;
     least_put(&path->out_least, out, now);
-    /* Answers alone, for both ways: the least of more samples on one side would be less. */
-    pair_turn(path, now);
-    if (path->in_ns < path->pair.in) {
-        path->pair.in = path->in_ns;
-        path->pair.in_at = now;
-    }
-    if (out < path->pair.out) {
-        path->pair.out = out;
-        path->pair.out_at = sent;
-    }
+    zr_clocks_put(&path->clocks, sent, out, path->in_ns, now);
 }
 
 uint32_t zr_path_longest(const zr_path *path, zr_ns_t now)
@@ -252,61 +226,14 @@ int64_t zr_path_queue_out(const zr_path *path)
     return above(&path->out_least, path->out_ns);
 }
 
-/* The least of the newest `points` and the one under way each, brought to `now` along a drift: more samples, less of
- * their jitter. In doubles: the peer's clock may say anything. */
-static bool bring(const zr_path *path, uint32_t points, double slope, zr_ns_t now, double *out, double *in)
-{
-    uint32_t count = ZR_MIN(path->points_made, points);
-
-    *out = *in = FAR;
-    for (uint32_t i = 0; i <= count; i++) {
-        const zr_path_pair *pair = i == 0 ? &path->pair : &path->points[(path->points_made - i) % ZR_PATH_POINTS];
-        if (pair->out == NONE || pair->in == NONE)
-            continue;
-        double brought_out = (double)pair->out + slope * (double)(now - pair->out_at);
-        double brought_in = (double)pair->in - slope * (double)(now - pair->in_at);
-        *out = ZR_MIN(*out, brought_out);
-        *in = ZR_MIN(*in, brought_in);
-    }
-    return *out < FAR;
-}
-
-/* How well a drift explains the delays: along the true one both ways keep their least delay, any other one makes some
- * look shorter than that. What jitter alone may do is no reason for a drift that clocks seldom have. */
-static double merit(const zr_path *path, double slope, zr_ns_t now)
-{
-    double out, in, unusual = slope / USUAL_DRIFT;
-
-    (void)bring(path, ZR_PATH_POINTS, slope, now, &out, &in);
-    return out + in - unusual * unusual * ((double)zr_path_jitter(path) / 12 + 1);
-}
-
-/* `merit` is concave: ternary search. */
-static double drift(const zr_path *path, zr_ns_t now)
-{
-    double low = -MOST_DRIFT, high = MOST_DRIFT;
-
-    for (int i = 0; i < 32; i++) {
-        double third = (high - low) / 3;
-        if (merit(path, low + third, now) < merit(path, high - third, now))
-            low += third;
-        else
-            high -= third;
-    }
-    return (low + high) / 2;
-}
-
 bool zr_path_offset(const zr_path *path, zr_ns_t now, int64_t *offset, double *drift_ppm)
 {
-    /* Points of one time alone would let any drift pass. */
-    double slope = path->points_made >= 2 ? drift(path, now) : 0, out, in;
+    zr_clocks_view view;
+    bool known = zr_clocks_look(&path->clocks, now, &view);
 
-    *drift_ppm = slope * 1e6;
-    *offset = 0;
-    if (!bring(path, ZR_PATH_POINTS, slope, now, &out, &in) || (out - in) / 2 >= 9e18 || (out - in) / 2 <= -9e18)
-        return false;
-    *offset = (int64_t)((out - in) / 2);
-    return true;
+    *offset = known ? (int64_t)view.offset_ns : 0;
+    *drift_ppm = known ? view.drift * 1e6 : 0;
+    return known;
 }
 
 static int64_t delay_of(double ns)
@@ -317,11 +244,11 @@ static int64_t delay_of(double ns)
 void zr_path_delays(const zr_path *path, int64_t offset, double drift_ppm, zr_ns_t now, int64_t *in, int64_t *out,
                     int64_t *error)
 {
-    double slope = drift_ppm / 1e6, least_out, least_in;
+    double drift = drift_ppm / 1e6, least_out, least_in;
 
-    *error = bring(path, ZR_PATH_POINTS, slope, now, &least_out, &least_in) ? delay_of((least_out + least_in) / 2)
-                                                                            : INT64_MAX;
-    (void)bring(path, DELAY_POINTS, slope, now, &least_out, &least_in);
+    *error = zr_clocks_least(&path->clocks, 0, drift, now, &least_out, &least_in) ? delay_of((least_out + least_in) / 2)
+                                                                                  : INT64_MAX;
+    (void)zr_clocks_least(&path->clocks, now - DELAYS_OF, drift, now, &least_out, &least_in);
     *in = delay_of(least_in + (double)offset);
     *out = delay_of(least_out - (double)offset);
 }

@@ -6,11 +6,7 @@
  *   ping   t1 ------> t2                    round trip       t4 - t1: our own times, nobody else's
  *          t4 <------ t3   answer           one way out, in  t2 - t1, t4 - t3: each off by what the clocks differ
  *                                           queue            one way minus its least of 10 s
- *                                           offset           half the difference of the least of both ways
- *
- * Offset: the least delay each way within 8 s makes one point; the drift that explains the points of two minutes best,
- * and along it the least delay of all of them, give the offset. Right to half of what the two ways differ in their
- * least delay; a symmetric path has no error there.
+ *                                           clocks           both ways, over two minutes: zr_clocks.h
  *
  * Silence longer than the largest T_dead (zr_alive.h) is an outage, not loss: it counts in neither share nor run.
  */
@@ -18,12 +14,11 @@
 #define ZR_PATH_H
 
 #include "base/zr_base.h"
+#include "probe/zr_clocks.h"
 
 #define ZR_PATH_SHARE_S  60u  /* seconds that a loss is drawn from */
 #define ZR_PATH_RUN_MIN  10u  /* minutes that the longest run of losses is kept */
 #define ZR_PATH_SAMPLES  256u /* round trips kept for percentiles: 77 s of pings */
-#define ZR_PATH_POINTS   16u
-#define ZR_PATH_POINT    ZR_SEC(8)
 #define ZR_PATH_OUTAGE   ZR_SEC(2)
 #define ZR_PATH_JUMP_MAX 65536u /* a gap beyond it is a new beginning */
 
@@ -39,12 +34,6 @@ typedef struct zr_path_least {
     int64_t value[10]; /* of each second; INT64_MAX: none */
     int64_t second;
 } zr_path_least;
-
-/* The least delay each way since `since`, and when it was seen. */
-typedef struct zr_path_pair {
-    int64_t out, in;
-    zr_ns_t out_at, in_at, since;
-} zr_path_pair;
 
 typedef struct zr_path {
     /* The peer's counters. */
@@ -75,9 +64,7 @@ typedef struct zr_path {
     int64_t in_last, in_ns, out_ns; /* the newest one way each */
     uint64_t jitter16_ns;           /* of the way in, 16 times (RFC 3550) */
     zr_path_least in_least, out_least;
-    zr_path_pair pair;
-    zr_path_pair points[ZR_PATH_POINTS];
-    uint32_t points_made;
+    zr_clocks clocks;
 } zr_path;
 
 void zr_path_init(zr_path *path, zr_ns_t now);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/zr_sip.h"
 #include "time/zr_rate.h"
 
 #define ANSWER_EVERY ZR_MS(10)
@@ -12,20 +13,10 @@
 #define FIRST_PINGS  3u
 #define CALLED       ZR_MS(100) /* so long a last call of the peer's is worth something */
 
-/* xorshift64*: tokens need to be unlike each other and unknown before they are sent, no more. */
-static uint32_t random32(uint64_t *state)
+/* Nobody knows it before it is sent. Two keys out of one seed: what is kept secret is 64 bits either way. */
+static uint32_t token_of(const zr_probe *probe, uint64_t id)
 {
-    *state ^= *state >> 12;
-    *state ^= *state << 25;
-    *state ^= *state >> 27;
-    return (uint32_t)(*state * 0x2545F4914F6CDD1Du >> 32);
-}
-
-/* The token of what is sent next: known before it is sent, so that `next` changes nothing. */
-static uint32_t token_of(const zr_probe *probe)
-{
-    uint64_t state = probe->random;
-    return random32(&state);
+    return (uint32_t)zr_sip(probe->conf.seed, ~probe->conf.seed, id);
 }
 
 void zr_probe_init(zr_probe *probe, const zr_probe_conf *conf, zr_ns_t now)
@@ -34,13 +25,12 @@ void zr_probe_init(zr_probe *probe, const zr_probe_conf *conf, zr_ns_t now)
     probe->conf = *conf;
     probe->conf.rate_idle = (uint16_t)ZR_MIN(ZR_MAX(conf->rate_idle, 1u), ZR_ALIVE_RATE);
     probe->conf.rate_active = (uint16_t)ZR_MIN(ZR_MAX(conf->rate_active, 1u), ZR_ALIVE_RATE);
-    probe->random = conf->seed * 2 + 1;
     zr_path_init(&probe->path, now);
     zr_alive_init(&probe->alive, probe->conf.rate_idle, now);
     zr_mtu_init(&probe->mtu, conf->ip_max != 0 ? conf->ip_max : ZR_MTU_BASE, now);
     zr_mtu_pause(&probe->mtu, true, now);
     probe->ping_at = now + FIRST;
-    probe->next_id = random32(&probe->random);
+    probe->next_id = token_of(probe, UINT64_MAX);
     probe->settle_at = now + SETTLE;
     probe->changed = true;
 }
@@ -104,7 +94,7 @@ static bool pinged(const zr_probe *probe, const zr_probe_seg *seg, zr_ns_t *sent
 
     *sent = probe->pings[i].sent;
     return probe->next_id - seg->id - 1 < ZR_PROBE_PINGS && probe->pings[i].waiting &&
-           probe->pings[i].token == seg->token && (uint32_t)((uint64_t)*sent / 1000) == seg->ts;
+           token_of(probe, seg->id) == seg->token && (uint32_t)((uint64_t)*sent / 1000) == seg->ts;
 }
 
 bool zr_probe_judge(const zr_probe *probe, const zr_probe_seg *seg, zr_ns_t now)
@@ -281,7 +271,7 @@ int zr_probe_next(const zr_probe *probe, zr_probe_seg *seg, uint8_t body[ZR_PROB
         .flags = flags | (zr_probe_silent(probe, now) ? ZR_PROBE_CALL : 0),
         .ts = (uint32_t)((uint64_t)now / 1000),
         .id = probe->next_id,
-        .token = token_of(probe),
+        .token = token_of(probe, probe->next_id),
     };
     if (ping) {
         put_state(probe, body, now);
@@ -301,7 +291,6 @@ void zr_probe_sent(zr_probe *probe, const zr_probe_seg *seg, zr_ns_t now)
 
     switch (seg->cmd) {
     case ZR_PROBE_PING:
-        probe->pings[i].token = seg->token;
         probe->pings[i].waiting = true;
         probe->pings[i].sent = now;
         probe->pinged_at = now;
@@ -318,7 +307,6 @@ void zr_probe_sent(zr_probe *probe, const zr_probe_seg *seg, zr_ns_t now)
         probe->owed--;
         return;
     }
-    (void)random32(&probe->random);
     probe->next_id++;
 }
 

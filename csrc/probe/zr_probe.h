@@ -47,7 +47,7 @@ enum zr_probe_cmd {
 typedef struct zr_probe_conf {
     uint16_t rate_idle, rate_active; /* datagrams a second that this side promises; 1..ZR_ALIVE_RATE */
     uint16_t ip_max;                 /* links.mtu; 0: sizes are not probed */
-    uint64_t seed;                   /* of the tokens */
+    uint64_t seed;                   /* of the tokens: nobody else's, and no other engine's of this session */
 } zr_probe_conf;
 
 /* The fields of a segment's header that mean something to probes, by their own names. */
@@ -75,9 +75,7 @@ typedef struct zr_probe {
     uint32_t pinged;             /* pings sent since the start */
     uint32_t next_id, newest_id; /* ours; of the peer's pings, for what they say */
     bool any_said;
-    uint64_t random;
     struct {
-        uint32_t token;
         bool waiting;
         zr_ns_t sent;
     } pings[ZR_PROBE_PINGS]; /* by id % size */

@@ -137,7 +137,9 @@
     X(reorder_cap, g, "segments", "as many may wait")                                                                  \
     X(reorder_refused, c, "segments", "not taken: too many of their session wait; they come again")                    \
     X(child_queue_cap, g, "bytes", "from here on nothing but RTCP is put into a session's queue")                      \
-    X(path_moves, c, "events", "sessions that are sent to at another address of their peer's from then on")
+    X(path_moves, c, "events", "sessions that are sent to at another address of their peer's from then on")            \
+    X(gate_overlap, g, "gates", "1: our public key before the rotation is taken, too, for now")                        \
+    X(gate_former, c, "datagrams", "handshake messages that were made for our public key before the rotation")
 
 enum zr_stat_id {
 #define X(id, kind, unit, help) ZR_STAT_##id,

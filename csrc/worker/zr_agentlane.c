@@ -28,7 +28,8 @@ struct zr_agentlane {
     zr_hello hellos[ZR_HELLO_QUEUE]; /* a ring: first .. first + count */
     uint32_t first, count;
     void *gate_mem;
-    zr_gate *gate; /* NULL: plaintext, then */
+    zr_gate *gate;  /* NULL: plaintext, then */
+    uint64_t loads; /* of gates with other keys, before this one */
     bool keyed;
     zr_ns_t full_at[SOURCES]; /* zr_rate, by source */
     uint32_t replies;
@@ -166,6 +167,7 @@ static int sealed_input(zr_agentlane *a, const uint8_t *data, size_t len, const 
     zr_gate_queued(a->gate, a->count);
     int rc = zr_gate_input(a->gate, data, len, from, now, &answer);
     *why = answer.why;
+    zr_stat_add(a->page, ZR_STAT_gate_former, answer.former);
     if (rc == ZR_E_dropped && answer.reply && a->replies < REPLIES) {
         a->reply[a->replies].to = *from;
         memcpy(a->reply[a->replies++].data, answer.cookie, ZR_GATE_COOKIE);
@@ -274,8 +276,10 @@ int zr_agentlane_refuse(zr_agentlane *a, enum zr_drop_id why)
 
 int zr_agentlane_gate_keys(zr_agentlane *a, const zr_gate_keys *keys)
 {
-    if (a->gate != NULL)
+    if (a->gate != NULL) {
+        a->loads += zr_gate_loads(a->gate);
         zr_gate_fini(a->gate);
+    }
     a->keyed = true;
     a->gate = zr_gate_init(a->gate_mem, keys);
     return a->gate == NULL ? ZR_E_os : ZR_OK;
@@ -408,7 +412,8 @@ static void set_gauges(zr_agentlane *a, zr_ns_t now)
     if (a->gate == NULL)
         return;
     zr_stat_set(a->page, ZR_STAT_gate_loaded, zr_gate_loaded(a->gate, now));
-    zr_stat_set(a->page, ZR_STAT_gate_loads, zr_gate_loads(a->gate));
+    zr_stat_set(a->page, ZR_STAT_gate_loads, a->loads + zr_gate_loads(a->gate));
+    zr_stat_set(a->page, ZR_STAT_gate_overlap, zr_gate_overlap(a->gate, now));
 }
 
 int zr_agentlane_output(zr_agentlane *a, zr_ns_t now)

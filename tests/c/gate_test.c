@@ -380,3 +380,48 @@ ZR_TEST(cookie_replies_from_strangers_leave_everybody_elses_bucket_full)
     CHECK_EQ(zr_gate_loads(r.gate), 0);
     rig_close(&r);
 }
+
+ZR_TEST(in_a_rotation_messages_for_the_former_key_pass_until_its_end_and_no_longer)
+{
+    static const zr_ns_t end = ZR_SEC(900);
+    static const struct {
+        zr_ns_t now;
+        bool passes;
+    } rows[] = { { ZR_SEC(1), true }, { end - 1, true }, { end, false }, { end + ZR_SEC(3600), false } };
+    uint8_t data[ZR_GATE_HELLO];
+
+    for (size_t i = 0; i < ZR_LEN(rows); i++) {
+        for (uint8_t type = 0x08; type <= 0x09; type++) {
+            rig r = rig_open();
+            memset(r.keys.former, 77, sizeof r.keys.former);
+            r.keys.former_until = end;
+            zr_gate_fini(r.gate);
+            r.gate = zr_gate_init(r.mem, &r.keys);
+            CHECK_EQ(zr_gate_overlap(r.gate, rows[i].now), rows[i].passes);
+            size_t len = message(&r, type, NULL, data);
+            CHECK_EQ(give(&r, data, len, &one, rows[i].now), ZR_OK);
+            CHECK(!r.answer.former);
+            CHECK_EQ(zr_mac_key(r.mac1_key, "mac1----", r.keys.former, r.keys.mesh), ZR_OK);
+            len = message(&r, type, NULL, data);
+            CHECK_EQ(give(&r, data, len, &other, rows[i].now), rows[i].passes ? ZR_OK : ZR_E_dropped);
+            CHECK_EQ(r.answer.former, rows[i].passes);
+            CHECK(rows[i].passes || (r.answer.why == ZR_DROP_mac1 && !r.answer.reply));
+            data[5] ^= 1;
+            CHECK_EQ(give(&r, data, len, &other, rows[i].now), ZR_E_dropped);
+            CHECK(r.answer.why == ZR_DROP_mac1 && !r.answer.former);
+            rig_close(&r);
+        }
+    }
+}
+
+ZR_TEST(without_a_rotation_a_key_of_zeros_is_nobodys)
+{
+    uint8_t data[ZR_GATE_HELLO];
+    rig r = rig_open();
+
+    CHECK_EQ(zr_mac_key(r.mac1_key, "mac1----", r.keys.former, r.keys.mesh), ZR_OK);
+    size_t len = message(&r, 0x08, NULL, data);
+    CHECK_EQ(give(&r, data, len, &one, 0), ZR_E_dropped);
+    CHECK_EQ(r.answer.why, ZR_DROP_mac1);
+    rig_close(&r);
+}

@@ -187,6 +187,7 @@ ZR_TEST(the_clocks_are_known_to_a_millisecond)
         { ZR_MS(40), ZR_MS(5), 0.01, 0, ZR_SEC(86400) },
         { ZR_MS(40), ZR_MS(5), 0.05, 50, ZR_SEC(700) },
         { ZR_MS(120), ZR_MS(10), 0.01, -30, ZR_SEC(12345) },
+        { ZR_MS(60), ZR_MS(20), 0.05, 50, ZR_SEC(12345) },
     };
 
     for (size_t i = 0; i < ZR_LEN(cases); i++) {
@@ -196,15 +197,20 @@ ZR_TEST(the_clocks_are_known_to_a_millisecond)
         double worst = 0, drift = 0;
         int64_t offset = 0;
         rig_open(&r, &out, &back, cases[i].ahead, cases[i].ppm);
-        for (int s = cases[i].jitter < ZR_MS(1) ? 3 : 30; s < 300; s++) {
+        int known = 0;
+        for (int s = 3; s < 300; s++) {
             rig_run(&r, ZR_SEC(s));
-            CHECK(zr_path_offset(&r.end[1].probe.path, rig_local(&r.end[1], r.now), &offset, &drift));
-            worst = ZR_MAX(worst, fabs(ms(offset + rig_offset(&r))));
-            CHECK(zr_path_offset(&r.end[0].probe.path, r.now, &offset, &drift));
+            if (zr_path_offset(&r.end[1].probe.path, rig_local(&r.end[1], r.now), &offset, &drift))
+                worst = ZR_MAX(worst, fabs(ms(offset + rig_offset(&r))));
+            if (!zr_path_offset(&r.end[0].probe.path, r.now, &offset, &drift))
+                continue;
             worst = ZR_MAX(worst, fabs(ms(offset - rig_offset(&r))));
+            known = known == 0 ? s : known;
         }
-        printf("probe: clock offset off by %.3f ms at most, drift %.1f ppm (delay %.0f + %.0f ms, %.0f ppm)\n", worst,
-               drift, ms(cases[i].delay), ms(cases[i].jitter), cases[i].ppm);
+        printf("probe: clock offset known after %d s, off by %.3f ms at most, drift %.1f ppm "
+               "(delay %.0f + %.0f ms, %.0f ppm)\n",
+               known, worst, drift, ms(cases[i].delay), ms(cases[i].jitter), cases[i].ppm);
+        CHECK(known > 0 && known <= (cases[i].jitter < ZR_MS(1) ? 12 : cases[i].jitter < ZR_MS(20) ? 100 : 170));
         CHECK(worst <= 1.0);
         CHECK(fabs(drift - cases[i].ppm) < 10);
         CHECK(fabs(r.end[0].probe.path.srtt_us / 1e3 - 2 * ms(cases[i].delay)) <= 2 * ms(cases[i].jitter) + 0.1);
@@ -212,6 +218,7 @@ ZR_TEST(the_clocks_are_known_to_a_millisecond)
     }
 }
 
+/* Negative: not known yet. */
 static double off_by(const rig *r, int i, zr_ns_t in, zr_ns_t out)
 {
     const zr_path *path = &r->end[i].probe.path;
@@ -219,7 +226,8 @@ static double off_by(const rig *r, int i, zr_ns_t in, zr_ns_t out)
     int64_t offset = 0, shown_in = 0, shown_out = 0, error = 0;
     double drift = 0;
 
-    CHECK(zr_path_offset(path, now, &offset, &drift));
+    if (!zr_path_offset(path, now, &offset, &drift))
+        return -1;
     zr_path_delays(path, offset, drift, now, &shown_in, &shown_out, &error);
     CHECK(error >= (in + out) / 2 - ZR_MS(1));
     CHECK(llabs(shown_in - in) <= error + ZR_MS(1) && llabs(shown_out - out) <= error + ZR_MS(1));
@@ -236,22 +244,23 @@ ZR_TEST(one_way_delays_are_known_to_a_millisecond_where_both_ways_are_alike)
         { ZR_MS(40), ZR_MS(5), 0.05, 50 },
         { ZR_MS(20), ZR_MS(10), 0.01, 0 },
         { ZR_MS(120), ZR_MS(10), 0.01, -30 },
+        { ZR_MS(60), ZR_MS(20), 0.05, 50 },
     };
 
     for (size_t i = 0; i < ZR_LEN(cases); i++) {
         rig r;
         zr_simlink_conf out = rig_link(cases[i].delay, cases[i].jitter, cases[i].loss, 1, 31 + i);
         zr_simlink_conf back = rig_link(cases[i].delay, cases[i].jitter, cases[i].loss, 1, 71 + i);
-        double worst = 0;
+        double worst = -1;
         rig_open(&r, &out, &back, ZR_SEC(7), cases[i].ppm);
-        for (int s = cases[i].jitter == 0 ? 3 : 40; s < 300; s++) {
+        for (int s = 3; s < 300; s++) {
             rig_run(&r, ZR_SEC(s));
             for (int end = 0; end < 2; end++)
                 worst = ZR_MAX(worst, off_by(&r, end, cases[i].delay, cases[i].delay));
         }
         printf("probe: one-way delays off by %.3f ms at most (delay %.0f + %.0f ms)\n", worst, ms(cases[i].delay),
                ms(cases[i].jitter));
-        CHECK(worst <= 1.0);
+        CHECK(worst > -1 && worst <= 1.0);
         rig_close(&r);
     }
 }
@@ -264,8 +273,8 @@ ZR_TEST(one_way_delays_of_unlike_ways_are_off_by_no_more_than_they_say)
     rig_open(&r, &out, &back, ZR_SEC(7), 20);
     for (int s = 20; s < 200; s++) {
         rig_run(&r, ZR_SEC(s));
-        (void)off_by(&r, 0, ZR_MS(2), ZR_MS(30));
-        (void)off_by(&r, 1, ZR_MS(30), ZR_MS(2));
+        CHECK(off_by(&r, 0, ZR_MS(2), ZR_MS(30)) >= 0);
+        CHECK(off_by(&r, 1, ZR_MS(30), ZR_MS(2)) >= 0);
     }
     rig_close(&r);
 }
@@ -283,87 +292,6 @@ ZR_TEST(an_idle_neighbour_costs_less_than_20_kbit_a_second)
         CHECK(kbits <= 20);
         CHECK((double)r.end[i].sent / 60 >= 25);
     }
-    rig_close(&r);
-}
-
-static uint16_t size_of(const rig *r, int i)
-{
-    return zr_mtu_size(&r->end[i].probe.mtu);
-}
-
-ZR_TEST(the_size_climbs_to_what_the_path_takes)
-{
-    static const struct {
-        uint32_t path;
-        uint16_t found;
-    } cases[] = { { 1500, 1500 }, { 1499, 1400 }, { 1400, 1400 }, { 1399, 1280 }, { 1280, 1280 }, { 1279, 1200 } };
-
-    for (size_t i = 0; i < ZR_LEN(cases); i++) {
-        rig r = plain(0.01, 1, 40 + i);
-        r.end[0].largest = cases[i].path;
-        CHECK_EQ(size_of(&r, 0), 1200);
-        rig_run(&r, ZR_SEC(20));
-        CHECK_EQ(size_of(&r, 0), cases[i].found);
-        CHECK_EQ(size_of(&r, 1), 1500);
-        rig_close(&r);
-    }
-}
-
-ZR_TEST(a_black_hole_is_left_within_300_ms_and_the_size_comes_back_within_10_s)
-{
-    for (int i = 0; i < 10; i++) {
-        rig r = plain(0.01, 1, 60 + (uint64_t)i);
-        zr_probe_set_active(&r.end[0].probe, true, rig_local(&r.end[0], r.now));
-        rig_run(&r, ZR_SEC(10) + ZR_MS(17) * i);
-        CHECK_EQ(size_of(&r, 0), 1500);
-        r.end[0].largest = 1300;
-        zr_ns_t shrunk = r.now;
-        while (size_of(&r, 0) > 1300)
-            rig_run(&r, r.now + ZR_MS(1));
-        CHECK(r.now - shrunk <= ZR_MS(300));
-        rig_run(&r, r.now + ZR_SEC(1));
-        CHECK_EQ(size_of(&r, 0), 1280);
-        CHECK(zr_alive_up(&r.end[0].probe.alive));
-        r.end[0].largest = 1500;
-        zr_ns_t grown = r.now;
-        while (size_of(&r, 0) < 1500 && r.now - grown < ZR_SEC(20))
-            rig_run(&r, r.now + ZR_MS(1));
-        CHECK(r.now - grown <= ZR_SEC(10));
-        CHECK_EQ(r.end[0].downs, 0);
-        rig_close(&r);
-    }
-}
-
-ZR_TEST(loss_alone_takes_no_size_away)
-{
-    rig r = plain(0.30, 1, 8);
-    int small = 0;
-
-    zr_probe_set_active(&r.end[0].probe, true, rig_local(&r.end[0], r.now));
-    rig_run(&r, ZR_SEC(120));
-    CHECK_EQ(size_of(&r, 0), 1500);
-    for (int i = 0; i < 600; i++) {
-        rig_run(&r, r.now + ZR_SEC(1));
-        small += size_of(&r, 0) < 1500;
-    }
-    CHECK(small < 6);
-    rig_close(&r);
-}
-
-ZR_TEST(an_outage_takes_no_size_away)
-{
-    rig r = plain(0, 1, 9);
-
-    rig_run(&r, ZR_SEC(10));
-    r.end[0].silent = r.end[1].silent = true;
-    rig_run(&r, ZR_SEC(40));
-    CHECK(!zr_alive_up(&r.end[0].probe.alive));
-    CHECK_EQ(size_of(&r, 0), 1500);
-    r.end[0].silent = r.end[1].silent = false;
-    rig_run(&r, ZR_SEC(41));
-    CHECK(zr_alive_up(&r.end[0].probe.alive));
-    CHECK_EQ(size_of(&r, 0), 1500);
-    CHECK_EQ(zr_path_longest(&r.end[0].probe.path, rig_local(&r.end[0], r.now)), 0);
     rig_close(&r);
 }
 

@@ -15,12 +15,14 @@ enum { RECORDS_MAX = 256, PERIOD_S = 120 };
 typedef struct world {
     zr_gate *gate;
     zr_mac mac;
-    uint8_t mac1_key[32];
+    uint8_t mac1_key[2][32]; /* of our key, and of the one before */
     zr_ns_t now;
     uint32_t replies;
 } world;
 
-static const zr_gate_keys keys = { .public = { 1, 2, 3 }, .mesh = { 4, 5, 6 }, .seed = { 7, 8, 9 } };
+static const zr_gate_keys keys = {
+    .public = { 1, 2, 3 }, .mesh = { 4, 5, 6 }, .seed = { 7, 8, 9 }, .former = { 10 }, .former_until = ZR_SEC(1900)
+};
 static const zr_addr sources[4] = { { .ip = { 192, 0, 2, 1 }, .port = 4000, .family = 4 },
                                     { .ip = { 192, 0, 2, 2 }, .port = 4000, .family = 4 },
                                     { .ip = { 0x20, 1, 0xd, 0xb8, [15] = 1 }, .port = 4000, .family = 6 },
@@ -42,8 +44,12 @@ static bool mac1_right(world *w, const uint8_t *data, size_t len)
 {
     uint8_t mac[16];
 
-    zr_mac_of(&w->mac, mac, w->mac1_key, sizeof w->mac1_key, data, len - 32);
-    return memcmp(mac, data + len - 32, sizeof mac) == 0;
+    for (int i = 0; i < (w->now < keys.former_until ? 2 : 1); i++) {
+        zr_mac_of(&w->mac, mac, w->mac1_key[i], sizeof w->mac1_key[i], data, len - 32);
+        if (memcmp(mac, data + len - 32, sizeof mac) == 0)
+            return true;
+    }
+    return false;
 }
 
 /* What holds for every verdict, whatever came before. */
@@ -77,7 +83,7 @@ static void give(world *w, uint8_t *record, size_t size)
     if (len > 0)
         data[0] = (uint8_t)(0x08 + data[0] % 3); /* others do not come here */
     if ((control & 4) != 0 && len >= 32)
-        zr_mac_of(&w->mac, data + len - 32, w->mac1_key, sizeof w->mac1_key, data, len - 32);
+        zr_mac_of(&w->mac, data + len - 32, w->mac1_key[data[1] & 1], 32, data, len - 32);
     if ((control & 8) != 0 && len >= 32) {
         uint8_t cookie[16];
         cookie_of(w, from, cookie);
@@ -103,7 +109,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ZR_CHECK(mem != NULL);
     w.gate = zr_gate_init(mem, &keys);
     ZR_CHECK(w.gate != NULL && zr_mac_open(&w.mac) == ZR_OK);
-    ZR_CHECK(zr_mac_key(w.mac1_key, "mac1----", keys.public, keys.mesh) == ZR_OK);
+    ZR_CHECK(zr_mac_key(w.mac1_key[0], "mac1----", keys.public, keys.mesh) == ZR_OK);
+    ZR_CHECK(zr_mac_key(w.mac1_key[1], "mac1----", keys.former, keys.mesh) == ZR_OK);
     for (int n = 0; n < RECORDS_MAX && (record = fuzz_record(&data, &size, &len)) != NULL; n++) {
         if (len > 0)
             give(&w, record, len);

@@ -82,9 +82,14 @@ class Bucket:
 class Gate:
     """What zr_gate_input must answer: None (it passes) or the drop, and whether there is a reply."""
 
-    def __init__(self, public: bytes, mesh: bytes, seed: bytes) -> None:
+    def __init__(
+        self, public: bytes, mesh: bytes, seed: bytes, former: bytes = bytes(32), former_until: int = 0
+    ) -> None:
         self.mac1_key = mac_key(b"mac1----", public, mesh)
         self.cookie_key = mac_key(b"cookie--", public, mesh)
+        self.former_mac1_key = mac_key(b"mac1----", former, mesh)
+        self.former_cookie_key = mac_key(b"cookie--", former, mesh)
+        self.former_until = former_until
         self.seed = seed
         self.queued = self.busy = self.loaded_until = 0
         self.everybody = {"hello": Bucket(MS, 64), "reply": Bucket(MS // 10, 64), "cookie": Bucket(MS, 64)}
@@ -103,7 +108,8 @@ class Gate:
             return "length", False
         if kind == 0x0A:
             return (None if self._take("cookie", source, now) else "ratelimit"), False
-        if mac(self.mac1_key, data[:-32]) != data[-32:-16]:
+        keys = [self.mac1_key, self.former_mac1_key][: 1 + (now < self.former_until)]
+        if data[-32:-16] not in [mac(key, data[:-32]) for key in keys]:
             return "mac1", False
         if self.queued > QUEUED_MAX or self.busy > BUSY_MAX:
             self.loaded_until = now + SECOND

@@ -17,20 +17,22 @@ from tests.whitebox import ffi, lib, memory
 
 IPS = ["192.0.2.1", "192.0.2.77", "192.0.3.1", "127.0.0.1", "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "::1"]
 sources = st.tuples(st.sampled_from([ipaddress.ip_address(ip).packed for ip in IPS]), st.sampled_from([9, 4000]))
+keys = st.binary(min_size=32, max_size=32)
 kinds = st.sampled_from([0x08, 0x09])
 bodies = st.binary(max_size=150)
 steps = st.sampled_from([0, 1, MS, 49 * MS, 50 * MS, SECOND - 1, SECOND, 5 * SECOND, 119 * SECOND, 121 * SECOND])
 
 
 class GateAgainstModel(RuleBasedStateMachine):
-    @initialize(public=st.binary(min_size=32, max_size=32), mesh=st.binary(min_size=32, max_size=32))
-    def open(self, public: bytes, mesh: bytes) -> None:
+    @initialize(public=keys, mesh=keys, former=keys, until=st.sampled_from([0, 1, 50, 900]))
+    def open(self, public: bytes, mesh: bytes, former: bytes, until: int) -> None:
         seed = bytes(range(32))
-        self.mem = memory(lib.zr_gate_bytes())
-        self.gate: Any = lib.zr_gate_init(self.mem, ffi.new("zr_gate_keys *", [public, mesh, seed]))
-        assert self.gate != ffi.NULL
-        self.model = Gate(public, mesh, seed)
         self.now = 1000 * SECOND
+        end = self.now + until * SECOND if until else 0
+        self.mem = memory(lib.zr_gate_bytes())
+        self.gate: Any = lib.zr_gate_init(self.mem, ffi.new("zr_gate_keys *", [public, mesh, seed, former, end]))
+        assert self.gate != ffi.NULL
+        self.model = Gate(public, mesh, seed, former, end)
         self.cookies: dict[Source, bytes] = {}
         self.answer: Any = ffi.new("zr_gate_answer *")
 
@@ -45,19 +47,21 @@ class GateAgainstModel(RuleBasedStateMachine):
         rc = lib.zr_gate_input(self.gate, data, len(data), addr, self.now, self.answer)
         why = None if rc == lib.ZR_OK else ffi.string(lib.wb_gate_why(self.answer)).decode()
         assert (why, rc != lib.ZR_OK and bool(self.answer.reply)) == self.model.input(data, source, self.now)
+        cookie_key = self.model.former_cookie_key if self.answer.former else self.model.cookie_key
         if rc != lib.ZR_OK and self.answer.reply:
             reply = bytes(self.answer.cookie)
             assert reply[:8] == b"\x0a\0\0\0" + data[4:8]
-            cookie = open_reply(reply, data, self.model.cookie_key)
+            cookie = open_reply(reply, data, cookie_key)
             assert cookie == self.model.cookie(source, self.now)
             self.cookies[source] = cookie
             with pytest.raises(InvalidTag):
-                open_reply(reply, message(data[0], b"other", self.model.mac1_key), self.model.cookie_key)
+                open_reply(reply, message(data[0], b"other", self.model.mac1_key), cookie_key)
 
-    @rule(source=sources, kind=kinds, body=bodies, count=st.sampled_from([1, 1, 6, 80]))
-    def greet(self, source: Source, kind: int, body: bytes, count: int) -> None:
+    @rule(source=sources, kind=kinds, body=bodies, count=st.sampled_from([1, 1, 6, 80]), former=st.booleans())
+    def greet(self, source: Source, kind: int, body: bytes, count: int, former: bool) -> None:
+        key = self.model.former_mac1_key if former else self.model.mac1_key
         for _ in range(count):
-            self.give(message(kind, body, self.model.mac1_key), source)
+            self.give(message(kind, body, key), source)
 
     @rule(kind=kinds, count=st.sampled_from([40, 90]))
     def greet_from_everywhere(self, kind: int, count: int) -> None:
@@ -98,6 +102,7 @@ class GateAgainstModel(RuleBasedStateMachine):
             return
         assert lib.zr_gate_check(self.gate, self.now)
         loaded = self.now < self.model.loaded_until or self.model.queued > 128 or self.model.busy > 300
+        assert bool(lib.zr_gate_overlap(self.gate, self.now)) == (self.now < self.model.former_until)
         assert bool(lib.zr_gate_loaded(self.gate, self.now)) == loaded
 
 

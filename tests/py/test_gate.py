@@ -101,6 +101,9 @@ def test_under_load_only_who_hears_us_is_let_in(case: str) -> None:
     assert lane.input(answered, SOURCE.pack(), NOW + 110 * SECOND) == [(answered, SOURCE.pack())]
     assert lane.datagrams(NOW + 110 * SECOND) == []
     assert (lane.stats()["gate_replies"], lane.stats()["gate_loaded"], lane.stats()["gate_loads"]) == (3, 1, 2)
+    lane.gate_keys(PUBLIC, MESH)
+    lane.datagrams(NOW + 110 * SECOND)
+    assert lane.stats()["gate_loads"] == 2, "other keys take no count back"
     assert settled(lane) == {"mac2": 3}
 
 
@@ -142,6 +145,24 @@ def test_other_keys_take_the_place_of_those_before() -> None:
     new = message(HELLO, b"", Gate(PUBLIC, other, b"").mac1_key)
     assert lane.input(new, SOURCE.pack(), NOW) == [(new, SOURCE.pack())]
     assert settled(lane) == {"mac1": 1}
+
+
+def test_in_a_rotation_the_key_before_is_taken_too_and_both_are_counted() -> None:
+    lane, former = keyed(), bytes(range(1, 33))
+    end = NOW + 900 * SECOND
+    lane.gate_keys(PUBLIC, MESH, former=former, former_until=end)
+    old = message(HELLO, b"", Gate(former, MESH, b"").mac1_key)
+    for data in (good(), old):
+        assert lane.input(data, SOURCE.pack(), NOW) == [(data, SOURCE.pack())]
+    lane.datagrams(NOW)
+    assert (lane.stats()["gate_overlap"], lane.stats()["gate_former"]) == (1, 1)
+    assert lane.input(old, SOURCE.pack(), end) == []
+    assert lane.input(good(), SOURCE.pack(), end) != []
+    lane.datagrams(end)
+    assert (lane.stats()["gate_overlap"], lane.stats()["gate_former"]) == (0, 1)
+    assert settled(lane) == {"mac1": 1}
+    with pytest.raises(CoreError, match="32 bytes"):
+        lane.gate_keys(PUBLIC, MESH, former=b"short")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import os
 import pickle
 import stat
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -266,13 +267,13 @@ def test_refusals_of_the_command_are_one_line_with_their_exit_code(ring: Keyring
 
 
 def test_the_agent_gets_the_keys_in_memory_that_nobody_can_change(ring: Keyring) -> None:
-    fd = keymemory.pack(ring)
+    fd = keymemory.pack(ring, time.time_ns())
     with pytest.raises(OSError):
         os.pwrite(fd, b"x", 0)
     with pytest.raises(OSError):
         os.ftruncate(fd, 0)
     assert not os.get_inheritable(fd)
-    identity = keymemory.unpack(fd, ring.path)
+    identity = keymemory.unpack(fd, ring.path, time.time_ns(), 0)
     assert identity == ring.identity()
     with pytest.raises(OSError):
         os.fstat(fd)  # it is closed
@@ -283,23 +284,58 @@ def test_the_agent_gets_the_keys_in_memory_that_nobody_can_change(ring: Keyring)
 def test_memory_that_is_not_sealed_is_refused() -> None:
     fd = os.memfd_create("unsealed", os.MFD_ALLOW_SEALING)
     with pytest.raises(StartError, match="not sealed"):
-        keymemory.unpack(fd, "keyring")
+        keymemory.unpack(fd, "keyring", 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("since_s", "left_s"), [(0, 900), (10, 890), (899, 1), (900, None), (10**6, None), (-3600, 900)]
+)
+def test_the_key_before_a_rotation_is_good_for_fifteen_minutes(ring: Keyring, since_s: int, left_s: int | None) -> None:
+    before = ring.read("identity")
+    ring.rotate("identity")
+    rotated_ns = os.stat(file(ring)).st_mtime_ns
+    identity = keymemory.unpack(keymemory.pack(ring, rotated_ns), ring.path, rotated_ns + since_s * 10**9, 5000)
+    assert (identity.private, identity.mesh_key) == (ring.read("identity"), ring.read("mesh"))
+    assert identity.former == (None if left_s is None else before)
+    assert identity.former_until == (0 if left_s is None else 5000 + left_s * 10**9)
+    assert repr(before.reveal()) not in repr(identity)
+
+
+@pytest.mark.parametrize("how", ["taken away", "long ago"])
+def test_a_key_before_that_is_gone_or_too_old_is_not_even_held(ring: Keyring, how: str) -> None:
+    before = ring.read("identity")
+    ring.rotate("identity")
+    if how == "taken away":
+        os.unlink(file(ring, "identity.old"))
+    else:
+        os.utime(file(ring), (time.time() - 901,) * 2)
+    fd = keymemory.pack(ring, time.time_ns())
+    assert base64.b64encode(before.reveal()) not in os.pread(fd, keymemory.BYTES, 0)
+    assert keymemory.unpack(fd, ring.path, time.time_ns(), 0).former is None
+
+
+def test_a_key_before_that_others_could_read_is_refused_as_any_key(ring: Keyring) -> None:
+    ring.rotate("identity")
+    os.chmod(file(ring, "identity.old"), 0o644)
+    with pytest.raises(KeyFileError, match="chmod 600") as error:
+        keymemory.pack(ring, time.time_ns())
+    assert error.value.exit_code == EX_PERMISSION
 
 
 def test_the_supervisor_keeps_the_keys_it_has_when_the_files_are_no_good(ring: Keyring) -> None:
     memory = keymemory.KeyMemory(ring.path)
     assert memory.inherited() == []
-    memory.take()
+    memory.take(time.time_ns())
     held = os.pread(memory.fd, 8192, 0)
     assert base64.b64encode(ring.read("mesh").reveal()) in held
     os.chmod(file(ring, "mesh"), 0o640)
     with pytest.raises(StartError) as error:
-        memory.take()
+        memory.take(time.time_ns())
     assert error.value.exit_code == EX_PERMISSION
     assert os.pread(memory.fd, 8192, 0) == held
     os.chmod(file(ring, "mesh"), 0o600)
     ring.rotate("mesh")
-    memory.take()
+    memory.take(time.time_ns())
     assert os.pread(memory.fd, 8192, 0) != held
     memory.close()
     assert memory.inherited() == []
@@ -307,6 +343,6 @@ def test_the_supervisor_keeps_the_keys_it_has_when_the_files_are_no_good(ring: K
 
 def test_without_a_keyring_there_is_nothing_to_inherit() -> None:
     memory = keymemory.KeyMemory("")
-    memory.take()
+    memory.take(time.time_ns())
     assert memory.inherited() == []
     memory.close()
