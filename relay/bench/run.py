@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from relay.bench.accounts import fingerprint
+from relay.bench import result
 from relay.bench.contenders import Contender, Relays, Remote
 from relay.bench.duel import Side, measure
+from relay.bench.fingerprint import fingerprint
 from relay.bench.options import duration_ns, parsed
 from relay.bench.show import finish, run_until_done
 from relay.bench.traffic import Mode, Shape, Traffic
@@ -38,6 +39,7 @@ _SINKS_MAX = 20_000
 @click.option("--sinks", "sinks_ip", default="127.0.0.1", show_default=True, help="Our address, as the relay sees it.")
 @click.option("--no-gro", is_flag=True, help="Sinks take every datagram by itself.")
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
+@result.save_option
 def run(
     publishers: int,
     subscribers: int,
@@ -55,6 +57,7 @@ def run(
     sinks_ip: str,
     no_gro: bool,
     as_json: bool,
+    save_to: str | None,
 ) -> None:
     """Load on a relay: every packet verified at every subscriber, delays from the moment it was due."""
     pps = rate // (8 * size)
@@ -84,7 +87,7 @@ def run(
     contender = _contender(chain, workers, loss, url, edge_url)
     asked = {"relays": None if url else chain, "workers": None if url else workers, "loss": loss, "relay": url}
     made = run_until_done(measured(contender, shape, duration / NS_PER_S, sinks_ip))
-    finish({**made, **asked}, as_json, _show)
+    finish("run", {**made, **asked}, as_json, save_to, _show)
 
 
 def _contender(chain: int, workers: int, loss: float, url: str | None, edge_url: str | None) -> Contender:
