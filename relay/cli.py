@@ -10,16 +10,15 @@ import difflib
 import importlib
 import json
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from relay import ask
+from relay.ask import config_of, fail, relay_options
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-
-    from relay.config import Config
-
-EX_UNREACHABLE = 4
 
 
 class SuggestingGroup(click.Group):
@@ -112,17 +111,17 @@ def _version_flag(ctx: click.Context, parameter: click.Parameter, value: bool) -
 @click.option("--die-with-parent", is_flag=True, hidden=True)
 def run(path: str | None, die_with_parent: bool) -> None:
     """Run a relay in the foreground."""
-    config = _load(path)
+    config = config_of(path)
     from relay.plan import EX_CONFIG, Plan
     from relay.supervisor import StartError, Supervisor, SupervisorConf
 
     too_much = Plan.of(config).too_much()
     if too_much is not None:
-        _fail(EX_CONFIG, too_much)
+        fail(EX_CONFIG, too_much)
     try:
         code = Supervisor(SupervisorConf.of(config, path, die_with_parent=die_with_parent)).run()
     except StartError as error:
-        _fail(error.exit_code, str(error))
+        fail(error.exit_code, str(error))
     sys.exit(code)
 
 
@@ -146,7 +145,7 @@ def dev(relays: int, workers: int, with_demo: bool, as_json: bool) -> None:
             asyncio.run(_until_signal(_dev(relays, workers, as_json)))
             code = 0  # a signal is how a mesh ends
     except (RuntimeError, OSError, TimeoutError, MissingTool) as error:
-        _fail(1, f"{error or type(error).__name__}")
+        fail(1, f"{error or type(error).__name__}")
     sys.exit(code)
 
 
@@ -205,32 +204,11 @@ async def _dev(relays: int, workers: int, as_json: bool) -> int:
 
 
 @main.command()
-@click.option("-c", "--config", "path", default=None, help="Find the relay by its configuration file.")
-@click.option("--api", default=None, help="Its API, e.g. http://127.0.0.1:7481; default: its Unix socket.")
+@relay_options
 @click.option("--json", "as_json", is_flag=True, help="The whole status as JSON.")
 def status(path: str | None, api: str | None, as_json: bool) -> None:
     """One screen: state, version, workers, links, streams, last errors."""
-    import asyncio
-
-    from relay.client import Client, Unreachable
-    from relay.errors import Problem
-
-    socket = None if api else _load(path).listen.socket
-    client = Client(api or "http://zrelay", socket=socket, timeout_s=3.0)
-
-    async def ask() -> dict[str, Any]:
-        async with client:
-            answer = await client.get("/v1/status")
-            if not isinstance(answer, dict) or "state" not in answer:
-                raise Unreachable(f"{api or socket}: this is not a relay")
-            return answer
-
-    try:
-        answer = asyncio.run(ask())
-    except Unreachable as error:
-        _fail(EX_UNREACHABLE, f"no relay answers: {error}. Start one with: zrelay run -c FILE")
-    except Problem as problem:
-        _fail(1, f"the relay refuses: {problem}")
+    answer = ask.status(ask.client(path, api))
     if as_json:
         click.echo(json.dumps(answer))
     else:
@@ -245,7 +223,7 @@ def status(path: str | None, api: str | None, as_json: bool) -> None:
 @click.option("--strict", is_flag=True, help="Exit 3 when there are warnings.")
 def check(path: str | None, strict: bool) -> None:
     """Validate a configuration file: keys, types, references, addresses, key files, the peer map."""
-    config = _load(path)
+    config = config_of(path)
     from datetime import UTC, datetime
 
     from relay.config import check as check_config
@@ -255,7 +233,7 @@ def check(path: str | None, strict: bool) -> None:
     try:
         findings = check_config(config) + examine(config, datetime.now(UTC))
     except StartError as error:
-        _fail(error.exit_code, str(error))
+        fail(error.exit_code, str(error))
     for finding in findings:
         click.echo(str(finding), err=True)
     warnings = sum(finding.level == "warning" for finding in findings)
@@ -269,7 +247,7 @@ def check(path: str | None, strict: bool) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def ports(path: str | None, as_json: bool) -> None:
     """The ports to open in a firewall."""
-    config = _load(path)
+    config = config_of(path)
     data = config.listen.data
     rows = [
         ("udp", f"{data.ip}", f"{data.port}", "other relays", "agent: session start and control"),
@@ -308,22 +286,6 @@ def version(as_json: bool) -> None:
 @main.group(cls=SuggestingGroup, elsewhere=_BENCH_ELSEWHERE)
 def bench() -> None:
     """Measure, compare, report."""
-
-
-def _load(path: str | None) -> Config:
-    from relay.config import Config, ConfigError, load
-
-    if path is None:
-        return Config()
-    try:
-        return load(path)
-    except ConfigError as error:
-        _fail(error.exit_code, str(error))
-
-
-def _fail(code: int, message: str) -> NoReturn:
-    click.echo(f"zrelay: {message}", err=True)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

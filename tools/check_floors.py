@@ -44,6 +44,7 @@ PY_FLOORS = [
     "api openapi media_types metrics sdp client status report".split(),
     ["node"],
     [
+        "ask",
         "cli",
         "linkcmd",
         "__main__",
