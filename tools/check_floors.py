@@ -37,9 +37,9 @@ PY_FLOORS = [
         "noise xchacha pace stamp handshake_wire keymemory mapfile statedir continuity"
     ).split(),
     (
-        "supervisor processes places spares watchdog worker sessions streams pulls children publications control desk "
-        "placement mirrors workers validation handshake handshake_peer sealed generations links hostlimits roster "
-        "trust views rates assault moves step"
+        "supervisor mailbox processes places spares watchdog worker sessions streams pulls children publications "
+        "control desk placement mirrors workers validation handshake handshake_peer sealed generations links "
+        "hostlimits roster trust views rates assault moves step"
     ).split(),
     "api openapi media_types metrics sdp client status report".split(),
     ["node"],
