@@ -201,7 +201,7 @@ def table(made: dict[str, Any]) -> list[str]:
         f"new / old  {made['ratio']:.4f}   99 % interval {made['low']:.4f} to {made['high']:.4f}",
         f"verdict    {made['verdict']}"
         + (f" (a difference below {percent:.1%} would not be seen)" if "no" in made["verdict"] else ""),
-        f"limit      {made['limited_by']}",
+        result.limit_line(made),
     ]
 
 

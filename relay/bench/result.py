@@ -220,6 +220,12 @@ def save_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def limit_line(made: dict[str, Any]) -> str:
+    """The last line of every result for people."""
+    took = f"; {made['wall_s']:.1f} s" if "wall_s" in made else ""
+    return f"what limited this run: {made['limited_by']}{took}"
+
+
 def load(path: str) -> Result:
     """A file of ours or of pytest-benchmark. ResultError."""
     try:

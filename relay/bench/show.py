@@ -101,7 +101,7 @@ def show_sides(made: dict[str, Any], title: str) -> None:
     for key, side in made["sides"].items():
         if side is not None and key != "relay" and side["limited_by"] != "nothing":
             click.echo(f"what limited {side['name']}: {side['limited_by']}")
-    click.echo(f"what limited this run: {made['limited_by']}; {made['wall_s']:.1f} s")
+    click.echo(result.limit_line(made))
 
 
 def _cells(side: dict[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from relay._load import Generator, Sinks
-from relay.bench import contenders, hop, result
+from relay.bench import contenders, hop, result, run
 from relay.bench.accounts import cpu_ns, socket_drops
 from relay.bench.delays import percentile_ns, percentiles_us
 from relay.bench.duel import Outcome, Side, rounds_of
@@ -115,6 +115,18 @@ def test_for_people_a_run_ends_with_what_limited_it() -> None:
     assert done.stdout.splitlines()[-1].startswith("what limited this run: ")
 
 
+@pytest.mark.parametrize("words", [["ring", "--seconds", "0.2"], ["link", "--virtual", "--seconds", "1"]])
+def test_every_result_for_people_ends_with_what_limited_it(words: list[str]) -> None:
+    done = CliRunner().invoke(main, ["bench", *words])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1].startswith("what limited this run: ")
+
+
+def test_addresses_of_this_network_namespace_are_ours_and_others_are_not() -> None:
+    for host, ours in (("127.0.0.1", True), ("localhost", True), ("198.51.100.7", False), ("[2001:db8::7]", False)):
+        assert run._is_ours(f"http://{host}:7481") is ours, host
+
+
 def test_side_by_side_for_people_has_a_line_of_each_and_what_limited_them(capsys: pytest.CaptureFixture[str]) -> None:
     sides = [Side(name, Counted(wanted=10, good=9, run_ns=10), [cost]) for name, cost in (("r", 2.0), ("b", 1.0))]
     show_sides({**Outcome(Shape(), 1, 1, sides[0], sides[1], None, "no tool").figures(), "wall_s": 1.0}, "title")
@@ -151,6 +163,9 @@ def test_over_a_lossy_link_the_engine_repairs_and_run_says_what_it_took() -> Non
         (["run", "--loss", "5%", "--relays", "1"], "two relays"),
         (["run", "--relay", "http://127.0.0.1:1", "--loss", "5%"], "mesh of our own"),
         (["run", "--edge", "http://127.0.0.1:1"], "needs --relay"),
+        (["run", "--relay", "http://192.0.2.1:7481"], "--i-own-this"),  # L10
+        (["run", "--relay", "http://relay.example:7481"], "--i-own-this"),
+        (["run", "--relay", "http://127.0.0.1:1", "--edge", "http://192.0.2.1:1"], "--i-own-this"),
     ],
 )
 def test_a_bad_value_is_a_usage_error_that_names_it(words: list[str], says: str) -> None:
