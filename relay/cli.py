@@ -1,7 +1,8 @@
 """The command ``zrelay``. Imports are late, inside each verb: ``zrelay --help`` must answer at once.
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 findings, 4 relay not reachable, 70 internal, 71 operating system, 77 permission,
-78 bad configuration, 128 + n a demo ended by signal n. Data goes to stdout, talk to stderr.
+78 bad configuration, 128 + n a demo ended by signal n, 141 nobody reads our stdout. Data goes to stdout, talk to
+stderr.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,9 @@ from relay.ask import config_of, fail, relay_options
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+
+EX_OS, EX_PIPE = 71, 141
 
 
 class SuggestingGroup(click.Group):
@@ -59,6 +64,19 @@ class SuggestingGroup(click.Group):
             formatter.write_dl(sorted(rows))
 
 
+class Program(SuggestingGroup):
+    """All verbs. What the system refuses in the end is one line; whoever has closed our stdout wants no more of it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+            sys.exit(EX_PIPE)
+        except OSError as error:
+            fail(EX_OS, f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror or error}")
+
+
 _ELSEWHERE = {
     "impair": ("relay.impair", "Put a bad network between two relays: delay, loss, reordering, a full queue."),
     "doctor": ("relay.doctor.command", "What this host lacks for the data path, each with its fix."),
@@ -83,7 +101,7 @@ _BENCH_ELSEWHERE = {
 
 
 @click.group(
-    cls=SuggestingGroup,
+    cls=Program,
     elsewhere=_ELSEWHERE,
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=False,
