@@ -8,15 +8,12 @@ from typing import Any
 import pytest
 
 from benchmarks.machine import slack
-from relay.bench.hop import PPS, measured
+from relay.bench.hop import BARS, PPS, SEALED_BARS, SINGLE_BARS, measured
 from relay.bench.traffic import Mode, Shape
 
 pytestmark = pytest.mark.figures
 
 SECONDS = 9.0
-TO_BARE, TO_PEER = 1.6, 0.5  # in plaintext, as they are
-SEALED_TO_PEER = 0.6
-SINGLE_TO_BARE = 1.15
 
 
 def row(name: str, mode: Mode, relays: int = 2, sealed: bool = True) -> dict[str, Any]:
@@ -46,18 +43,18 @@ def claim(made: dict[str, Any]) -> float:
 def test_one_hop_of_segmented_frames() -> None:
     made = row("one hop, 20 kpps, frames of 8 as one UDP_SEGMENT message, plaintext", "segmented", sealed=False)
     allowed = claim(made)
-    assert made["ratio_to_bare"] <= TO_BARE * allowed
-    assert made["ratio_to_peer"] <= TO_PEER * allowed
+    assert made["ratio_to_bare"] <= BARS["ratio_to_bare"] * allowed
+    assert made["ratio_to_peer"] <= BARS["ratio_to_peer"] * allowed
 
 
 def test_one_sealed_hop_of_segmented_frames() -> None:
     made = row("one sealed hop, 20 kpps, frames of 8 as one UDP_SEGMENT message", "segmented")
-    assert made["ratio_to_peer"] <= SEALED_TO_PEER * claim(made)
+    assert made["ratio_to_peer"] <= SEALED_BARS["ratio_to_peer"] * claim(made)
 
 
 def test_one_relay_of_single_packets() -> None:
     made = row("1 -> 1, 5 kpps, single packets", "singles", relays=1)
-    assert made["ratio_to_bare"] <= SINGLE_TO_BARE * claim(made)
+    assert made["ratio_to_bare"] <= SINGLE_BARS["ratio_to_bare"] * claim(made)
 
 
 @pytest.mark.parametrize("mode", ["singles", "burst"])

@@ -1,7 +1,8 @@
 """The command ``zrelay``. Imports are late, inside each verb: ``zrelay --help`` must answer at once.
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 findings, 4 relay not reachable, 70 internal, 71 operating system, 77 permission,
-78 bad configuration, 128 + n a demo ended by signal n. Data goes to stdout, talk to stderr.
+78 bad configuration, 128 + n a demo ended by signal n, 141 nobody reads our stdout. Data goes to stdout, talk to
+stderr.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
+import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from relay import ask
+from relay.ask import config_of, fail, relay_options
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from relay.config import Config
 
-EX_UNREACHABLE = 4
+EX_OS, EX_PIPE = 71, 141
 
 
 class SuggestingGroup(click.Group):
@@ -60,6 +64,19 @@ class SuggestingGroup(click.Group):
             formatter.write_dl(sorted(rows))
 
 
+class Program(SuggestingGroup):
+    """All verbs. What the system refuses in the end is one line; whoever has closed our stdout wants no more of it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+            sys.exit(EX_PIPE)
+        except OSError as error:
+            fail(EX_OS, f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror or error}")
+
+
 _ELSEWHERE = {
     "impair": ("relay.impair", "Put a bad network between two relays: delay, loss, reordering, a full queue."),
     "doctor": ("relay.doctor.command", "What this host lacks for the data path, each with its fix."),
@@ -84,7 +101,7 @@ _BENCH_ELSEWHERE = {
 
 
 @click.group(
-    cls=SuggestingGroup,
+    cls=Program,
     elsewhere=_ELSEWHERE,
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=False,
@@ -112,17 +129,17 @@ def _version_flag(ctx: click.Context, parameter: click.Parameter, value: bool) -
 @click.option("--die-with-parent", is_flag=True, hidden=True)
 def run(path: str | None, die_with_parent: bool) -> None:
     """Run a relay in the foreground."""
-    config = _load(path)
+    config = config_of(path)
     from relay.plan import EX_CONFIG, Plan
     from relay.supervisor import StartError, Supervisor, SupervisorConf
 
     too_much = Plan.of(config).too_much()
     if too_much is not None:
-        _fail(EX_CONFIG, too_much)
+        fail(EX_CONFIG, too_much)
     try:
         code = Supervisor(SupervisorConf.of(config, path, die_with_parent=die_with_parent)).run()
     except StartError as error:
-        _fail(error.exit_code, str(error))
+        fail(error.exit_code, str(error))
     sys.exit(code)
 
 
@@ -146,7 +163,7 @@ def dev(relays: int, workers: int, with_demo: bool, as_json: bool) -> None:
             asyncio.run(_until_signal(_dev(relays, workers, as_json)))
             code = 0  # a signal is how a mesh ends
     except (RuntimeError, OSError, TimeoutError, MissingTool) as error:
-        _fail(1, f"{error or type(error).__name__}")
+        fail(1, f"{error or type(error).__name__}")
     sys.exit(code)
 
 
@@ -205,32 +222,11 @@ async def _dev(relays: int, workers: int, as_json: bool) -> int:
 
 
 @main.command()
-@click.option("-c", "--config", "path", default=None, help="Find the relay by its configuration file.")
-@click.option("--api", default=None, help="Its API, e.g. http://127.0.0.1:7481; default: its Unix socket.")
+@relay_options
 @click.option("--json", "as_json", is_flag=True, help="The whole status as JSON.")
 def status(path: str | None, api: str | None, as_json: bool) -> None:
     """One screen: state, version, workers, links, streams, last errors."""
-    import asyncio
-
-    from relay.client import Client, Unreachable
-    from relay.errors import Problem
-
-    socket = None if api else _load(path).listen.socket
-    client = Client(api or "http://zrelay", socket=socket, timeout_s=3.0)
-
-    async def ask() -> dict[str, Any]:
-        async with client:
-            answer = await client.get("/v1/status")
-            if not isinstance(answer, dict) or "state" not in answer:
-                raise Unreachable(f"{api or socket}: this is not a relay")
-            return answer
-
-    try:
-        answer = asyncio.run(ask())
-    except Unreachable as error:
-        _fail(EX_UNREACHABLE, f"no relay answers: {error}. Start one with: zrelay run -c FILE")
-    except Problem as problem:
-        _fail(1, f"the relay refuses: {problem}")
+    answer = ask.status(ask.client(path, api))
     if as_json:
         click.echo(json.dumps(answer))
     else:
@@ -245,7 +241,7 @@ def status(path: str | None, api: str | None, as_json: bool) -> None:
 @click.option("--strict", is_flag=True, help="Exit 3 when there are warnings.")
 def check(path: str | None, strict: bool) -> None:
     """Validate a configuration file: keys, types, references, addresses, key files, the peer map."""
-    config = _load(path)
+    config = config_of(path)
     from datetime import UTC, datetime
 
     from relay.config import check as check_config
@@ -255,7 +251,7 @@ def check(path: str | None, strict: bool) -> None:
     try:
         findings = check_config(config) + examine(config, datetime.now(UTC))
     except StartError as error:
-        _fail(error.exit_code, str(error))
+        fail(error.exit_code, str(error))
     for finding in findings:
         click.echo(str(finding), err=True)
     warnings = sum(finding.level == "warning" for finding in findings)
@@ -269,7 +265,7 @@ def check(path: str | None, strict: bool) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def ports(path: str | None, as_json: bool) -> None:
     """The ports to open in a firewall."""
-    config = _load(path)
+    config = config_of(path)
     data = config.listen.data
     rows = [
         ("udp", f"{data.ip}", f"{data.port}", "other relays", "agent: session start and control"),
@@ -308,22 +304,6 @@ def version(as_json: bool) -> None:
 @main.group(cls=SuggestingGroup, elsewhere=_BENCH_ELSEWHERE)
 def bench() -> None:
     """Measure, compare, report."""
-
-
-def _load(path: str | None) -> Config:
-    from relay.config import Config, ConfigError, load
-
-    if path is None:
-        return Config()
-    try:
-        return load(path)
-    except ConfigError as error:
-        _fail(error.exit_code, str(error))
-
-
-def _fail(code: int, message: str) -> NoReturn:
-    click.echo(f"zrelay: {message}", err=True)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

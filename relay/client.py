@@ -31,7 +31,7 @@ class Client:
 
     def __init__(self, base: str = "http://zrelay", *, socket: str | None = None, timeout_s: float = 10.0) -> None:
         self._base = base.rstrip("/")
-        self._where = socket or base
+        self.where = socket or base
         self._socket = socket
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
@@ -68,7 +68,7 @@ class Client:
                     return
                 except (Unreachable, Problem):
                     await asyncio.sleep(0.02)
-        raise Unreachable(f"{self._where} is not ready after {timeout_s:g} s")
+        raise Unreachable(f"{self.where} is not ready after {timeout_s:g} s")
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         if self._session is None:
@@ -84,9 +84,9 @@ class Client:
                     return await response.json()
                 return await response.text()
         except aiohttp.InvalidURL as error:
-            raise Unreachable(f"{self._where!r} is not a URL: {error.description or 'write http://ip:port'}") from None
+            raise Unreachable(f"{self.where!r} is not a URL: {error.description or 'write http://ip:port'}") from None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:  # ValueError: host name, JSON
-            raise Unreachable(f"{self._where}: {error or type(error).__name__}") from None
+            raise Unreachable(f"{self.where}: {error or type(error).__name__}") from None
 
 
 def stream_path(stream_id: str) -> str:

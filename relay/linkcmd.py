@@ -15,47 +15,28 @@ import json
 import math
 import signal
 import sys
-from collections.abc import Coroutine
-from typing import Any, TypeVar
 
 import click
 
-from relay.cli import EX_UNREACHABLE, _fail, _load
-from relay.client import Client, Unreachable
-from relay.errors import Problem
+from relay import ask
+from relay.client import Client
 from relay.links import path_lines, table
 
 POLL_S = 0.25
 SILENT_POLLS = 8  # without a new answer: said
-_T = TypeVar("_T")
-
-
-def _client(path: str | None, api: str | None) -> Client:
-    return Client(api or "http://zrelay", socket=None if api else _load(path).listen.socket, timeout_s=3.0)
-
-
-def _answer(asking: Coroutine[Any, Any, _T]) -> _T:
-    """What the relay answers; no relay, or one that refuses, ends the command."""
-    try:
-        return asyncio.run(asking)
-    except Unreachable as error:
-        _fail(EX_UNREACHABLE, f"no relay answers: {error}. Start one with: zrelay run -c FILE")
-    except Problem as problem:
-        _fail(1, f"the relay refuses: {problem}")
 
 
 @click.command()
 @click.argument("peer", required=False)
-@click.option("-c", "--config", "path", default=None, help="Find the relay by its configuration file.")
-@click.option("--api", default=None, help="Its API, e.g. http://127.0.0.1:7481; default: its Unix socket.")
+@ask.relay_options
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
 def links(peer: str | None, path: str | None, api: str | None, as_json: bool) -> None:
     """Peers: state, address, round trip, loss each way, jitter, path MTU, T_dead."""
     if peer is None:
-        found = _answer(_get(_client(path, api), "/v1/links"))["items"]
+        found = ask.answer(ask.client(path, api), "/v1/links")["items"]
         click.echo(json.dumps(found) if as_json else table(found))
         return
-    link = _answer(_get(_client(path, api), f"/v1/links/{peer}"))
+    link = ask.answer(ask.client(path, api), f"/v1/links/{peer}")
     del link["round_trips_us"]
     if as_json:
         click.echo(json.dumps(link))
@@ -77,18 +58,12 @@ def links(peer: str | None, path: str | None, api: str | None, as_json: bool) ->
 @click.argument("peer")
 @click.option("-n", "--count", default=0, type=click.IntRange(0), help="Stop after this many answers; 0: at Ctrl-C.")
 @click.option("-w", "--deadline", default=0.0, type=click.FloatRange(0), help="Stop after this many seconds.")
-@click.option("-c", "--config", "path", default=None, help="Find the relay by its configuration file.")
-@click.option("--api", default=None, help="Its API, e.g. http://127.0.0.1:7481; default: its Unix socket.")
+@ask.relay_options
 def ping(peer: str, count: int, deadline: float, path: str | None, api: str | None) -> None:
     """Round trips to a peer, line by line as the relay's probes measure them; then a summary."""
-    sent, trips = _answer(_watch(_client(path, api), peer, count, deadline))
+    sent, trips = ask.outcome(_watch(ask.client(path, api), peer, count, deadline))
     click.echo("\n".join(summary(peer, sent, trips)))
     sys.exit(0 if trips else 1)
-
-
-async def _get(client: Client, what: str) -> Any:
-    async with client as relay:
-        return await relay.get(what)
 
 
 async def _watch(client: Client, peer: str, count: int, deadline: float) -> tuple[int, list[int]]:

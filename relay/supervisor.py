@@ -19,7 +19,6 @@ import socket
 import sys
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +29,7 @@ from relay.config import Config
 from relay.errors import CoreError
 from relay.hostlimits import raise_file_limit, warn_small_buffers
 from relay.keymemory import KeyMemory
+from relay.mailbox import Mailbox
 from relay.places import CHAN_SLOTS, Place
 from relay.processes import START_AGAIN_S, Child, die_with_parent, how, say
 from relay.sockets import EXIT_OS, EXIT_PERMISSION, Sockets, StartError, lock_runtime_dir
@@ -113,7 +113,6 @@ class Supervisor:
         self.agent = Child("zr-agent")
         self.workers: list[Place] = []
         self._fds: dict[str, int] = {}
-        self._outbox: deque[bytes] = deque()
         self._keys = KeyMemory(conf.keyring)
         self._stop_signals = 0
         self._reload = False
@@ -121,6 +120,7 @@ class Supervisor:
         self._exit_code = 0
         self._sockets = Sockets(conf.receive_buffer, conf.send_buffer, conf.gro)
         self._poll = select.poll()
+        self._mailbox = Mailbox(self._poll)
         self._spares = Spares(conf, self._poll, self.workers, self._fds)
         self._watchdog = Watchdog()
         self._lives = -1  # an eventfd
@@ -271,8 +271,7 @@ class Supervisor:
             self.agent.spawn(self.conf.agent_command, boot, [*fds, *self._keys.inherited()])
         self._poll.register(self.agent.pidfd, select.POLLIN)
         self.agent.ours = ours
-        self._outbox.clear()
-        self._poll.register(ours, select.POLLIN)
+        self._mailbox.open(ours)
         for worker in self.workers:
             worker.told = False
             if worker.up:
@@ -434,29 +433,19 @@ class Supervisor:
         self._tell_agent({"t": kind, "worker": worker.index, "generation": worker.page.generation})
 
     def _tell_agent(self, message: dict[str, Any]) -> None:
-        if self.agent.ours is not None:
-            self._outbox.append(msgpack.packb(message))
-            self._flush_outbox()
+        if self.agent.ours is not None and not self._mailbox.say(message):
+            self._replace_agent("it takes no messages (S09)")
 
-    def _flush_outbox(self) -> None:
-        ours = self.agent.ours
-        if ours is None:
-            return
-        try:
-            while self._outbox:
-                ours.send(self._outbox[0])
-                self._outbox.popleft()
-        except BlockingIOError:
-            pass
-        except OSError:  # it is dying; its pidfd will say so
-            self._outbox.clear()
-        with contextlib.suppress(FileNotFoundError):
-            self._poll.modify(ours, select.POLLIN | (select.POLLOUT if self._outbox else 0))
+    def _replace_agent(self, why: str) -> None:
+        say(f"WARN {self.agent.name} (pid {self.agent.pid}): {why}; it is replaced")
+        self._forget_socket(self.agent)
+        self._mailbox.close()
+        self.agent.send_signal(signal.SIGKILL)
 
     def _on_agent_socket(self, event: int) -> None:
         assert self.agent.ours is not None
         if event & select.POLLOUT:
-            self._flush_outbox()
+            self._mailbox.flush()
         if not event & ~select.POLLOUT:
             return
         try:
@@ -481,8 +470,10 @@ class Supervisor:
                 self.workers[message["worker"]].close_all_ingress()
             elif kind == "replace_worker":
                 self._replace_corrupt(self.workers[message["worker"]])
-        except (IndexError, KeyError, TypeError, ValueError) as error:
-            say(f"WARN the agent sent nonsense: {error!r}")
+            else:
+                raise ValueError(f"unknown: {kind!r}")
+        except Exception as error:  # of whatever kind: the supervisor outlives its agent
+            self._replace_agent(f"it sent nonsense (S06): {error!r:.200}")
 
     def _replace_corrupt(self, worker: Place) -> None:
         """Who of the two wrote it, or a third, cannot be known: so both ends and what lies between begin anew (S01)."""

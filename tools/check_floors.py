@@ -37,13 +37,14 @@ PY_FLOORS = [
         "noise xchacha pace stamp handshake_wire handshake_own keymemory mapfile statedir continuity"
     ).split(),
     (
-        "supervisor processes places spares watchdog worker sessions streams pulls children publications control desk "
-        "placement mirrors workers validation handshake handshake_peer sealed generations links hostlimits roster "
-        "trust views rates assault moves shelters step"
+        "supervisor mailbox processes places spares watchdog worker sessions streams pulls children publications "
+        "control desk placement mirrors workers validation handshake handshake_peer sealed generations links "
+        "hostlimits roster trust views rates assault moves shelters step"
     ).split(),
     "api openapi media_types metrics sdp client status report".split(),
     ["node"],
     [
+        "ask",
         "cli",
         "linkcmd",
         "__main__",

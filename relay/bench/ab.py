@@ -101,9 +101,10 @@ def ab(
 ) -> None:
     """Two builds by turns: faster, slower, or no difference shown.
 
-    OLD and NEW: a git revision, which is built in a worktree of its own, or the directory of a built checkout. One run
-    of each is thrown away, then they alternate (old new, new old, ...). The verdict is the 99 % interval of the paired
-    ratios by signed ranks: a difference is claimed only when all of it lies on one side of 1.
+    OLD and NEW: a git revision, which is built in a worktree of its own, or a directory: a built checkout, or a
+    virtual environment with zrelay in it. One run of each is thrown away, then they alternate (old new, new old, ...).
+    The verdict is the 99 % interval of the paired ratios by signed ranks: a difference is claimed only when all of it
+    lies on one side of 1.
     """
     try:
         chosen = figure or (CPU_FIGURE if cmd is not None else BENCHES[bench][0])
@@ -119,7 +120,7 @@ def ab(
         try:
             sides = [stack.enter_context(tree(name, scratch, _talk)) for name in (old, new)]
             step = stack.enter_context(_progress(2 + 2 * rounds))
-            commands = [words or [sys.executable, "-m", "relay.cli", "bench", bench, "--json", *extra] for _ in sides]
+            commands = [words or [side.python, "-m", "relay.cli", "bench", bench, "--json", *extra] for side in sides]
             runs = tuple(
                 _runner(side, command, chosen, from_json=not (cmd and not figure))
                 for side, command in zip(sides, commands, strict=True)
@@ -200,7 +201,7 @@ def table(made: dict[str, Any]) -> list[str]:
         f"new / old  {made['ratio']:.4f}   99 % interval {made['low']:.4f} to {made['high']:.4f}",
         f"verdict    {made['verdict']}"
         + (f" (a difference below {percent:.1%} would not be seen)" if "no" in made["verdict"] else ""),
-        f"limit      {made['limited_by']}",
+        result.limit_line(made),
     ]
 
 

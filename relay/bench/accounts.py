@@ -1,10 +1,7 @@
-"""The kernel's own accounts: CPU time of processes, drops at full sockets, how busy the machine was, which it is."""
+"""The kernel's own accounts: CPU time of processes, drops at full sockets, how busy the machine was."""
 
 from __future__ import annotations
 
-import os
-import platform
-import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -60,18 +57,3 @@ class Machine:
 def _ticks() -> tuple[int, int]:
     fields = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
     return sum(fields) - fields[3] - fields[4], sum(fields)
-
-
-def fingerprint() -> dict[str, str | int]:
-    """What a figure depends on, without naming the machine."""
-    from relay import __version__
-
-    model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
-    return {
-        "zrelay": __version__,
-        "python": platform.python_version(),
-        "kernel": platform.release(),
-        "machine": platform.machine(),
-        "cpu": model[1] if model else "unknown",
-        "cores": os.cpu_count() or 1,
-    }

@@ -276,8 +276,8 @@ def _show(made: dict[str, Any]) -> None:
         click.echo(f"{trend['name']:11} {at:26} {slope:58} {trend['word']}")
     for finding in made["findings"]:
         click.echo(f"WRONG       {finding}")
-    click.echo(f"limited by  {made['limited_by']}")
     click.echo("aged well" if made["aged_well"] else "did not age well")
+    click.echo(result.limit_line(made))
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay.bench.accounts import Machine, cpu_ns, fingerprint, socket_drops
+from relay.bench.accounts import Machine, cpu_ns, socket_drops
 from relay.bench.contenders import Contender
+from relay.bench.fingerprint import fingerprint
 from relay.bench.traffic import Counted, Shape, Traffic
 from relay.bench.veth import THERE, Veth
 
@@ -110,7 +111,10 @@ class Outcome:
         return [side for side in (self.relay, self.bare, self.peer) if side is not None]
 
     def figures(self) -> dict[str, Any]:
-        """The JSON. Costs: CPU µs per packet delivered to a sink, all processes of a contender, the median round's."""
+        """The JSON. Costs: CPU µs per packet delivered to a sink, all processes of a contender, the median round's.
+
+        `samples` has them round by round; its ratios are those of neighbouring rounds.
+        """
         relay, bare = self.relay.cost_us, self.bare.cost_us
         peer = self.peer.cost_us if self.peer is not None else None
         delivered = [side.counted.delivered_pct for side in self.sides]
@@ -136,6 +140,7 @@ class Outcome:
             "sinks_gro": self.shape.gro,
             "seconds": self.seconds,
             "rounds": self.rounds,
+            "samples": self._samples(),
             "ssrc": self.shape.ssrc,
             "limited_by": self.relay.limited_by(),
             "counters": {word: count for word, count in self.relay.counters.items() if count},
@@ -146,6 +151,16 @@ class Outcome:
             },
             "fingerprint": fingerprint(),
         }
+
+    def _samples(self) -> dict[str, list[float]]:
+        costs = {"": self.relay.cpu_us_per_packet, "bare_": self.bare.cpu_us_per_packet}
+        if self.peer is not None:
+            costs["peer_"] = self.peer.cpu_us_per_packet
+        made = {f"{whose}cpu_us_per_packet": rounds for whose, rounds in costs.items()}
+        for whose in costs.keys() - {""}:
+            pairs = zip(costs[""], costs[whose], strict=False)  # a round that delivered nothing has no cost
+            made[f"ratio_to_{whose[:-1]}"] = [cost / other for cost, other in pairs if other]
+        return {name: [round(value, 4) for value in values] for name, values in made.items() if values}
 
     def _syscalls(self) -> float | None:
         calls = sum(count for word, count in self.relay.counters.items() if word.startswith("sys_"))

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from relay.bench import result
 from relay.bench.contenders import Bare, Gstreamer, Relays
 from relay.bench.duel import Say, duel
 from relay.bench.options import Seconds
@@ -16,6 +17,7 @@ from relay.bench.veth import veth as veth_pair
 
 _EGRESS_PPS = 150_000  # well below what two cores carry, GStreamer's share included
 SECONDS = 9.0
+BARS = {"ratio_to_bare": 1.25, "ratio_to_peer": 0.25, "syscalls_per_packet": 0.01}  # of the default case
 
 
 def usual_pps(subscribers: int) -> int:
@@ -33,6 +35,7 @@ def usual_pps(subscribers: int) -> int:
 @click.option("--no-gro", is_flag=True, help="Sinks take every datagram by itself.")
 @click.option("--veth", is_flag=True, help="Sinks behind a veth pair without segmentation offload (root).")
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
+@result.save_option
 def fanout(
     subscribers: int,
     frame: int,
@@ -43,10 +46,13 @@ def fanout(
     no_gro: bool,
     veth: bool,
     as_json: bool,
+    save_to: str | None,
 ) -> None:
     """One stream to many: CPU per packet, beside a bare loop and GStreamer."""
     shape = Shape(subscribers=subscribers, frame=frame, size=size, pps=pps or usual_pps(subscribers), gro=not no_gro)
-    as_command(lambda say: measured(shape, seconds, say, workers=workers, veth=veth), "fan-out", as_json)
+    as_command(
+        "fanout", lambda say: measured(shape, seconds, say, workers=workers, veth=veth), "fan-out", as_json, save_to
+    )
 
 
 async def measured(shape: Shape, seconds: float, say: Say, *, workers: int = 1, veth: bool = False) -> dict[str, Any]:
@@ -54,4 +60,5 @@ async def measured(shape: Shape, seconds: float, say: Say, *, workers: int = 1, 
     relay, bare = Relays("relay", workers=workers), Bare("bare sendmmsg loop")
     with veth_pair() if veth else nullcontext() as far:
         outcome = await duel(shape, seconds, relay, bare, Gstreamer("GStreamer multiudpsink"), say, far=far)
-    return {**outcome.figures(), "workers": workers, "veth": veth}
+    usual = (shape.subscribers, shape.frame, shape.size, shape.gro, veth) == (50, 8, 1200, True, False)
+    return {**outcome.figures(), "workers": workers, "veth": veth, "bars": BARS if usual else {}}

@@ -11,6 +11,7 @@ from relay._bench import Tally
 from relay.bench.case import Case
 
 _MS = 1e6
+_OVERSLEPT_SHARE = 0.01  # of the packets
 _DELAYS = {"p50": "p50_ms", "p99": "p99_ms", "p99.9": "p999_ms", "max": "max_ms"}
 
 
@@ -111,9 +112,24 @@ def figures(case: Case, runs: list[Run], *, virtual: bool, series: bool = False)
     if case.blackout is not None:
         worst = None if None in heals else max(ns for ns in heals if ns is not None) / _MS
         made |= {"blackout_s": [ns / 1e9 for ns in case.blackout], "heal_ms": worst}
+    made["limited_by"] = _limited_by(made)
     if series:
         made["series"] = _series(case, runs)
     return made
+
+
+def _limited_by(made: dict[str, Any]) -> str:
+    """What of this machine, and not of the link, may have made the figures worse."""
+    if made["virtual"]:
+        return "nothing: time is the model's own"
+    ends = [made["counts"].get(name, {}) for name in ("sender", "receiver")]
+    unsent, overslept = (sum(end.get(word, 0) for end in ends) for word in ("unsent", "overslept"))
+    found = []
+    if unsent:
+        found.append(f"its sockets ({unsent} datagrams not taken)")
+    if overslept > _OVERSLEPT_SHARE * made["sent"]:
+        found.append(f"this machine's CPUs ({overslept} turns began late)")
+    return ", ".join(found) or "nothing"
 
 
 def _sum(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from relay import __version__
+
 _UDP_SEGMENT, _UDP_GRO = 103, 104  # linux/udp.h
 # Differences in these make two results hardly comparable; the load average and the like are only shown.
 COMPARED = (
@@ -22,11 +24,15 @@ COMPARED = (
 
 
 def fingerprint() -> dict[str, Any]:
-    """Of this machine, now. `governor` and `gcc` are "" where there is none; memory in GiB, one decimal."""
+    """Of this machine, without its name, and this program, now.
+
+    `governor` and `gcc` are "" where there is none; memory in GiB, one decimal.
+    """
     cpuinfo = _text("/proc/cpuinfo")
     model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.M)
     memory = re.search(r"^MemTotal:\s+(\d+) kB", _text("/proc/meminfo"), re.M)
     made = {
+        "zrelay": __version__,
         "cpu_model": model[1].strip() if model else platform.machine(),
         "cores": os.cpu_count() or 1,
         "cores_ours": len(os.sched_getaffinity(0)),

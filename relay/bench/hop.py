@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from relay.bench import result
 from relay.bench.contenders import Bare, Gstreamer, Relays, Srt
 from relay.bench.duel import Say, duel
 from relay.bench.options import Seconds
@@ -13,6 +14,9 @@ from relay.bench.show import as_command
 from relay.bench.traffic import Mode, Shape
 
 SECONDS = 9.0
+BARS = {"ratio_to_bare": 1.6, "ratio_to_peer": 0.5}  # of the default case, in plaintext as the others are
+SEALED_BARS = {"ratio_to_peer": 0.6}
+SINGLE_BARS = {"ratio_to_bare": 1.15}  # of one relay
 PPS = {1: 5000, 2: 20_000}  # as single packets GStreamer cannot do much more
 
 
@@ -32,6 +36,7 @@ PPS = {1: 5000, 2: 20_000}  # as single packets GStreamer cannot do much more
 @click.option("--relays", type=click.IntRange(1, 2), default=2, show_default=True, help="1: RTP in, RTP out, singles.")
 @click.option("--plaintext", is_flag=True, help="The link is not sealed, as the bare forwarders and SRT are not.")
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
+@result.save_option
 def hop(
     pps: int | None,
     size: int,
@@ -41,15 +46,18 @@ def hop(
     relays: int,
     plaintext: bool,
     as_json: bool,
+    save_to: str | None,
 ) -> None:
     """One hop: UDP in, link, UDP out; CPU per packet, beside bare forwarders and SRT."""
     shape = Shape(
         pps=pps or PPS[relays], size=size, frame=frame, mode=mode or ("segmented" if relays == 2 else "singles")
     )
     as_command(
+        "hop",
         lambda say: measured(shape, seconds, say, relays=relays, sealed=not plaintext),
         "one hop" if relays == 2 else "1 to 1",
         as_json,
+        save_to,
     )
 
 
@@ -62,4 +70,12 @@ async def measured(shape: Shape, seconds: float, say: Say, *, relays: int = 2, s
     else:
         single = Bare("bare recvmmsg/sendmmsg forwarder", segment=shape.mode == "segmented")
         outcome = await duel(shape, seconds, ours, single, Gstreamer("GStreamer multiudpsink"), say)
-    return {**outcome.figures(), "relays": relays, "sealed": sealed and relays == 2}
+    sealed = sealed and relays == 2
+    return {**outcome.figures(), "relays": relays, "sealed": sealed, "bars": _bars(shape, relays, sealed)}
+
+
+def _bars(shape: Shape, relays: int, sealed: bool) -> dict[str, float]:
+    mode = "segmented" if relays == 2 else "singles"
+    if (shape.size, shape.frame, shape.mode, shape.pps) != (1200, 8, mode, PPS[relays]):
+        return {}
+    return SINGLE_BARS if relays == 1 else SEALED_BARS if sealed else BARS

@@ -250,4 +250,4 @@ def _show(made: dict[str, Any]) -> None:
     for row in table(made):
         shown.add_row(*row)
     Console(highlight=False).print(shown)
-    click.echo(f"{made['wall_s']:.1f} s")
+    click.echo(result.limit_line(made))

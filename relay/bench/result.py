@@ -4,7 +4,8 @@
      "benchmarks": [{"name", "fullname", "group", "params", "stats": {"mean", "median", "rounds", "data", ...},
                      "extra_info": {"unit", "better", "limited_by", "result"}}]}
 
-One figure of ours is one benchmark: `fanout.cpu_us_per_packet`. Each run gives one sample; `stats.data` has them all.
+One figure of ours is one benchmark: `fanout.cpu_us_per_packet`. Each run gives one sample, or one a round where the
+verb measures in rounds (`samples` in its JSON, by figure); `stats.data` has them all.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ FIGURES: dict[str, tuple[str, Better]] = {
 PARAMS = (
     *("engine", "wheel", "virtual", "subscribers", "publishers", "streams", "pps", "size", "frame", "hold"),
     *("delay_ms", "loss", "rloss", "burst", "deadline_ms", "rate_bps", "slots", "record_bytes", "cores", "workers"),
-    *("relays", "peer", "record"),
+    *("relays", "sealed", "mode", "sinks_gro", "veth", "record"),
 )
 
 
@@ -153,7 +154,7 @@ def benchmarks(verb: str, runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]
     params = {name: first[name] for name in PARAMS if first.get(name) is not None}
     made = []
     for name, (unit, better) in FIGURES.items():
-        samples = [float(run[name]) for run in runs if _number(run.get(name))]
+        samples = [sample for run in runs for sample in _samples(run, name)]
         if not samples:
             continue
         extra = {"unit": unit, "better": better, "limited_by": first.get("limited_by", ""), "bar": _bar(first, name)}
@@ -172,6 +173,12 @@ def benchmarks(verb: str, runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]
             }
         )
     return made
+
+
+def _samples(run: dict[str, Any], name: str) -> list[float]:
+    rounds = run.get("samples")
+    found = rounds.get(name) if isinstance(rounds, dict) else None
+    return [float(value) for value in found or [run.get(name)] if _number(value)]
 
 
 def _bar(run: dict[str, Any], name: str) -> float | None:
@@ -211,6 +218,12 @@ def save_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--save", "save_to", default=None, metavar="FILE", help="Keep the result for bench compare and report."
     )(command)
+
+
+def limit_line(made: dict[str, Any]) -> str:
+    """The last line of every result for people."""
+    took = f"; {made['wall_s']:.1f} s" if "wall_s" in made else ""
+    return f"what limited this run: {made['limited_by']}{took}"
 
 
 def load(path: str) -> Result:

@@ -201,6 +201,6 @@ def ring(slots: int, record_bytes: int, cpus: str | None, seconds: float, as_jso
         ("crossing, spinning", f"p50 {made['crossing_p50_ns']} ns, p99 {made['crossing_p99_ns']} ns"),
         ("crossing, asleep", f"p50 {made['wake_p50_ns']} ns, p99 {made['wake_p99_ns']} ns"),
         ("eventfd writes", f"{made['eventfd_writes']} for {made['wakes']} records"),
-        ("limited by", made["limited_by"]),
     ):
         click.echo(f"{name:22} {value}")
+    click.echo(result.limit_line(made))

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
-from relay.bench.accounts import fingerprint
+from relay.bench import result
 from relay.bench.contenders import Contender, Relays, Remote
 from relay.bench.duel import Side, measure
+from relay.bench.fingerprint import fingerprint
 from relay.bench.options import duration_ns, parsed
 from relay.bench.show import finish, run_until_done
 from relay.bench.traffic import Mode, Shape, Traffic
@@ -35,9 +39,11 @@ _SINKS_MAX = 20_000
 @click.option("--workers", type=click.IntRange(1, 8), default=1, show_default=True, help="Of each relay.")
 @click.option("--relay", "url", default=None, help="A relay that runs already, by its API: http://127.0.0.1:7481.")
 @click.option("--edge", "edge_url", default=None, help="Where to subscribe, if elsewhere.")
+@click.option("--i-own-this", "own", is_flag=True, help="The relay is on another machine, which may be loaded.")
 @click.option("--sinks", "sinks_ip", default="127.0.0.1", show_default=True, help="Our address, as the relay sees it.")
 @click.option("--no-gro", is_flag=True, help="Sinks take every datagram by itself.")
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
+@result.save_option
 def run(
     publishers: int,
     subscribers: int,
@@ -52,9 +58,11 @@ def run(
     workers: int,
     url: str | None,
     edge_url: str | None,
+    own: bool,
     sinks_ip: str,
     no_gro: bool,
     as_json: bool,
+    save_to: str | None,
 ) -> None:
     """Load on a relay: every packet verified at every subscriber, delays from the moment it was due."""
     pps = rate // (8 * size)
@@ -66,6 +74,9 @@ def run(
         raise click.UsageError("--duration: more than nothing, and not shorter than --ramp")
     if url and (loss or relays):
         raise click.UsageError("--relay: --loss and --relays are for a mesh of our own")
+    strangers = [named for named in (url, edge_url) if named and not own and not _is_ours(named)]
+    if strangers:
+        raise click.UsageError(f"{strangers[0]} is another machine: say that you may load it, with --i-own-this")
     if edge_url and not url:
         raise click.UsageError("--edge needs --relay")
     if loss and relays == 1:
@@ -84,7 +95,23 @@ def run(
     contender = _contender(chain, workers, loss, url, edge_url)
     asked = {"relays": None if url else chain, "workers": None if url else workers, "loss": loss, "relay": url}
     made = run_until_done(measured(contender, shape, duration / NS_PER_S, sinks_ip))
-    finish({**made, **asked}, as_json, _show)
+    finish("run", {**made, **asked}, as_json, save_to, _show)
+
+
+def _is_ours(url: str) -> bool:
+    """Whether the host is this one, or this network namespace: an address that a socket can be bound to."""
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    if host in (None, "localhost"):  # what is no URL is said by who calls it
+        return True
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((str(ip_address(host)), 0))
+        except (OSError, ValueError):
+            return False
+    return True
 
 
 def _contender(chain: int, workers: int, loss: float, url: str | None, edge_url: str | None) -> Contender:
@@ -159,4 +186,4 @@ def _show(made: dict[str, Any]) -> None:
         click.echo(f"inside      {inside}: from a relay's socket to its sendmmsg, since it started")
     if cost is not None:
         click.echo(f"CPU         {cost:.3f} µs a packet delivered, {made['core_pct']:.0f} % of a core")
-    click.echo(f"what limited this run: {made['limited_by']}; {made['wall_s']:.1f} s")
+    click.echo(result.limit_line(made))

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from relay.bench import result
 from relay.bench.duel import DELIVERED_MIN_PCT, Say
 from relay.client import Unreachable
 from relay.errors import Problem
@@ -19,9 +20,12 @@ from relay.errors import Problem
 _ERRORS = (RuntimeError, OSError, TimeoutError, Problem, Unreachable)
 
 
-def as_command(measure: Callable[[Say], Coroutine[Any, Any, dict[str, Any]]], title: str, as_json: bool) -> None:
+def as_command(
+    verb: str, measure: Callable[[Say], Coroutine[Any, Any, dict[str, Any]]], title: str, as_json: bool,
+    save_to: str | None,
+) -> None:  # fmt: skip
     """Runs a side-by-side measurement as a command."""
-    finish(run_until_done(measure(say)), as_json, lambda made: show_sides(made, title))
+    finish(verb, run_until_done(measure(say)), as_json, save_to, lambda made: show_sides(made, title))
 
 
 def run_until_done(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
@@ -57,8 +61,12 @@ async def _until_signal(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, 
         return came[0]
 
 
-def finish(made: dict[str, Any], as_json: bool, show: Callable[[dict[str, Any]], None]) -> None:
-    """The figures on stdout: JSON alone, or for people."""
+def finish(
+    verb: str, made: dict[str, Any], as_json: bool, save_to: str | None, show: Callable[[dict[str, Any]], None]
+) -> None:
+    """The figures on stdout, JSON alone or for people; kept first, where that is asked for."""
+    if save_to:
+        result.save(save_to, verb, made)
     if as_json:
         click.echo(json.dumps(made))
     else:
@@ -93,7 +101,7 @@ def show_sides(made: dict[str, Any], title: str) -> None:
     for key, side in made["sides"].items():
         if side is not None and key != "relay" and side["limited_by"] != "nothing":
             click.echo(f"what limited {side['name']}: {side['limited_by']}")
-    click.echo(f"what limited this run: {made['limited_by']}; {made['wall_s']:.1f} s")
+    click.echo(result.limit_line(made))
 
 
 def _cells(side: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The two sides of `zrelay bench ab`: a directory with a built checkout, or a git revision built for the occasion."""
+"""The two sides of `zrelay bench ab`: a built checkout, a virtual environment, or a git revision built on the spot."""
 
 from __future__ import annotations
 
@@ -20,20 +20,29 @@ class TreeError(Exception):
 
 @dataclass(frozen=True)
 class Tree:
-    """A built checkout. `name`: what the user called it."""
+    """A built checkout, or an installation. `name`: what the user called it; `python`: which runs it."""
 
     name: str
     folder: Path
+    python: str = sys.executable
+    installed: bool = False  # in a virtual environment, `folder`
 
     def environment(self) -> dict[str, str]:
-        """In which `python -m relay.cli` is this checkout's."""
-        return {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONSAFEPATH": "1"}
+        """In which `python -m relay.cli` is this one's."""
+        environ = {**os.environ, "PYTHONSAFEPATH": "1"}
+        if self.installed:
+            environ.pop("PYTHONPATH", None)
+            return {**environ, "PATH": f"{self.folder / 'bin'}:{environ.get('PATH', os.defpath)}"}
+        return {**environ, "PYTHONPATH": str(self.folder)}
 
 
 @contextmanager
 def tree(name: str, scratch: Path, say: Callable[[str], None]) -> Iterator[Tree]:
     """Ready to run; a revision's worktree below `scratch` goes again. TreeError."""
     folder = Path(name)
+    if (folder / "bin" / "python").exists() and not (folder / "relay").is_dir():
+        yield _installation(folder.resolve(), name)
+        return
     if folder.is_dir():
         _must_be_built(folder.resolve(), name)
         yield Tree(name, folder.resolve())
@@ -58,6 +67,20 @@ def tree(name: str, scratch: Path, say: Callable[[str], None]) -> Iterator[Tree]
     finally:
         _git(root, "worktree", "remove", "--force", str(place))
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _installation(folder: Path, name: str) -> Tree:
+    tree = Tree(name, folder, str(folder / "bin" / "python"), installed=True)
+    try:
+        done = subprocess.run(
+            [tree.python, "-c", "import relay._core"], cwd=folder, env=tree.environment(), capture_output=True,
+            text=True, timeout=60, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise TreeError(f"{name}: {error}") from None
+    if done.returncode != 0:
+        raise TreeError(f"{name}: a virtual environment without zrelay: {done.stderr.strip()[-300:]}")
+    return tree
 
 
 def _must_be_built(folder: Path, name: str) -> None:

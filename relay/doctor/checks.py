@@ -27,6 +27,7 @@ CHECKS: dict[str, Check] = {
     "rx-hash": nic.of_each(nic.flow_hash, "rx hash"),
     "lane-rules": nic.of_each(nic.lane_rules, "lane rules"),
     "nic-rings": nic.of_each(nic.rings, "nic rings"),
+    "worker-cpus": cpu.worker_cpus,
     "irq-affinity": nic.of_each(cpu.irq_affinity, "irq affinity"),
     "irqbalance": cpu.irqbalance,
     "numa": nic.of_each(cpu.numa, "numa"),

@@ -6,6 +6,25 @@ from relay.doctor.facts import Facts, Nic
 from relay.doctor.finding import Finding, ok, skip, warn
 
 
+def worker_cpus(facts: Facts) -> Finding:
+    """A CPU for each worker, which it stays on."""
+    what, workers, allowed = "worker cpus", facts.relay.workers, facts.cpu.allowed
+    cpus = facts.relay.cpus[:workers]
+    shown = ",".join(map(str, allowed[:workers]))
+    absent = [cpu for cpu in cpus if cpu not in allowed]
+    if absent:
+        said = f"CPU {', '.join(map(str, absent))} is offline, or not for this process"
+        return warn(what, said, hint=f'workers.cpus = "{shown}"')
+    if workers > len(allowed):
+        return warn(what, f"{workers} workers for {len(allowed)} CPUs", hint=f"workers.count = {len(allowed)}")
+    if workers > 1 and not cpus:
+        said = f"{workers} workers, and the scheduler may put two on one CPU"
+        return warn(what, said, hint=f'set workers.cpus = "{shown}"')
+    if not cpus:
+        return ok(what, "one worker, not pinned")
+    return ok(what, f"pinned to CPU {', '.join(map(str, cpus))}")
+
+
 def irq_affinity(facts: Facts, nic: Nic) -> Finding:
     """A card's interrupts beside the workers, not in their way."""
     what = f"irq affinity {nic.name}"

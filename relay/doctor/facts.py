@@ -18,11 +18,17 @@ class Relay(msgspec.Struct, frozen=True, kw_only=True):
     cpus: tuple[int, ...] = ()  # workers are pinned in this order; (): not pinned
     data_ip: str = "127.0.0.1"
     data_port: int = 29900  # the agent; worker i is at data_port + 1 + i
+    ingress_first: int = 30000
     ingress_ports: int = 1000
     receive_buffer: int = 16 << 20
     send_buffer: int = 16 << 20
     gso: bool = True
     gro: bool = True
+
+    @property
+    def ingress(self) -> range:
+        """Publishers' ports."""
+        return range(self.ingress_first, self.ingress_first + self.ingress_ports)
 
     @property
     def lane_ports(self) -> range:

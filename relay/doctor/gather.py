@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import platform
 import re
 import resource
 import socket
@@ -12,47 +10,47 @@ import time
 from pathlib import Path
 from typing import TypeVar
 
-import psutil
-
 from relay.config import Config
 from relay.doctor import nics
 from relay.doctor.ethtool import Ethtool
 from relay.doctor.facts import Counted, Cpu, Facts, Granted, Module, Relay
-from relay.doctor.nics import cpu_list, read
+from relay.doctor.host import Host, read
+from relay.doctor.nics import cpu_list
 
 INTERVAL_S = 1.0
 SYSCTLS = (
     "net.core.rmem_max", "net.core.wmem_max", "net.core.netdev_max_backlog", "net.core.netdev_budget",
     "net.ipv4.udp_mem", "kernel.perf_event_paranoid", "kernel.kptr_restrict",
 )  # fmt: skip
-_CPUS = Path("/sys/devices/system/cpu")
-_CLOCKS = Path("/sys/devices/system/clocksource/clocksource0")
+_CPUS = "/sys/devices/system/cpu"
+_CLOCKS = "/sys/devices/system/clocksource/clocksource0"
+HERE = Host()
 _TABLE_BYTES_MAX = 64 << 20
 _Key = TypeVar("_Key")
 
 
-def gather(config: Config, interval_s: float = INTERVAL_S) -> Facts:
-    """Takes `interval_s`, for the rates."""
+def gather(config: Config, interval_s: float = INTERVAL_S, host: Host = HERE) -> Facts:
+    """Takes `interval_s`, for the rates. Files are read below `host`; sockets, limits and cards are always our own."""
     relay, lacks = _relay(config), dict[str, str]()
-    cards = nics.names()
+    cards = nics.names(host)
     began = time.monotonic()
-    before, drops = _Counters.read(relay), {name: nics.drop_counts(name) for name in cards}
-    tracks, tracked = _conntrack(relay, lacks)
-    granted, module, cpu = _granted(relay, lacks), _module(lacks), _cpu()
+    before, drops = _Counters.read(relay, host), {name: nics.drop_counts(host, name) for name in cards}
+    tracks, tracked = _conntrack(relay, host, lacks)
+    granted, module, cpu = _granted(relay, lacks), _module(lacks), _cpu(host)
     time.sleep(max(0.0, interval_s - (time.monotonic() - began)))
-    after = _Counters.read(relay)
+    after = _Counters.read(relay, host)
     seconds = max(0.001, time.monotonic() - began)
     with Ethtool() as ethtool:
-        found = [nics.nic(name, drops[name], ethtool) for name in cards]
+        found = [nics.nic(host, name, drops[name], ethtool) for name in cards]
     softnet: list[Counted | None] = [None, None]
     if len(before.softnet) == len(after.softnet) == 2:
         softnet = [Counted(total=now, more=now - then) for then, now in zip(before.softnet, after.softnet, strict=True)]
     return Facts(
         relay=relay,
         root=os.geteuid() == 0,
-        kernel=platform.release(),
+        kernel=host.read("/proc/sys/kernel/osrelease"),
         interval_s=round(seconds, 3),
-        sysctl={name: text for name in SYSCTLS if (text := read(Path("/proc/sys") / name.replace(".", "/", 2)))},
+        sysctl={name: text for name in SYSCTLS if (text := host.read(f"/proc/sys/{name.replace('.', '/', 2)}"))},
         granted=granted,
         udp=_counted(before.udp, after.udp),
         sockets=_counted(before.sockets, after.sockets),
@@ -78,16 +76,16 @@ class _Counters:
     softnet: tuple[int, ...]  # dropped, squeezed; () when they cannot be read
 
     @classmethod
-    def read(cls, relay: Relay) -> _Counters:
+    def read(cls, relay: Relay, host: Host) -> _Counters:
         self = cls()
-        self.udp = snmp_udp(read(Path("/proc/net/snmp")))
-        ports = {relay.data_port, *relay.lane_ports}
+        self.udp = snmp_udp(host.read("/proc/net/snmp"))
+        ports = {relay.data_port, *relay.lane_ports, *relay.ingress}
         self.sockets = {}
         for table in ("/proc/net/udp", "/proc/net/udp6"):
-            for port, drops in udp_drops(read(Path(table))):
+            for port, drops in udp_drops(host.read(table)):
                 if port in ports:
                     self.sockets[port] = self.sockets.get(port, 0) + drops
-        rows = [line.split() for line in read(Path("/proc/net/softnet_stat")).splitlines()]
+        rows = [line.split() for line in host.read("/proc/net/softnet_stat").splitlines()]
         self.softnet = (sum(int(row[1], 16) for row in rows), sum(int(row[2], 16) for row in rows)) if rows else ()
         return self
 
@@ -117,7 +115,7 @@ def _relay(config: Config) -> Relay:
     low, _, high = config.ingress.ports.partition("-")
     return Relay(
         id=config.node.id, workers=config.workers.count, cpus=config.workers.cpus, data_ip=config.listen.data.ip,
-        data_port=config.listen.data.port, ingress_ports=int(high or low) - int(low) + 1,
+        data_port=config.listen.data.port, ingress_first=int(low), ingress_ports=int(high or low) - int(low) + 1,
         receive_buffer=config.sockets.receive_buffer, send_buffer=config.sockets.send_buffer,
         gso=config.workers.gso, gro=config.workers.gro,
     )  # fmt: skip
@@ -138,14 +136,15 @@ def _granted(relay: Relay, lacks: dict[str, str]) -> Granted | None:
     return Granted(receive=receive, send=send)
 
 
-def _conntrack(relay: Relay, lacks: dict[str, str]) -> tuple[bool | None, list[int] | None]:
-    if not Path("/proc/sys/net/netfilter/nf_conntrack_count").exists():
+def _conntrack(relay: Relay, host: Host, lacks: dict[str, str]) -> tuple[bool | None, list[int] | None]:
+    count = host.path("/proc/sys/net/netfilter/nf_conntrack_count")
+    if not count.exists():
         return False, None
-    if read(Path("/proc/sys/net/netfilter/nf_conntrack_count")) == "0":
+    if read(count) == "0":
         return True, []
     ports = {relay.data_port, *relay.lane_ports}
     try:
-        with open("/proc/net/nf_conntrack", encoding="ascii", errors="replace") as table:
+        with host.path("/proc/net/nf_conntrack").open(encoding="ascii", errors="replace") as table:
             text = table.read(_TABLE_BYTES_MAX)
     except OSError as error:
         lacks["conntrack_ports"] = f"its table cannot be read: {error.strerror}"
@@ -163,29 +162,22 @@ def _module(lacks: dict[str, str]) -> Module | None:
     return Module(path=found[0].name, frame_pointers=has_frame_pointers(image), symbols=b"\0.symtab\0" in image)
 
 
-def _cpu() -> Cpu:
-    allowed = sorted(os.sched_getaffinity(0))
-    governors = {cpu: read(_CPUS / f"cpu{cpu}/cpufreq/scaling_governor") for cpu in allowed}
-    siblings = {cpu: cpu_list(read(_CPUS / f"cpu{cpu}/topology/thread_siblings_list")) for cpu in allowed}
+def _cpu(host: Host) -> Cpu:
+    ours = re.search(r"^Cpus_allowed_list:\s*(\S+)", host.read("/proc/self/status"), re.M)
+    allowed = cpu_list(ours[1]) if ours else tuple(sorted(os.sched_getaffinity(0)))
+    governors = {cpu: host.read(f"{_CPUS}/cpu{cpu}/cpufreq/scaling_governor") for cpu in allowed}
+    siblings = {cpu: cpu_list(host.read(f"{_CPUS}/cpu{cpu}/topology/thread_siblings_list")) for cpu in allowed}
     nodes = {
         int(path.name.removeprefix("node")): cpu_list(read(path / "cpulist"))
-        for path in Path("/sys/devices/system/node").glob("node[0-9]*")
+        for path in host.path("/sys/devices/system/node").glob("node[0-9]*")
     }
     return Cpu(
-        allowed=tuple(allowed),
+        allowed=allowed,
         siblings={cpu: found for cpu, found in siblings.items() if found},
         nodes=nodes,
         governors={cpu: name for cpu, name in governors.items() if name},
-        isolated=cpu_list(read(_CPUS / "isolated")),
-        irqbalance=_runs("irqbalance"),
-        clocksource=read(_CLOCKS / "current_clocksource"),
-        clocksources=read(_CLOCKS / "available_clocksource").split(),
+        isolated=cpu_list(host.read(f"{_CPUS}/isolated")),
+        irqbalance=any(read(path) == "irqbalance" for path in host.path("/proc").glob("[0-9]*/comm")),
+        clocksource=host.read(f"{_CLOCKS}/current_clocksource"),
+        clocksources=host.read(f"{_CLOCKS}/available_clocksource").split(),
     )
-
-
-def _runs(name: str) -> bool:
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.name() == name:
-                return True
-    return False

@@ -7,33 +7,35 @@ from pathlib import Path
 
 from relay.doctor.ethtool import Ethtool
 from relay.doctor.facts import Counted, Irq, Nic, Rule
+from relay.doctor.host import Host, read
 
-SYS = Path("/sys/class/net")
+_SYS = "/sys/class/net"
 _DROPS = ("rx_dropped", "rx_missed_errors", "rx_fifo_errors", "rx_over_errors", "tx_dropped", "tx_fifo_errors")
 
 
-def names() -> list[str]:
+def names(host: Host) -> list[str]:
     """Cards of this machine, physical or given to a virtual one, that are up; neither loopback nor bridges."""
     found = []
-    for path in sorted(SYS.glob("*")):
+    for path in sorted(host.path(_SYS).glob("*")):
         if (path / "device").exists() and read(path / "operstate") in ("up", "unknown"):
             found.append(path.name)
     return found
 
 
-def drop_counts(name: str) -> dict[str, int]:
-    counts = {word: read(SYS / name / "statistics" / word) for word in _DROPS}
+def drop_counts(host: Host, name: str) -> dict[str, int]:
+    counts = {word: host.read(f"{_SYS}/{name}/statistics/{word}") for word in _DROPS}
     return {word: int(text) for word, text in counts.items() if text.isdigit()}
 
 
-def nic(name: str, before: dict[str, int], ethtool: Ethtool) -> Nic:
+def nic(host: Host, name: str, before: dict[str, int], ethtool: Ethtool) -> Nic:
     """Everything about a card; `before`: its drops when we began to look."""
-    now, rings, rules = drop_counts(name), ethtool.rings(name), ethtool.rules(name)
+    card = host.path(_SYS) / name
+    now, rings, rules = drop_counts(host, name), ethtool.rings(name), ethtool.rules(name)
     features = ethtool.features(name)
-    speed, node = read(SYS / name / "speed"), read(SYS / name / "device" / "numa_node")
+    speed, node = read(card / "speed"), read(card / "device" / "numa_node")
     return Nic(
         name=name,
-        driver=_link(SYS / name / "device" / "driver"),
+        driver=_link(card / "device" / "driver"),
         speed_mbps=int(speed) if speed.isdigit() else None,  # -1: it does not know
         numa_node=int(node) if node.isdigit() else None,
         features=None if features is None else {word: on for word, (on, _) in features.items()},
@@ -44,26 +46,27 @@ def nic(name: str, before: dict[str, int], ethtool: Ethtool) -> Nic:
         hashes_ports=ethtool.hashes_ports(name),
         rules=None if rules is None else [Rule(port=port, queue=queue) for port, queue in rules],
         drops={word: Counted(total=total, more=total - before.get(word, total)) for word, total in now.items()},
-        irqs=_irqs(name),
+        irqs=_irqs(host, name),
     )
 
 
-def _irqs(name: str) -> list[Irq]:
+def _irqs(host: Host, name: str) -> list[Irq]:
     """By the device's own list; for virtio and others whose interrupts belong to a parent, by name."""
-    numbers = {path.name for up in ("", "..") for path in (SYS / name / "device" / up / "msi_irqs").glob("*")}
+    card = host.path(_SYS) / name / "device"
+    numbers = {path.name for up in ("", "..") for path in (card / up / "msi_irqs").glob("*")}
     names = [name]
-    device = _link(SYS / name / "device")
+    device = _link(card)
     if device.startswith("virtio"):
         names.append(device)
     found = []
-    for line in read(Path("/proc/interrupts")).splitlines():
+    for line in host.read("/proc/interrupts").splitlines():
         number, _, rest = line.strip().partition(":")
         words = rest.split()
         label = words[-1] if words else ""
         if not number.isdigit():
             continue
         if number in numbers or any(re.search(rf"(^|[^\w]){re.escape(known)}(\W|$)", label) for known in names):
-            cpus = cpu_list(read(Path(f"/proc/irq/{number}/smp_affinity_list")))
+            cpus = cpu_list(host.read(f"/proc/irq/{number}/smp_affinity_list"))
             count = sum(int(word) for word in words if word.isdigit())
             if cpus and "config" not in label:
                 found.append(Irq(number=int(number), cpus=cpus, count=count))
@@ -78,14 +81,6 @@ def cpu_list(text: str) -> tuple[int, ...]:
         if low.isdigit() and (not high or high.isdigit()):
             cpus += range(int(low), int(high or low) + 1)
     return tuple(cpus)
-
-
-def read(path: Path) -> str:
-    """The file without blanks around it; "" when it cannot be read."""
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:  # a card that is down answers EINVAL
-        return ""
 
 
 def _link(path: Path) -> str:

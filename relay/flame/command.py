@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
+from relay import ask
+from relay.ask import fail
 from relay.flame import speedscope, svg, table
 from relay.flame.record import HZ, FlameError, Recording, Target, record_perf, record_python
 from relay.flame.stacks import Stacks, folded, from_folded
 
-EX_UNREACHABLE = 4
+ANSWER_S = 15.0  # whoever samples a relay may do so because it is slow
 _VERSION = 1  # of the JSON
 
 
@@ -24,11 +25,9 @@ def _relay_options(command: Any) -> Any:
         click.option("--out", "prefix", default="flame", show_default=True, help="PREFIX.folded, PREFIX.svg, ..."),
         click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1, 3600)),
         click.option("--worker", default=None, type=click.IntRange(0, 62), help="Of a running relay; the default: 0."),
-        click.option("--api", default=None, help="That relay's API; default: its Unix socket."),
-        click.option("-c", "--config", "path", default=None, help="That relay's configuration file."),
     ):
         command = option(command)
-    return command
+    return ask.relay_options(command)
 
 
 @click.command(short_help="A flame graph: where a worker, a process or a command spends its time.")
@@ -70,9 +69,9 @@ def flame(
             )
         files = _write(prefix, recording, target.title, old)
     except FlameError as error:
-        _fail(1, str(error))
+        fail(1, str(error))
     except OSError as error:
-        _fail(1, f"{error.filename or prefix}: {error.strerror or error}")
+        fail(1, f"{error.filename or prefix}: {error.strerror or error}")
     figures = _figures(recording, target.title, files)
     if as_json:
         click.echo(json.dumps(figures))
@@ -90,24 +89,13 @@ def profile(context: click.Context, /, **given: Any) -> None:
 
 
 def _target(path: str | None, api: str | None, worker: int | None, pid: int | None, cmd: str | None) -> Target:
-    from relay.client import Unreachable
-    from relay.config import Config, ConfigError, load
-    from relay.errors import Problem
     from relay.flame import target
 
     if cmd is not None:
         return target.of_command(cmd)
     if pid is not None:
         return target.of_pid(pid)
-    try:
-        config = load(path) if path else Config()
-        return target.of_worker(worker or 0, socket=None if api else config.listen.socket, api=api)
-    except ConfigError as error:
-        _fail(error.exit_code, str(error))
-    except Unreachable as error:
-        _fail(EX_UNREACHABLE, f"no relay answers: {error}. Start one with: zrelay run -c FILE")
-    except Problem as problem:
-        _fail(1, f"the relay refuses: {problem}")
+    return target.of_worker(worker or 0, ask.status(ask.client(path, api, ANSWER_S)))
 
 
 def _read(path: str) -> Stacks:
@@ -166,8 +154,3 @@ def _say(figures: dict[str, Any]) -> None:
         err=True,
     )
     click.echo(f"wrote {' '.join(figures['files'])}", err=True)
-
-
-def _fail(code: int, message: str) -> NoReturn:
-    click.echo(f"zrelay: {message}", err=True)
-    sys.exit(code)

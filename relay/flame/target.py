@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
 import shutil
 from typing import Any
 
-from relay.client import Client
 from relay.flame.record import FlameError, Target
 
 TITLE_MAX = 90
-ANSWER_S = 15.0  # whoever samples a relay may do so because it is slow
 
 
-def of_worker(worker: int, *, socket: str | None, api: str | None) -> Target:
-    """The process of worker `worker` (from 0) of the relay that answers at `api`, else at its Unix socket.
+def of_worker(worker: int, status: dict[str, Any]) -> Target:
+    """The process of worker `worker` (from 0) of the relay whose status it is, which runs here.
 
-    Raises:
-        relay.client.Unreachable, relay.errors.Problem: no relay, or it refuses.
-        FlameError: it has no such worker, or the worker is down.
+    FlameError: it has no such worker, or the worker is down, or elsewhere.
     """
-    status = asyncio.run(_status(socket, api))
     rows = {row["worker"]: row for row in status.get("workers", [])}
     if worker not in rows:
         raise FlameError(f"the relay has no worker {worker}: it has {', '.join(map(str, sorted(rows))) or 'none'}")
@@ -53,14 +47,6 @@ def of_command(text: str) -> Target:
     if not words or shutil.which(words[0]) is None:
         raise FlameError(f"--cmd: {words[0] if words else 'nothing'!r} is no program")
     return Target(command=words, title=_short(text))
-
-
-async def _status(socket: str | None, api: str | None) -> dict[str, Any]:
-    async with Client(api or "http://zrelay", socket=socket, timeout_s=ANSWER_S) as client:
-        answer = await client.get("/v1/status")
-    if not isinstance(answer, dict) or "relay" not in answer:
-        raise FlameError(f"{api or socket}: this is not a relay")
-    return answer
 
 
 def _short(text: str) -> str:

@@ -2,7 +2,7 @@
 
 #include "zr_test.h"
 
-/* A pull that resumes: at what number it is served from, and whether that was ahead of the stream. */
+/* K38. A pull that resumes: at what number it is served from, and whether that was ahead of the stream. */
 ZR_TEST(a_pull_that_wants_to_resume_in_the_future_is_served_from_now_and_counted)
 {
     static const struct {

@@ -411,6 +411,7 @@ static int fd_count(void)
     return count;
 }
 
+/* S06, S07 of the bad input catalogue; a running worker: tests/py/test_bad_input_unix.py. */
 ZR_TEST(only_one_descriptor_with_the_right_words_is_taken_and_none_leaks)
 {
     static const struct {

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from relay import __version__
 from relay.dev import DevMesh
-from tests.py.badinput_cli import EX_OS, EX_USAGE, refusal, zrelay
+from tests.py.badinput_cli import EX_OS, EX_USAGE, ROOT, refusal, zrelay
 
 
 def usage_error(*args: str) -> str:
@@ -78,6 +81,32 @@ def test_a_second_instance_is_told_who_runs_and_the_first_goes_on(tmp_path: Path
             assert (await client.get("/v1/status"))["state"] == "ready"
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["version"], ["version", "--json"], ["doctor", "--json"], ["ports"]],
+    ids=["L05", "L05 json", "L05 long", "L05 table"],
+)
+def test_a_reader_that_has_gone_ends_a_command_without_a_word(args: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "relay.cli", *args]
+    try:
+        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, cwd=ROOT, timeout=60, check=False)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_l05_a_closed_stdout_is_no_error_and_a_full_one_is_one_line() -> None:
+    def run(redirection: str) -> tuple[int, str]:
+        words = ["sh", "-c", f'exec "$0" -m relay.cli version {redirection}', sys.executable]
+        done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+        return done.returncode, done.stderr
+
+    assert run(">&-") == (0, "")
+    assert run(">/dev/full") == (EX_OS, "zrelay: No space left on device\n")
 
 
 @pytest.mark.parametrize(

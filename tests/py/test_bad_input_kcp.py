@@ -8,10 +8,11 @@ import struct
 import pytest
 
 from relay import actions
-from relay.commands import encode
+from relay.commands import decode_event, encode
 from relay.control import Control, ControlConf, Peer, Upstream
 from relay.messages import Hello, Pull, PullNo, decode_message, encode_hello, encode_message
 from relay.units import Address
+from relay.workers import FROM_NOW
 from tests.py.badinput import (
     BAD_RTP,
     MEDIA_ROWS,
@@ -169,3 +170,19 @@ def test_k32_without_our_id_it_is_no_loop() -> None:
     answers, alarms = answer_to_pull(["b"])
     assert "loop" not in [answer.code for answer in answers]
     assert alarms == []
+
+
+@pytest.mark.parametrize("ahead", [1, 5000, FROM_NOW], ids=["K38-next", "K38-far", "K38-epoch"])
+def test_a_pull_that_wants_to_go_on_from_the_future_is_served_from_now_and_counted(ahead: int) -> None:
+    """An epoch still to come is FROM_NOW by the time it is a command: tests/py/test_control.py."""
+    pulled = Pulled()
+    assert pulled.passes(BASE)
+    following = BASE + 1
+    wanted = ahead if ahead == FROM_NOW else following + ahead
+    fields = {"sub": 3, "stream": 0, "session": SESSION, "conv": 77, "lane_want": 0, "from": wanted}
+    pulled.fwd.command(encode("child_add", 9, **fields))
+    pulled.fwd.turn(NOW)
+    (done,) = [event for event in map(decode_event, pulled.fwd.events()) if event.op == "done"]
+    assert (done.rc, done.fields["value"]) == (0, following)
+    assert pulled.fwd.stats()["resume_ahead"] == 1
+    assert pulled.passes(following)

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from relay._bench import KcpEnd, Path, Tally
 from relay.bench import stock, virtual
 from relay.bench.case import Case, Cross, Span
-from relay.bench.figures import figures, percentile_ms
+from relay.bench.figures import _limited_by, figures, percentile_ms
 from relay.bench.link import link, run_all
 from relay.cli import main
 
@@ -35,9 +35,25 @@ def test_the_json_has_what_scripts_are_promised() -> None:
     assert answer.keys() >= {
         *("sent", "delivered", "missing", "missing_pct", "late", "duplicates", "overhead", "reverse", "p50_ms"),
         *("p99_ms", "p999_ms", "max_ms", "engine", "seeds", "seed", "seconds", "pps", "size", "frame", "delay_ms"),
-        *("loss", "rloss", "burst", "deadline_ms", "virtual", "counts", "wall_s"),
+        *("loss", "rloss", "burst", "deadline_ms", "virtual", "counts", "wall_s", "limited_by"),
     }
     assert (answer["engine"], answer["virtual"], answer["seeds"], answer["sent"]) == ("media", True, 1, 200)
+
+
+@pytest.mark.parametrize(
+    ("virtual", "unsent", "overslept", "says"),
+    [
+        (True, 9, 900, "nothing: time is the model's own"),
+        (False, 0, 10, "nothing"),
+        (False, 3, 0, "its sockets (3 datagrams not taken)"),
+        (False, 0, 11, "this machine's CPUs (11 turns began late)"),
+    ],
+)
+def test_what_of_this_machine_limited_a_run_over_sockets_is_said(
+    virtual: bool, unsent: int, overslept: int, says: str
+) -> None:
+    counts = {"sender": {"unsent": unsent}, "receiver": {"overslept": overslept}}
+    assert _limited_by({"virtual": virtual, "sent": 1000, "counts": counts}) == says
 
 
 @pytest.mark.parametrize("engine", ENGINES)

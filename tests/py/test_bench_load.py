@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -15,11 +16,13 @@ import pytest
 from click.testing import CliRunner
 
 from relay._load import Generator, Sinks
-from relay.bench import contenders
+from relay.bench import contenders, hop, result, run
 from relay.bench.accounts import cpu_ns, socket_drops
 from relay.bench.delays import percentile_ns, percentiles_us
 from relay.bench.duel import Outcome, Side, rounds_of
 from relay.bench.fanout import usual_pps
+from relay.bench.fingerprint import differences, fingerprint
+from relay.bench.result import load
 from relay.bench.show import show_sides
 from relay.bench.traffic import Counted, Shape, Traffic
 from relay.cli import main
@@ -42,9 +45,27 @@ def bench(*words: str) -> dict[str, Any]:
     return answer
 
 
-def test_fanout_delivers_everything_and_its_json_is_alone_on_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
+def keeps(path: Path, answer: dict[str, Any], verb: str) -> None:
+    """The file holds what was printed, with the machine; `bench compare` and `bench report` take it as it is."""
+    kept = load(str(path))
+    assert differences(kept.machine, fingerprint()) == []
+    figures = {measured.name: measured for measured in kept.measured}
+    assert figures[f"{verb}.cpu_us_per_packet"].stats["median"] == answer["cpu_us_per_packet"]
+    assert figures[f"{verb}.delivered_pct"].stats["median"] == answer["delivered_pct"]
+    assert kept.measured[0].extra["result"] == answer
+    assert CliRunner().invoke(main, ["bench", "compare", str(path), str(path)]).exit_code == 0
+    page = path.with_suffix(".html")
+    assert CliRunner().invoke(main, ["bench", "report", str(path), "-o", str(page)]).exit_code == 0
+    assert f"{verb}.cpu_us_per_packet" in page.read_text()
+
+
+def test_fanout_delivers_everything_and_its_json_is_alone_on_stdout(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(contenders.shutil, "which", lambda name: None)  # no peer: the shorter run
-    answer = bench("fanout", "--seconds", "0.3", "--subscribers", "5", "--pps", "800")
+    kept = tmp_path / "fanout.json"
+    answer = bench("fanout", "--seconds", "0.3", "--subscribers", "5", "--pps", "800", "--save", str(kept))
+    keeps(kept, answer, "fanout")
     assert answer.keys() >= SIDE_BY_SIDE
     assert (answer["delivered_pct"], answer["bare_delivered_pct"]) == (100, 100)
     assert answer["sides"]["relay"]["wanted"] == answer["sides"]["relay"]["sent"] * 5 == 1200
@@ -57,9 +78,11 @@ def test_fanout_delivers_everything_and_its_json_is_alone_on_stdout(monkeypatch:
     assert answer["claimable"] is False
 
 
-def test_one_hop_goes_over_the_link_and_one_relay_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_hop_goes_over_the_link_and_one_relay_does_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(contenders.shutil, "which", lambda name: None)
-    chain = bench("hop", "--seconds", "0.3", "--pps", "800")
+    kept = tmp_path / "hop.json"
+    chain = bench("hop", "--seconds", "0.3", "--pps", "800", "--save", str(kept))
+    keeps(kept, chain, "hop")
     assert chain.keys() >= SIDE_BY_SIDE
     assert chain["delivered_pct"] == 100
     assert (chain["mode"], chain["frame"]) == ("segmented", 8)
@@ -72,12 +95,14 @@ def test_one_hop_goes_over_the_link_and_one_relay_does_not(monkeypatch: pytest.M
     assert "rx_link" not in single["counters"]
 
 
-def test_run_verifies_every_packet_of_every_stream_and_tells_its_progress_on_stderr() -> None:
-    words = ("--publishers", "3", "--subscribers", "2", "--duration", "1200ms", "--ramp", "600ms")
+def test_run_verifies_every_packet_of_every_stream_and_tells_its_progress_on_stderr(tmp_path: Path) -> None:
+    kept = tmp_path / "run.json"
+    words = ("--publishers", "3", "--subscribers", "2", "--duration", "1200ms", "--ramp", "600ms", "--save", str(kept))
     done = CliRunner().invoke(main, ["bench", "run", *words, "--json"])
     assert done.exit_code == 0, done.output
     assert "generator" in done.stderr
     answer = json.loads(done.stdout)
+    keeps(kept, answer, "run")
     assert answer["delivered"] == answer["wanted"] == 2 * answer["sent"] > 0
     assert (answer["duplicates"], answer["corrupt"], answer["missing"]) == (0, 0, 0)
     assert answer["sent"] < 3 * 416 * 1.2  # the second and third began later
@@ -88,6 +113,18 @@ def test_for_people_a_run_ends_with_what_limited_it() -> None:
     done = CliRunner().invoke(main, ["bench", "run", "--duration", "300ms", "--subscribers", "1"])
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[-1].startswith("what limited this run: ")
+
+
+@pytest.mark.parametrize("words", [["ring", "--seconds", "0.2"], ["link", "--virtual", "--seconds", "1"]])
+def test_every_result_for_people_ends_with_what_limited_it(words: list[str]) -> None:
+    done = CliRunner().invoke(main, ["bench", *words])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1].startswith("what limited this run: ")
+
+
+def test_addresses_of_this_network_namespace_are_ours_and_others_are_not() -> None:
+    for host, ours in (("127.0.0.1", True), ("localhost", True), ("198.51.100.7", False), ("[2001:db8::7]", False)):
+        assert run._is_ours(f"http://{host}:7481") is ours, host
 
 
 def test_side_by_side_for_people_has_a_line_of_each_and_what_limited_them(capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,6 +163,9 @@ def test_over_a_lossy_link_the_engine_repairs_and_run_says_what_it_took() -> Non
         (["run", "--loss", "5%", "--relays", "1"], "two relays"),
         (["run", "--relay", "http://127.0.0.1:1", "--loss", "5%"], "mesh of our own"),
         (["run", "--edge", "http://127.0.0.1:1"], "needs --relay"),
+        (["run", "--relay", "http://192.0.2.1:7481"], "--i-own-this"),  # L10
+        (["run", "--relay", "http://relay.example:7481"], "--i-own-this"),
+        (["run", "--relay", "http://127.0.0.1:1", "--edge", "http://192.0.2.1:1"], "--i-own-this"),
     ],
 )
 def test_a_bad_value_is_a_usage_error_that_names_it(words: list[str], says: str) -> None:
@@ -257,3 +297,39 @@ def test_rounds_are_five_where_there_is_time_and_rates_fit_the_machine() -> None
 def test_cpu_time_of_a_process_that_is_gone_is_an_error() -> None:
     with pytest.raises(ProcessLookupError):
         cpu_ns(1 << 22)
+
+
+def test_rounds_become_samples_and_their_ratios_are_of_neighbours(tmp_path: Path) -> None:
+    sides = [Side("any", Counted(wanted=9, good=9), costs) for costs in ([2.0, 3.0, 2.2], [1.0, 2.0, 1.1])]
+    figures = Outcome(Shape(), 1, 3, sides[0], sides[1], None, "no tool").figures()
+    result.save(str(tmp_path / "a.json"), "fanout", figures)
+    kept = {measured.name: measured for measured in load(str(tmp_path / "a.json")).measured}
+    assert kept["fanout.cpu_us_per_packet"].samples == (2.0, 3.0, 2.2)
+    assert kept["fanout.bare_cpu_us_per_packet"].samples == (1.0, 2.0, 1.1)
+    assert kept["fanout.ratio_to_bare"].samples == (2.0, 1.5, 2.0)
+    assert "fanout.ratio_to_peer" not in kept
+
+
+def test_a_saved_fan_out_that_costs_more_beyond_its_rounds_is_a_regression(tmp_path: Path) -> None:
+    def saved(name: str, *costs: float) -> str:
+        sides = [Side("any", Counted(wanted=9, good=9), list(rounds)) for rounds in (costs, [1.0] * len(costs))]
+        figures = Outcome(Shape(), 1, len(costs), sides[0], sides[1], None, "no tool").figures()
+        result.save(str(tmp_path / name), "fanout", figures)
+        return str(tmp_path / name)
+
+    old = saved("old.json", 2.0, 2.1, 2.05, 2.02, 2.08)
+    for name, costs, code in (
+        ("the same", (2.1, 2.0, 2.06, 2.03, 2.07), 0),
+        ("a fifth more", (2.4, 2.5, 2.45, 2.43, 2.48), 3),
+        ("a fifth more, in noise", (2.0, 2.9, 2.45, 2.1, 2.48), 0),
+        ("less", (1.5, 1.6, 1.55, 1.52, 1.58), 0),
+    ):
+        assert CliRunner().invoke(main, ["bench", "compare", old, saved("new.json", *costs)]).exit_code == code, name
+
+
+def test_only_the_case_a_bar_was_set_for_has_it() -> None:
+    assert hop._bars(Shape(pps=20_000), 2, sealed=False) == hop.BARS
+    assert hop._bars(Shape(pps=20_000), 2, sealed=True) == hop.SEALED_BARS
+    assert hop._bars(Shape(pps=5000, mode="singles"), 1, sealed=False) == hop.SINGLE_BARS
+    assert hop._bars(Shape(pps=20_000, mode="burst"), 2, sealed=False) == {}
+    assert hop._bars(Shape(pps=10_000), 2, sealed=False) == {}

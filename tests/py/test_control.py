@@ -130,7 +130,7 @@ def test_a_worker_that_moved_while_a_child_was_being_added_forgets_that_answer()
     assert mesh["a"].slots_in_use()["children"] == 1
 
 
-def test_a_pull_that_resumes_in_a_future_epoch_is_served_from_now():
+def test_a_pull_that_resumes_in_a_future_epoch_is_served_from_now():  # K38
     mesh = chain(2)
     mesh.run(S)
     mesh["a"].publish("s", body(3), mesh.now)

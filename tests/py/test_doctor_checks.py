@@ -108,6 +108,10 @@ CASES: list[tuple[str, str, Facts, str]] = [
     ("nic-rings", "warn", but(nic={"rx_ring": (512, 8192)}), "rx 512 of 8192"),
     ("nic-rings", "ok", but(nic={"rx_ring": (256, 256)}), "rx 256 of 256"),
     ("nic-rings", "skip", but(nic={"rx_ring": None}), "driver"),
+    ("worker-cpus", "warn", but(relay={"cpus": (2, 64)}), "CPU 64 is offline"),
+    ("worker-cpus", "warn", but(relay={"workers": 9, "cpus": ()}), "9 workers for 8 CPUs"),
+    ("worker-cpus", "warn", but(relay={"cpus": ()}), "may put two on one CPU"),
+    ("worker-cpus", "ok", but(relay={"cpus": (), "workers": 1}), "not pinned"),
     ("irq-affinity", "warn", but(nic={"irqs": [Irq(number=40, cpus=(2,)), Irq(number=41, cpus=(1,))]}), "1 of 2"),
     ("irq-affinity", "skip", but(relay={"cpus": ()}), "not pinned"),
     ("irq-affinity", "skip", but(nic={"irqs": []}), "not to be found"),
@@ -180,7 +184,14 @@ def test_every_check_has_a_case_for_each_level_it_knows() -> None:
         tried[check].add(level)
     assert all(levels & {"warn", "fail"} for levels in tried.values())
     assert {check for check, levels in tried.items() if "fail" in levels} == NEEDS_FAIL
-    never_skip = {"irqbalance", "numa", "isolated-cpus", "open-files", "locked-memory"}  # their facts are always there
+    never_skip = {
+        "worker-cpus",
+        "irqbalance",
+        "numa",
+        "isolated-cpus",
+        "open-files",
+        "locked-memory",
+    }  # their facts are always there
     assert {check for check, levels in tried.items() if "skip" not in levels} == never_skip
 
 

@@ -212,6 +212,17 @@ def test_two_folded_files_become_a_difference_without_sampling(tmp_path: Path) -
     assert "+40.00 %" in Path(out + ".diff.svg").read_text()
 
 
+def test_text_shows_the_table_on_stdout_and_the_rest_on_stderr(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.folded"
+    kept.write_text("t;f;g 30\nt;f 10\n")
+    done = CliRunner().invoke(flame, ["--from", str(kept), "--text", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert rows[1:] == [["75.0", "%", "75.0", "%", "30", "g"], ["25.0", "%", "100.0", "%", "10", "f"]]
+    assert "40 samples" in done.stderr
+    assert {path.name for path in tmp_path.glob("out*")} == {"out.folded", "out.svg", "out.speedscope.json"}
+
+
 def test_a_run_with_inlined_functions_is_compared_with_one_without_by_what_both_know(tmp_path: Path) -> None:
     old, new = tmp_path / "old.folded", tmp_path / "new.folded"
     old.write_text("t;f;g 10\n")
