@@ -45,12 +45,12 @@ class Flow:
     def got(self) -> list[int]:
         return self.sink.numbers[SSRC]
 
-    async def more(self, packets: int = 50, timeout_s: float = 8.0) -> None:
+    async def more(self, packets: int = 50, timeout_s: float = 20.0) -> None:
         """Until that many more have arrived."""
         enough = len(self.got) + packets
         await until(lambda: len(self.got) >= enough, timeout_s)
 
-    async def whole_again(self, timeout_s: float = 8.0) -> None:
+    async def whole_again(self, timeout_s: float = 20.0) -> None:
         """Until 30 packets in a row came that were sent after now."""
         start = self.sent
         await until(lambda: len(fresh := [n for n in self.got if n >= start]) >= 30, timeout_s)
@@ -77,7 +77,7 @@ async def flowing(mesh: DevMesh) -> AsyncIterator[Flow]:
 
 
 async def status_of(relay: DevRelay) -> dict[str, Any]:
-    async with Client(relay.api_url, timeout_s=2) as client:
+    async with Client(relay.api_url, timeout_s=10) as client:
         status: dict[str, Any] = await client.get("/v1/status")
         return status
 
@@ -88,15 +88,13 @@ async def test_a_killed_worker_is_replaced_and_media_flows_again(name: str) -> N
     async with DevMesh(3) as mesh, flowing(mesh) as flow:
         before = (await status_of(mesh[name]))["workers"][0]
         os.kill(before["pid"], signal.SIGKILL)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while (after := (await status_of(mesh[name]))["workers"][0])["restarts"] == 0 or not after["up"]:
                 await asyncio.sleep(0.02)
         assert (after["restarts"], after["pid"] != before["pid"]) == (1, True)
         await flow.whole_again()
         assert len(set(flow.got)) == len(flow.got), "a packet came twice"
-        for relay in mesh.relays:
-            status = await status_of(relay)
-            assert set(status["ledgers"].values()) == {0}, (relay.name, status["ledgers"])
+        await no_ledger_is_off(mesh)
 
 
 async def test_a_killed_agent_is_replaced_and_takes_orders_again() -> None:
@@ -106,7 +104,7 @@ async def test_a_killed_agent_is_replaced_and_takes_orders_again() -> None:
         relay = mesh["bj-1"]
         before = await status_of(relay)
         os.kill(before["pid"], signal.SIGKILL)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while True:
                 with contextlib.suppress(Unreachable, Problem):
                     after = await status_of(relay)
@@ -142,7 +140,7 @@ async def test_a_higher_epoch_takes_every_subscriber_along() -> None:
 
 
 async def until_epoch(relay: Client, epoch: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while (view := await relay.get("/v1/streams/cam"))["epoch"] != epoch or view["state"] != "live":
             await asyncio.sleep(0.02)
 
@@ -275,7 +273,7 @@ async def test_s01_a_worker_with_a_corrupt_channel_is_replaced_and_media_flows_a
         relay = mesh.relays[0]
         assert relay.process is not None
         before = (await status_of(relay))["workers"][0]
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(20):
             while (after := (await status_of(relay))["workers"][0])["pid"] == before["pid"] or not after["up"]:
                 if after["pid"] == before["pid"] and "replaced" not in relay.log_path.read_text():
                     overwrite(relay.process.pid, "zr-chan-0", ring, 0x80000000)  # who owns the word may mend it unseen

@@ -20,7 +20,7 @@ OK, FAILED, UNREACHABLE = 0, 1, 4
 
 async def measured(client: Client, peer: str) -> dict[str, Any]:
     """The link once it has been measured and its size found."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while True:
             link: dict[str, Any] = await client.get(f"/v1/links/{peer}")
             if link.get("answered", 0) >= 3 and link.get("mtu") == 1500:
