@@ -28,8 +28,8 @@ from relay.client import Client
 from relay.units import Address
 
 NAMES = ("bj-1", "sh-1", "gz-1", "sz-1", "cd-1", "hk-1", "sg-1", "fra-1")
-START_TIMEOUT_S = 20.0
-LINKS_TIMEOUT_S = 5.0
+START_TIMEOUT_S = 40.0
+LINKS_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 5.0
 INGRESS_PORTS = 256
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -257,7 +257,7 @@ class DevMesh:
                 raise RuntimeError(f"{relay.name} did not come up; its log ends:\n{log}")
 
     async def wait_linked(self, relay: DevRelay) -> None:
-        """Until its links to other relays of the mesh are up; after 5 s without that: a mesh works while they come."""
+        """Until its links to other relays of the mesh are up; after 15 s without that: a mesh works while they come."""
         wanted = {peer.name for peer in self.relays} & relay.peers.keys()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINKS_TIMEOUT_S), self.client(relay.name) as client:

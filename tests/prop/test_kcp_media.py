@@ -205,7 +205,7 @@ TestMedia = Media.TestCase
 SEEDS, LEARNING, MESSAGES = 50, 100, 500
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("loss", "early_max", "missing_max"),
     [(0.0, 0, 0), (0.1, 5, 2), (0.3, 60, 10), (0.5, 400, 80)],
