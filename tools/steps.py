@@ -69,7 +69,6 @@ def steps(full: bool) -> list[Step]:
     python = sys.executable
     right = [] if full else ["-m", "not figures"]
     short = [] if full else ["--benchmark-max-time=0.2", "--benchmark-min-rounds=3"]
-    waiting = "" if full else WAITING  # its figures are measured where there is nobody else
 
     def gate(name: str, *command: str) -> Step:
         return Step(name, "gate", (python, *command), beside=RIGHT)
@@ -92,14 +91,13 @@ def steps(full: bool) -> list[Step]:
         pytest("sim", "tests/sim", beside=RIGHT),
         pytest("prop", "tests/prop", "tests/wire", beside=RIGHT),
         pytest("py", "tests/py", beside=RIGHT),
-        *([] if full else [pytest("bench", "benchmarks", *right, *short, beside=RIGHT)]),
+        pytest("bench", "benchmarks", *right, *short, beside="" if full else RIGHT),  # figures want a machine alone
         pytest("proof", "tests/proof", beside=RIGHT),
         *(ctest(variant) for variant in C_SANITIZERS),
         pytest("fuzz", "tests/fuzz", beside=RIGHT),
         pytest("interop", "tests/interop", beside=RIGHT),
-        *([pytest("bench", "benchmarks")] if full else []),
-        pytest("net", "tests/net", *right, *(f"--ignore={path}" for path in MEDIA), beside=waiting),
-        pytest("media", *MEDIA, beside=waiting),
+        pytest("net", "tests/net", *right, *(f"--ignore={path}" for path in MEDIA), beside="" if full else WAITING),
+        pytest("media", *MEDIA, beside="" if full else WAITING),
         pytest("soak", "tests/soak"),
     ]
 
