@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import tempfile
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,8 +28,8 @@ from relay.client import Client
 from relay.units import Address
 
 NAMES = ("bj-1", "sh-1", "gz-1", "sz-1", "cd-1", "hk-1", "sg-1", "fra-1")
-START_TIMEOUT_S = 20.0
-LINKS_TIMEOUT_S = 5.0
+START_TIMEOUT_S = 40.0
+LINKS_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 5.0
 INGRESS_PORTS = 256
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -47,15 +48,21 @@ def die_with_parent(number: signal.Signals = signal.SIGKILL) -> Callable[[], Non
     return ask
 
 
+_given: deque[range] = deque(maxlen=64)  # most of a mesh's; they are bound later, by others
+
+
 def free_ports(count: int, kind: int = socket.SOCK_DGRAM) -> int:
     """The first of ``count`` consecutive loopback ports that are free now (another process may still take them).
 
-    Below the ephemeral ports where there is room: those the kernel gives to anybody's next connection.
+    Below the ephemeral ports where there is room: those the kernel gives to anybody's next connection. None that was
+    given shortly before.
     """
     below = _ephemeral_first()
     for attempt in range(500):
         end = below if attempt < 250 and below - count > 10000 else 60000
         first = random.randrange(10000, end - count)
+        if attempt < 400 and any(first < given.stop and given.start < first + count for given in _given):
+            continue
         with contextlib.ExitStack() as held:
             try:
                 for port in range(first, first + count):
@@ -63,6 +70,7 @@ def free_ports(count: int, kind: int = socket.SOCK_DGRAM) -> int:
                     sock.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given.append(range(first, first + count))
             return first
     raise OSError(f"no {count} consecutive free ports on loopback")
 
@@ -249,7 +257,7 @@ class DevMesh:
                 raise RuntimeError(f"{relay.name} did not come up; its log ends:\n{log}")
 
     async def wait_linked(self, relay: DevRelay) -> None:
-        """Until its links to other relays of the mesh are up; after 5 s without that: a mesh works while they come."""
+        """Until its links to other relays of the mesh are up; after 15 s without that: a mesh works while they come."""
         wanted = {peer.name for peer in self.relays} & relay.peers.keys()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINKS_TIMEOUT_S), self.client(relay.name) as client:

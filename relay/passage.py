@@ -27,7 +27,8 @@ from relay.dev import DevMesh, free_ports
 from relay.units import Address
 
 DRAIN_S = 2.5
-CONFIRM_TIMEOUT_S = 10.0
+CONFIRM_TIMEOUT_S = 20.0
+SETTLE_S = 5.0  # for ledgers: a worker that was not let run in the middle of a turn has counted half of it
 SUBSCRIBERS = 2  # the player and the counter
 
 
@@ -189,15 +190,25 @@ class Passage:
         status = {}
         for relay in self._mesh.relays:
             async with self._mesh.client(relay.name) as client:
-                status[relay.name] = await client.get("/v1/status")
+                status[relay.name] = await _settled(client)
         kinds = frozenset(track["kind"] for track in self._tracks)
         video = [await ffmpeg.video_hashes(path) if "video" in kinds else [] for path in (source, self.received)]
         audio = [await ffmpeg.audio_hashes(path) if "audio" in kinds else [] for path in (source, self.received)]
         return Carried(video[0], video[1], audio[0], audio[1], self.counter, status, kinds)
 
 
+async def _settled(client: Client) -> dict[str, Any]:
+    """The relay's status at a moment when every ledger is 0; the last one, when there is no such moment."""
+    ends = time.monotonic() + SETTLE_S
+    while True:
+        status: dict[str, Any] = await client.get("/v1/status")
+        if not any(status["ledgers"].values()) or time.monotonic() > ends:
+            return status
+        await asyncio.sleep(0.02)
+
+
 async def confirmed(edge: Client, stream_id: str, sid: str, body: dict[str, Any]) -> dict[str, Any]:
-    """PUTs the subscriber until its way stands; TimeoutError after 10 s."""
+    """PUTs the subscriber until its way stands; TimeoutError after 20 s."""
     path = f"{stream_path(stream_id)}/subscribers/{sid}?wait=2s"
     async with asyncio.timeout(CONFIRM_TIMEOUT_S):
         while True:

@@ -1,7 +1,8 @@
 """Runs the steps of ./tools/test and adds up what they counted.
 
-Steps that only want to be right run two at a time, where there are two cores; those that measure, or carry media
-between relays, run alone, behind them. The output of a step that runs beside another is shown when it ends.
+Steps that only want to be right run two at a time, where there are two cores; behind them two that carry media between
+relays, and mostly wait; those that measure run alone. The output of a step that runs beside another is shown when it
+ends.
 
 Every step runs, also behind a red one; the exit status is 1 when any was red. A gate counts one, a test runner as many
 as it says. The last line is always "N passed, N failed, N skipped". Logs: build/test/<step>.log
@@ -27,7 +28,9 @@ SKIPPED = 77  # exit status of a gate that names what it lacks
 NOTHING_COLLECTED = 5  # pytest's
 STEP_SECONDS_MAX, STEP_SECONDS_MAX_FULL = 900, 4800
 FULL_MINUTES = 80
-C_VARIANTS = ("plain", "asan", "ubsan", "tsan")
+C_SANITIZERS = ("tsan", "asan", "ubsan")  # the longest first
+MEDIA = tuple(f"tests/net/test_{name}.py" for name in ("media", "demo", "readme"))  # ffmpeg's and GStreamer's
+RIGHT, WAITING = "right", "waiting"
 TOGETHER = min(2, os.cpu_count() or 1)  # steps beside each other
 ORPHAN_SECONDS = 5.0  # how long the output may stay open behind the end of a step
 
@@ -37,7 +40,7 @@ class Step:
     name: str
     kind: str  # "gate", "ctest" or "pytest"
     command: tuple[str, ...]
-    alone: bool = True  # it measures, carries media, or others build on it
+    beside: str = ""  # runs beside its neighbours with the same word; without one it measures, or others build on it
 
 
 @dataclass
@@ -62,18 +65,19 @@ class Result:
 
 def steps(full: bool) -> list[Step]:
     """All steps in their order: what is quick and what explains later failures comes first; of those that run beside
-    each other the longest."""
+    each other the longest, so that none is left over at the end beside a core that has nothing to do."""
     python = sys.executable
-    bench = [] if full else ["-m", "not figures", "--benchmark-max-time=0.2", "--benchmark-min-rounds=3"]
+    right = [] if full else ["-m", "not figures"]
+    short = [] if full else ["--benchmark-max-time=0.2", "--benchmark-min-rounds=3"]
 
     def gate(name: str, *command: str) -> Step:
-        return Step(name, "gate", (python, *command), alone=False)
+        return Step(name, "gate", (python, *command), beside=RIGHT)
 
     def ctest(variant: str) -> Step:
-        return Step(f"c-{variant}", "ctest", (python, "tools/ctest.py", "--variant", variant), alone=False)
+        return Step(f"c-{variant}", "ctest", (python, "tools/ctest.py", "--variant", variant), beside=RIGHT)
 
-    def pytest(name: str, *words: str, alone: bool = True) -> Step:
-        return Step(name, "pytest", (python, "-m", "pytest", "-q", "--durations=3", *words), alone)
+    def pytest(name: str, *words: str, beside: str = "") -> Step:
+        return Step(name, "pytest", (python, "-m", "pytest", "-q", "--durations=3", *words), beside)
 
     return [
         Step("build", "gate", ("bash", "-euc", ". tools/lib.sh && build_project")),
@@ -84,16 +88,17 @@ def steps(full: bool) -> list[Step]:
         gate("headers", "tools/check_c.py", "headers"),
         gate("format", "tools/check_c.py", "format"),
         ctest("plain"),
-        pytest("sim", "tests/sim", alone=False),
-        pytest("prop", "tests/prop", "tests/wire", alone=False),
-        pytest("py", "tests/py", alone=False),
-        pytest("fuzz", "tests/fuzz", alone=False),
-        pytest("proof", "tests/proof", alone=False),
-        *(ctest(variant) for variant in C_VARIANTS if variant != "plain"),
-        pytest("bench", "benchmarks", *bench, alone=full),
-        pytest("net", "tests/net"),
+        pytest("sim", "tests/sim", beside=RIGHT),
+        pytest("prop", "tests/prop", "tests/wire", beside=RIGHT),
+        pytest("py", "tests/py", beside=RIGHT),
+        pytest("bench", "benchmarks", *right, *short, beside="" if full else RIGHT),  # figures want a machine alone
+        pytest("proof", "tests/proof", beside=RIGHT),
+        *(ctest(variant) for variant in C_SANITIZERS),
+        pytest("fuzz", "tests/fuzz", beside=RIGHT),
+        pytest("interop", "tests/interop", beside=RIGHT),
+        pytest("net", "tests/net", *right, *(f"--ignore={path}" for path in MEDIA), beside="" if full else WAITING),
+        pytest("media", *MEDIA, beside="" if full else WAITING),
         pytest("soak", "tests/soak"),
-        pytest("interop", "tests/interop"),
     ]
 
 
@@ -129,12 +134,12 @@ def _pytest_summary(output: str) -> Count:
 
 
 def run_all(chosen: list[Step], seconds_max: int, name_filter: str | None) -> list[Result]:
-    """Every step, in order; neighbours that need not be alone beside each other."""
+    """Every step, in order; neighbours with the same `beside` two at a time."""
     results: list[Result] = []
     rest = list(chosen)
     while rest:
         together = [rest.pop(0)]
-        while rest and not together[0].alone and not rest[0].alone:
+        while rest and together[0].beside and together[0].beside == rest[0].beside:
             together.append(rest.pop(0))
         if len(together) == 1 or TOGETHER == 1:
             results += [run(step, seconds_max, name_filter) for step in together]

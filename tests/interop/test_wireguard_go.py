@@ -39,9 +39,9 @@ CLONE_NEWNET = 0x40000000
 THEIRS, OURS = Address("127.0.0.1", 51820), Address("127.0.0.1", 51821)
 INNER_THEIRS, INNER_OURS = ("10.77.0.1", 7001), ("10.77.0.2", 7002)
 TRANSPORT = 4
-BOUND_S = 15
+BOUND_S = 30
 
-pytestmark = [pytest.mark.net, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.net, pytest.mark.timeout(120)]
 
 
 def missing() -> str | None:
@@ -59,7 +59,7 @@ def missing() -> str | None:
 
 
 def run(*command: str, **how: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=10, **how)  # type: ignore[call-overload]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, **how)  # type: ignore[call-overload]
     assert done.returncode == 0, (command, done.stderr)
 
 
@@ -143,7 +143,7 @@ def tunnel(keys: Keys, tmp_path: Path) -> Iterator[Tunnel]:
                     yield Tunnel(namespace, KeyPair(keys.theirs).public, app)
             finally:
                 process.terminate()
-                process.wait(timeout=10)
+                process.wait(timeout=30)
     finally:
         run("ip", "netns", "delete", namespace)
 

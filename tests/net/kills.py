@@ -44,18 +44,17 @@ while os.getppid() == parent:
         seq += 1
 """
 PLAYER = """
-import socket, struct, sys, time
+import select, socket, struct, sys, time
 sock = socket.socket(fileno=int(sys.argv[1]))
 sock.settimeout(0.2)
 pack, out = struct.Struct("<IQ").pack, []
-idle = 0
-while idle < 5:
+while True:
     try:
         data = sock.recv(2000)
     except TimeoutError:
-        idle += 1
+        if select.select([sys.stdin], [], [], 0)[0]:
+            break
         continue
-    idle = 0
     if len(data) > 16 and data[1] < 192:
         out.append(pack(int.from_bytes(data[12:16], "big"), time.monotonic_ns()))
 sys.stdout.buffer.write(b"".join(out))
@@ -76,8 +75,9 @@ class Flow:
     def start(cls, ingress_port: int, sink: socket.socket, pps: int) -> Flow:
         sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
         player = subprocess.Popen(
-            [sys.executable, "-c", PLAYER, str(sink.fileno())], pass_fds=[sink.fileno()], stdout=subprocess.PIPE
-        )
+            [sys.executable, "-c", PLAYER, str(sink.fileno())],
+            pass_fds=[sink.fileno()], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
         head = packet(5, 0)[:12].hex()
         publisher = subprocess.Popen(
             [sys.executable, "-c", PUBLISHER, str(ingress_port), str(pps), head], stdout=subprocess.PIPE
@@ -139,14 +139,14 @@ async def kill_again_and_again(
 ) -> list[Kill]:
     """By these signals, one after the other, the worker that is there then, at a random moment."""
     kills = []
-    async with Client(relay.api_url, timeout_s=5) as client:
+    async with Client(relay.api_url, timeout_s=10) as client:
         pid, _ = await who(client, worker)
         for number in numbers:
             await asyncio.sleep(random.uniform(0, 0.02))
             at, dead = time.monotonic_ns(), pid
             os.kill(pid, number)
             await asyncio.sleep(settle_s)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while True:
                     pid, since = await who(client, worker)
                     if pid != dead:
@@ -170,6 +170,7 @@ async def streaming(client: Client, rates: Sequence[int]) -> AsyncIterator[list[
             await confirmed(client, f"s{worker}", "me", where)
             flows.append(Flow.start(port_of(answer), sock, pps))
             stack.callback(flows[-1].publisher.kill)
+            stack.callback(flows[-1].player.kill)
         yield flows
 
 

@@ -45,17 +45,20 @@ class Flow:
     def got(self) -> list[int]:
         return self.sink.numbers[SSRC]
 
-    async def more(self, packets: int = 50, timeout_s: float = 8.0) -> None:
+    async def more(self, packets: int = 50, timeout_s: float = 20.0) -> None:
         """Until that many more have arrived."""
         enough = len(self.got) + packets
         await until(lambda: len(self.got) >= enough, timeout_s)
 
-    async def whole_again(self, timeout_s: float = 8.0) -> None:
-        """Until 30 packets in a row came that were sent after now."""
+    async def whole_again(self, timeout_s: float = 20.0) -> None:
+        """Until 30 packets came that were sent after now, none between them missing; a repaired one comes later."""
         start = self.sent
-        await until(lambda: len(fresh := [n for n in self.got if n >= start]) >= 30, timeout_s)
-        fresh = [number for number in self.got if number >= start]
-        assert fresh[-20:] == list(range(fresh[-20], fresh[-20] + 20))
+
+        def whole() -> bool:
+            fresh = {number for number in self.got if number >= start}
+            return any(fresh.issuperset(range(number, number + 30)) for number in fresh)
+
+        await until(whole, timeout_s)
 
 
 @contextlib.asynccontextmanager
@@ -77,7 +80,7 @@ async def flowing(mesh: DevMesh) -> AsyncIterator[Flow]:
 
 
 async def status_of(relay: DevRelay) -> dict[str, Any]:
-    async with Client(relay.api_url, timeout_s=2) as client:
+    async with Client(relay.api_url, timeout_s=10) as client:
         status: dict[str, Any] = await client.get("/v1/status")
         return status
 
@@ -88,15 +91,13 @@ async def test_a_killed_worker_is_replaced_and_media_flows_again(name: str) -> N
     async with DevMesh(3) as mesh, flowing(mesh) as flow:
         before = (await status_of(mesh[name]))["workers"][0]
         os.kill(before["pid"], signal.SIGKILL)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while (after := (await status_of(mesh[name]))["workers"][0])["restarts"] == 0 or not after["up"]:
                 await asyncio.sleep(0.02)
         assert (after["restarts"], after["pid"] != before["pid"]) == (1, True)
         await flow.whole_again()
         assert len(set(flow.got)) == len(flow.got), "a packet came twice"
-        for relay in mesh.relays:
-            status = await status_of(relay)
-            assert set(status["ledgers"].values()) == {0}, (relay.name, status["ledgers"])
+        await no_ledger_is_off(mesh)
 
 
 async def test_a_killed_agent_is_replaced_and_takes_orders_again() -> None:
@@ -106,7 +107,7 @@ async def test_a_killed_agent_is_replaced_and_takes_orders_again() -> None:
         relay = mesh["bj-1"]
         before = await status_of(relay)
         os.kill(before["pid"], signal.SIGKILL)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while True:
                 with contextlib.suppress(Unreachable, Problem):
                     after = await status_of(relay)
@@ -120,7 +121,7 @@ async def test_a_killed_agent_is_replaced_and_takes_orders_again() -> None:
             await confirmed(edge, "cam", "me", {"address": f"127.0.0.1:{sink.port}"})
             for seq in range(20):
                 sender.send(port, SSRC, seq)
-            await until(lambda: sink.numbers[SSRC] == list(range(20)))
+            await until(lambda: sorted(sink.numbers[SSRC]) == list(range(20)))
         await no_ledger_is_off(mesh)
         sink.close()
         sender.close()
@@ -142,7 +143,7 @@ async def test_a_higher_epoch_takes_every_subscriber_along() -> None:
 
 
 async def until_epoch(relay: Client, epoch: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while (view := await relay.get("/v1/streams/cam"))["epoch"] != epoch or view["state"] != "live":
             await asyncio.sleep(0.02)
 
@@ -155,7 +156,7 @@ async def test_a_publisher_that_moves_to_another_relay_with_a_higher_epoch_is_fo
         port = port_of(await new.put("/v1/streams/cam", publish_body(epoch=2)))
         for seq in range(20):
             sender.send(port, SSRC, seq)
-        await until(lambda: sink.numbers[SSRC] == list(range(20)))
+        await until(lambda: sorted(sink.numbers[SSRC]) == list(range(20)))
         view = await new.get("/v1/streams/cam")
         assert (view["epoch"], view["route"]) == (2, ["sh-1"])
         sink.close()
@@ -179,7 +180,7 @@ async def test_relays_that_pull_from_each_other_never_send_in_circles() -> None:
             await asyncio.sleep(0.002)
         await until(lambda: all(len(sink.numbers[SSRC]) >= 100 for sink in sinks))
         await asyncio.sleep(0.2)
-        assert [sink.numbers[SSRC] for sink in sinks] == [list(range(100))] * 2
+        assert [sorted(sink.numbers[SSRC]) for sink in sinks] == [list(range(100))] * 2
         assert (await one.get("/v1/streams/cam"))["route"] == ["sh-1", "bj-1"]
         await no_ledger_is_off(mesh)
         sender.close()
@@ -275,7 +276,7 @@ async def test_s01_a_worker_with_a_corrupt_channel_is_replaced_and_media_flows_a
         relay = mesh.relays[0]
         assert relay.process is not None
         before = (await status_of(relay))["workers"][0]
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(20):
             while (after := (await status_of(relay))["workers"][0])["pid"] == before["pid"] or not after["up"]:
                 if after["pid"] == before["pid"] and "replaced" not in relay.log_path.read_text():
                     overwrite(relay.process.pid, "zr-chan-0", ring, 0x80000000)  # who owns the word may mend it unseen

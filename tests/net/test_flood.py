@@ -143,7 +143,7 @@ def test_media_and_control_go_on_while_strangers_flood_both_ports() -> None:
             stop.set()
             sent = await media
             await until(lambda: len(sink.numbers[SSRC]) >= sent)
-            assert sink.numbers[SSRC] == list(range(sent))
+            assert sorted(sink.numbers[SSRC]) == list(range(sent))  # what a link repairs comes later
             assert await api < 2.0
             await no_ledger_is_off(mesh)
             sink.close()

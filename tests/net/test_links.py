@@ -22,7 +22,7 @@ async def measured(client: Client, peer: str, *, clock: bool = False) -> dict[st
     """The link once it has been measured and its size found; `clock`: and its peer's clock is known to a millisecond.
 
     That takes 4 s where nothing else goes on, and longer the more a busy machine delays its pings."""
-    async with asyncio.timeout(60 if clock else 10):
+    async with asyncio.timeout(60 if clock else 20):
         while True:
             link: dict[str, Any] = await client.get(f"/v1/links/{peer}")
             if link.get("answered", 0) >= 3 and link.get("mtu") == 1500 and ("offset_ms" in link or not clock):

@@ -14,7 +14,7 @@ from relay.demo import demo
 from relay.dev import DevMesh, Impaired
 from relay.passage import Carried, Passage
 
-SECONDS = 4.0
+SECONDS = 3.0
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is missing: apt-get install ffmpeg")
 needs_gstreamer = pytest.mark.skipif(
     shutil.which("gst-launch-1.0") is None,

@@ -44,16 +44,16 @@ async def test_when_one_way_goes_silent_the_other_takes_over_and_the_session_sta
         used.process.send_signal(signal.SIGSTOP)  # takes all it is sent and passes nothing on
         began = time.monotonic()
         try:
-            after = await link_when(near, lambda link: bool(link["address"] != before["address"]), 10)
+            after = await link_when(near, lambda link: bool(link["address"] != before["address"]), 20)
             took_s = time.monotonic() - began
             assert after["address"] in by_listen
             assert after["path_moves"] == 1
             await asyncio.sleep(1)
             for client in (near, far):
-                link = await link_when(client, lambda link: bool(link["state"] == "up" and link["mtu"] == 1500), 10)
+                link = await link_when(client, lambda link: bool(link["state"] == "up" and link["mtu"] == 1500), 20)
                 assert link["heard"]
                 assert link["hears"]
-            assert took_s < 2  # of which T_dead is 0.2; the rest is for a busy machine
+            assert took_s < 5  # of which T_dead is 0.2; the rest is for a busy machine
             _, shown, _ = await zrelay("links", "--api", mesh["bj-1"].api_url)
             assert "used" in shown
             assert shown.count("127.0.0.") == 3  # the link, and a line for each address

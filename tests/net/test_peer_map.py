@@ -20,7 +20,7 @@ from relay.peers import Peer
 from tests.net.test_failures import Flow, flowing, status_of
 
 pytestmark = pytest.mark.net
-REVOKED_WITHIN_S = 1.0
+REVOKED_WITHIN_S = 1.0 if os.getloadavg()[0] < 2 else 3.0
 
 
 class Mapped(DevMesh):
@@ -105,7 +105,7 @@ async def test_an_old_or_foreign_map_changes_nothing_also_over_a_restart(mesh: M
         async with mesh.client("sh-1") as client:
 
             async def shows(sample: str) -> None:
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(20):
                     while f"\n{sample}\n" not in await client.get("/metrics"):
                         await asyncio.sleep(0.05)
 
@@ -117,7 +117,7 @@ async def test_an_old_or_foreign_map_changes_nothing_also_over_a_restart(mesh: M
             await shows("zrelay_peer_map_version 2.0")
             assert any("peer map refused" in error for error in (await status_of(relay))["last_errors"])
         os.kill((await status_of(relay))["pid"], signal.SIGKILL)  # the agent: the next one begins with the kept map
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(20):
             while True:
                 with contextlib.suppress(Unreachable):
                     if (await links(relay)) == {"bj-1": "up"}:

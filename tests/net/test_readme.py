@@ -72,12 +72,12 @@ class Terminal:
         self._started.append(process)
         return process
 
-    async def run(self, name: str, timeout_s: float = 20.0) -> str:
+    async def run(self, name: str, timeout_s: float = 40.0) -> str:
         """To its end; what it printed."""
         return await self.end(await self.start(name), timeout_s)
 
     @staticmethod
-    async def end(process: asyncio.subprocess.Process, timeout_s: float = 20.0) -> str:
+    async def end(process: asyncio.subprocess.Process, timeout_s: float = 40.0) -> str:
         async with asyncio.timeout(timeout_s):
             out, _ = await process.communicate()
         said = out.decode(errors="replace")
@@ -85,7 +85,7 @@ class Terminal:
         return said
 
     async def listening(self, *ports: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while not {self.port[port] for port in ports} <= ffmpeg.bound_udp_ports():
                 await asyncio.sleep(0.02)
 

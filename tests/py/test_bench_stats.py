@@ -91,11 +91,11 @@ def test_heaps_of_the_same_seldom_differ() -> None:
     for count in (5, 8, 20):
         rng = random.Random(count)
         claims = 0
-        for seed in range(100):
+        for seed in range(40):
             old, new = ([rng.gauss(100, 10) for _ in range(count)] for _ in range(2))
             interval = heaps_ratio(old, new, seed=seed)
             claims += not interval.low <= 1 <= interval.high
-        assert claims <= 5, count
+        assert claims <= 2, count
 
 
 def test_a_line_says_how_sure_its_slope_is() -> None:

@@ -125,19 +125,19 @@ async def test_a_key_shows_up_nowhere_but_in_its_file_and_in_the_agent() -> None
             os.chmod(relay.keyring / "mesh", 0o644)
             for process in (relay.process, processes["agent"]):  # as a terminal does that closes
                 process.send_signal(signal.SIGHUP)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while "WARN not reloaded: " not in relay.log_path.read_text():
                     await asyncio.sleep(0.05)
             os.chmod(relay.keyring / "mesh", 0o600)
-            await client.wait_ready(5)
+            await client.wait_ready(20)
 
             # What a crash leaves, and its successor, which has the same keys.
             processes["agent"].send_signal(signal.SIGABRT)
-            await asyncio.to_thread(psutil.wait_procs, [processes["agent"]], 5)
-            async with asyncio.timeout(10):
+            await asyncio.to_thread(psutil.wait_procs, [processes["agent"]], 20)
+            async with asyncio.timeout(20):
                 while "agent" not in (again := named(relay)) or not in_memory(again["agent"].pid, forms):
                     await asyncio.sleep(0.1)
-            await client.wait_ready(10)
+            await client.wait_ready(20)
         for left in mesh.folder.rglob("*"):
             if left.is_file() and "keys" not in left.relative_to(mesh.folder).parts:
                 assert found(forms, left.read_bytes()) == [], left

@@ -32,7 +32,7 @@ async def zrelay(*arguments: str) -> tuple[int | None, str, str]:
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        out, err = await asyncio.wait_for(process.communicate(), 20)
+        out, err = await asyncio.wait_for(process.communicate(), 40)
     finally:
         if process.returncode is None:
             process.kill()
@@ -166,7 +166,7 @@ async def test_dev_prints_a_json_line_for_each_relay_and_ends_with_a_signal() ->
     )  # fmt: skip
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             rows = [json.loads(await process.stdout.readline()) for _ in range(2)]
             assert [row["relay"] for row in rows] == ["bj-1", "sh-1"]
             for row in rows:

@@ -40,7 +40,7 @@ async def carried(relay: Client) -> str:
         await relay.put("/v1/streams/cam/subscribers/me", {"address": f"127.0.0.1:{sink.port}"})
         for seq in range(PACKETS):
             sender.send(port, 7, seq)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(sink.numbers[7]) < PACKETS:
                 await asyncio.sleep(0.01)
             for seq in range(3):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,31 @@ def test_a_step_is_ended_at_its_limit(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_every_step_has_a_name_of_its_own() -> None:
     names = [step.name for step in steps.steps(full=True)]
     assert len(names) == len(set(names))
+
+
+def test_only_neighbours_that_say_so_run_beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the results come in the order of the steps, whoever ends first."""
+    running: set[str] = set()
+    met: set[frozenset[str]] = set()
+
+    def run(step: steps.Step, *_: object, quiet: bool = False) -> steps.Result:  # type: ignore[name-defined]
+        assert quiet == bool(step.beside)
+        running.add(step.name)
+        time.sleep(0.05)
+        met.update(frozenset({step.name, other}) for other in running)
+        time.sleep(0.05)
+        running.discard(step.name)
+        return steps.Result(step)
+
+    monkeypatch.setattr(steps, "run", run)
+    monkeypatch.setattr(steps, "TOGETHER", 2)
+    words = {"alone": "", "a1": "a", "a2": "a", "b1": "b", "b2": "b", "alone too": ""}
+    chosen = [steps.Step(name, "gate", ("true",), beside) for name, beside in words.items()]
+    assert [result.step.name for result in steps.run_all(chosen, 10, None)] == list(words)
+    pairs = {frozenset({"a1", "a2"}), frozenset({"b1", "b2"})}
+    assert {pair for pair in met if len(pair) > 1} <= pairs
+
+
+def test_every_file_of_tests_net_belongs_to_one_step() -> None:
+    for path in steps.MEDIA:
+        assert (PATH.parents[1] / path).is_file(), f"{path} is run by no step: tools/steps.py has it in MEDIA"

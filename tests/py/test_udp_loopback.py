@@ -52,14 +52,14 @@ class Rig:
         self.player = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         self.player.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self.player.bind((HOST, 0))
-        self.player.settimeout(5)
+        self.player.settimeout(20)
         self.publisher = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         self.publisher.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
 
     def end(self) -> None:
         if self.thread.is_alive():
             self.worker.ask_stop()
-        self.thread.join(5)
+        self.thread.join(20)
         assert not self.thread.is_alive()
 
     def post(self, op: str, **fields: int | Address) -> None:
@@ -102,7 +102,7 @@ def rtp(seq: int, size: int) -> bytes:
     return header + bytes([seq & 255]) * size
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "did not happen in time"
@@ -203,14 +203,16 @@ def port_free(port: int) -> bool:
 
 def test_an_idle_worker_sleeps_and_its_heartbeat_moves(start: Callable[..., Rig]) -> None:
     rig = start()
-    before, beat = rig.page.stats()["turns"], rig.page.heartbeat_ns
+    before, beat, began = rig.page.stats()["turns"], rig.page.heartbeat_ns, time.monotonic()
     time.sleep(0.5)
-    assert 3 <= rig.page.stats()["turns"] - before <= 12
-    assert rig.page.heartbeat_ns - beat >= 300_000_000
+    turns, took_s = rig.page.stats()["turns"] - before, time.monotonic() - began
+    assert turns <= 24 * took_s  # about ten a second
+    wait_until(lambda: rig.page.stats()["turns"] - before >= 3)
+    wait_until(lambda: rig.page.heartbeat_ns - beat >= 300_000_000)
 
 
 def test_a_spinning_worker_answers_a_command_without_being_woken(start: Callable[..., Rig]) -> None:
-    rig = start(spin_ns=200_000_000)
+    rig = start(spin_ns=10_000_000_000)
     rig.post("nop", seq=1)
     wait_until(lambda: len(rig.channel.events()) == 1)
     assert rig.channel.post(encode("nop", seq=2))
@@ -221,5 +223,5 @@ def test_a_spinning_worker_answers_a_command_without_being_woken(start: Callable
 def test_the_stop_command_ends_the_run(start: Callable[..., Rig]) -> None:
     rig = start()
     rig.post("stop")
-    rig.thread.join(2)
+    rig.thread.join(20)
     assert not rig.thread.is_alive()

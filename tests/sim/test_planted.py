@@ -35,10 +35,11 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_in(tree: Path, *command: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "ZR_SIM_SEEDS": SEEDS, "PYTHONPATH": str(tree), "ZR_DEBUG": "1"}  # builds in half the time
-    return subprocess.run([sys.executable, *command], cwd=tree, env=env, capture_output=True, text=True, timeout=110)
+    return subprocess.run([sys.executable, *command], cwd=tree, env=env, capture_output=True, text=True, timeout=230)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize(
     ("file", "good", "bad", "said", "where"),
     CHOSEN,
