@@ -45,6 +45,7 @@ const zr_kcp_start *zr_kcp_start_of(zr_kcp *kcp, const zr_kcp_slot *slot, uint32
     *start = (zr_kcp_start){ .valid = true, .version = path->version, .left = left, .copies = 1 };
     start->wanted = (uint8_t)attempts_left(kcp, slot, path->copies, ms);
     start->earn = path->full ? FULL_PERCENT * 1024 / 100 : 0;
+    start->rest = (uint8_t)zr_kcp_plan_rest(start->wanted, 1);
     if (plan == NULL)
         return start;
     uint32_t attempts = start->wanted;
@@ -55,6 +56,7 @@ const zr_kcp_start *zr_kcp_start_of(zr_kcp *kcp, const zr_kcp_slot *slot, uint32
     else
         start->earn = (int32_t)((zr_kcp_plan_budget(plan, path->level) - 1) * CREDIT_RATE * 1024);
     zr_kcp_path_set_copies(path, start->copies);
+    start->rest = (uint8_t)zr_kcp_plan_rest(start->wanted, 1);
     return start;
 }
 

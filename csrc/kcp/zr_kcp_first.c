@@ -8,6 +8,9 @@
  * given back when the last one is filled. A gap that is older than the deadline, counted from the first arrival of a
  * later number, is passed over: rcv_nxt moves on, and una tells the sender, a stock one too.
  *
+ * Messages of one segment that come in order, as nearly all do, wait for recv as views in `whole`; what finds that
+ * full, or comes behind others, lies in a slot and is listed. All of `whole` is older than all of the list.
+ *
  * A message has one segment or two. Of two, either may come first. A lone segment with frg 0 would look like a message
  * of its own, so the second of two always has kcp->tail bytes (1021, less when the mss is), and a segment of
  * exactly that length waits until the number before it is here or given up. Any other length is delivered at once.
@@ -19,6 +22,11 @@ static zr_kcp_slot *slot_at(const zr_kcp *kcp, uint32_t sn)
     return zr_kcp_slot_at(kcp->blocks, &kcp->rcv, sn);
 }
 
+static uint32_t whole_count(const zr_kcp *kcp)
+{
+    return (uint32_t)kcp->ready.whole_end - kcp->ready.whole_first;
+}
+
 /* Appends the segment in `sn`'s slot to what recv will take. */
 static inline void append_ready(zr_kcp *kcp, zr_kcp_slot *slot, uint32_t sn)
 {
@@ -26,7 +34,7 @@ static inline void append_ready(zr_kcp *kcp, zr_kcp_slot *slot, uint32_t sn)
 
     slot->rcv.held = false;
     slot->rcv.next = ZR_KCP_NONE;
-    if (kcp->ready.count++ == 0)
+    if (kcp->ready.count++ == whole_count(kcp))
         kcp->ready.head = index;
     else
         zr_kcp_slot_of(kcp->blocks, &kcp->rcv, kcp->ready.tail)->rcv.next = index;
@@ -134,12 +142,20 @@ static enum zr_kcp_taken take_next(zr_kcp *kcp, const zr_seg *seg, zr_pkt *pkt)
 {
     uint32_t sn = seg->sn;
 
-    if (kcp->ready.count >= kcp->conf.rcv_wnd || zr_kcp_slot_at(kcp->blocks, &kcp->rcv, sn) != NULL)
+    if (kcp->ready.count >= kcp->conf.rcv_wnd)
         return ZR_KCP_REFUSED;
-    zr_kcp_slot *slot = zr_kcp_rcv_keep(kcp, seg, pkt);
-    if (slot == NULL)
+    if (kcp->ready.count == whole_count(kcp) && kcp->ready.whole_end < ZR_KCP_WHOLE) {
+        zr_pkt_hold(pkt);
+        kcp->whole[kcp->ready.whole_end++] = (zr_slice){ pkt, (uint16_t)(seg->data - pkt->buf), (uint16_t)seg->len };
+        kcp->ready.count++;
+    } else if (zr_kcp_slot_at(kcp->blocks, &kcp->rcv, sn) == NULL) {
+        zr_kcp_slot *slot = zr_kcp_rcv_keep(kcp, seg, pkt);
+        if (slot == NULL)
+            return ZR_KCP_REFUSED;
+        append_ready(kcp, slot, sn);
+    } else {
         return ZR_KCP_REFUSED;
-    append_ready(kcp, slot, sn);
+    }
     kcp->rcv_nxt = kcp->rcv_top = sn + 1;
     return ZR_KCP_NEW;
 }
@@ -200,23 +216,39 @@ static zr_kcp_slot *ready_slot(const zr_kcp *kcp, uint16_t index)
     return zr_kcp_slot_of(kcp->blocks, &kcp->rcv, index);
 }
 
-static const zr_kcp_slot *peek(const zr_kcp *kcp, uint32_t i)
+static uint32_t message(const zr_kcp *kcp, size_t *len)
 {
+    if (kcp->ready.count == 0)
+        return 0;
+    if (whole_count(kcp) > 0) {
+        *len = kcp->whole[kcp->ready.whole_first].len;
+        return 1;
+    }
     const zr_kcp_slot *slot = ready_slot(kcp, kcp->ready.head);
-    while (i-- > 0)
+    uint32_t segs = slot->frg + 1u;
+    *len = slot->len;
+    for (uint32_t i = 1; i < segs; i++) {
         slot = ready_slot(kcp, slot->rcv.next);
-    return slot;
+        *len += slot->len;
+    }
+    return segs;
 }
 
-static uint32_t message(const zr_kcp *kcp)
+/* The first of `whole`; empty, it begins at its beginning again. */
+static inline zr_slice take_whole(zr_kcp *kcp)
 {
-    return kcp->ready.count == 0 ? 0 : ready_slot(kcp, kcp->ready.head)->frg + 1u;
+    zr_slice view = kcp->whole[kcp->ready.whole_first++];
+
+    if (kcp->ready.whole_first == kcp->ready.whole_end)
+        kcp->ready.whole_first = kcp->ready.whole_end = 0;
+    kcp->ready.count--;
+    return view;
 }
 
-/* `slot` is the first of the ready list. */
-static inline zr_slice take_out(zr_kcp *kcp, const zr_kcp_slot *slot)
+static zr_slice take_listed(zr_kcp *kcp)
 {
     uint16_t index = kcp->ready.head;
+    const zr_kcp_slot *slot = ready_slot(kcp, index);
     zr_slice view = { slot->pkt, slot->off, slot->len };
 
     kcp->ready.head = slot->rcv.next;
@@ -227,21 +259,31 @@ static inline zr_slice take_out(zr_kcp *kcp, const zr_kcp_slot *slot)
 
 static zr_slice consume(zr_kcp *kcp)
 {
-    return take_out(kcp, ready_slot(kcp, kcp->ready.head));
+    return whole_count(kcp) > 0 ? take_whole(kcp) : take_listed(kcp);
+}
+
+/* Noinline: so that who takes whole messages in order does not pay for it. */
+__attribute__((noinline)) static int recv_listed(zr_kcp *kcp, zr_slice *views, int max)
+{
+    int segs = ready_slot(kcp, kcp->ready.head)->frg + 1;
+
+    if (segs > max)
+        return ZR_E_full;
+    for (int i = 0; i < segs; i++)
+        views[i] = take_listed(kcp);
+    return segs;
 }
 
 static int recv(zr_kcp *kcp, zr_slice *views, int max)
 {
     if (kcp->ready.count == 0)
         return 0;
-    const zr_kcp_slot *slot = ready_slot(kcp, kcp->ready.head);
-    int segs = slot->frg + 1;
-    if (segs > max)
+    if (whole_count(kcp) == 0)
+        return recv_listed(kcp, views, max);
+    if (max < 1)
         return ZR_E_full;
-    views[0] = take_out(kcp, slot);
-    for (int i = 1; i < segs; i++)
-        views[i] = consume(kcp);
-    return segs;
+    views[0] = take_whole(kcp);
+    return 1;
 }
 
 /* Half messages among what is passed over: their other half was given up. The last number's may still come. */
@@ -329,6 +371,8 @@ static bool deadline(const zr_kcp *kcp, uint32_t *ms)
 
 static void fini(zr_kcp *kcp)
 {
+    while (whole_count(kcp) > 0)
+        zr_pkt_drop(take_whole(kcp).pkt);
     for (uint32_t sn = 0; (sn = zr_kcp_slot_next(kcp->blocks, &kcp->rcv, sn, ZR_KCP_WND_MAX)) != ZR_KCP_WND_MAX;) {
         zr_pkt_drop(slot_at(kcp, sn)->pkt);
         zr_kcp_slot_give(kcp->blocks, &kcp->rcv, sn);
@@ -339,11 +383,15 @@ static void fini(zr_kcp *kcp)
 
 static bool check(const zr_kcp *kcp)
 {
-    uint32_t held = 0, ready = 0;
+    uint32_t held = 0, ready = 0, whole = whole_count(kcp);
+
+    if (kcp->ready.whole_first > kcp->ready.whole_end || kcp->ready.whole_end > ZR_KCP_WHOLE ||
+        whole > kcp->ready.count)
+        return false;
 
     for (uint32_t sn = 0; (sn = zr_kcp_slot_next(kcp->blocks, &kcp->rcv, sn, ZR_KCP_WND_MAX)) != ZR_KCP_WND_MAX; sn++)
         held += slot_at(kcp, sn)->rcv.held;
-    for (uint16_t i = kcp->ready.head; ready < kcp->ready.count; i = slot_at(kcp, i)->rcv.next) {
+    for (uint16_t i = kcp->ready.head; ready < kcp->ready.count - whole; i = slot_at(kcp, i)->rcv.next) {
         if (slot_at(kcp, i) == NULL || slot_at(kcp, i)->rcv.held)
             return false;
         ready++;
@@ -360,7 +408,6 @@ const zr_kcp_delivery zr_kcp_first_arrival = {
     .name = "first arrival",
     .take = take,
     .message = message,
-    .peek = peek,
     .consume = consume,
     .recv = recv,
     .expire = expire,

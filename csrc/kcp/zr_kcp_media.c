@@ -31,7 +31,7 @@ __attribute__((always_inline)) static inline void first_sent(zr_kcp *kcp, uint32
     slot->media.spread = 0;
     slot->media.first_copies = (uint8_t)copies;
     slot->media.left = (uint8_t)(copies - 1);
-    slot->media.wanted = (uint8_t)zr_kcp_plan_rest(start->wanted, copies);
+    slot->media.wanted = copies == 1 ? start->rest : (uint8_t)zr_kcp_plan_rest(start->wanted, copies);
     slot->media.attempts = 1;
     if (media->in_flight++ == 0) {
         media->quiet = ms;
@@ -221,8 +221,11 @@ static void purge(zr_kcp *kcp, uint32_t ms)
 /* First transmissions. */
 static int send_new(zr_kcp *kcp, zr_pack *pack, uint32_t ms)
 {
+    bool dark = kcp->media.dark;
+
     purge(kcp, ms);
-    for (uint32_t room = zr_kcp_snd_room(kcp); room > 0 && zr_kcp_new_at(kcp, ms) == ms; room--) {
+    for (uint32_t room = zr_kcp_snd_room(kcp);
+         room > 0 && (dark ? zr_kcp_new_at(kcp, ms) == ms : zr_kcp_in_pace(kcp, ms)); room--) {
         uint32_t sn = kcp->snd_nxt;
         zr_kcp_slot *slot = zr_kcp_snd_slot(kcp, sn);
         if (room > 1 && is_over(kcp, slot, ms)) { /* its number goes, and leaves a hole */
@@ -236,7 +239,7 @@ static int send_new(zr_kcp *kcp, zr_pack *pack, uint32_t ms)
         }
         if (zr_kcp_put_push(kcp, pack, sn, slot, ms) != ZR_OK)
             return ZR_E_full;
-        if (kcp->media.dark && zr_kcp_trickles(kcp))
+        if (dark && zr_kcp_trickles(kcp))
             kcp->media.trickle_at = ms + ZR_KCP_PROBE_MIN;
         note_paced(kcp, ms);
         kcp->snd_nxt++;

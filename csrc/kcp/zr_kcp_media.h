@@ -16,7 +16,8 @@
 #define ZR_KCP_PROBE_MIN    50u /* ms */
 #define ZR_KCP_PACE_MS      2u
 #define ZR_KCP_PACE_PACKETS 16u
-#define ZR_KCP_CREDIT_MAX   64 /* segments */
+#define ZR_KCP_CREDIT_MAX   64     /* segments */
+#define ZR_KCP_PACE_KBPS    20000u /* first copies of slower streams are never held back */
 
 /* Of a segment that is there. */
 static inline zr_kcp_slot *zr_kcp_snd_slot(const zr_kcp *kcp, uint32_t index)
@@ -49,6 +50,12 @@ static inline int32_t zr_kcp_wire_len(const zr_kcp_slot *slot)
 static inline bool zr_kcp_has_pace(const zr_kcp *kcp, uint32_t ms)
 {
     return kcp->media.paced < kcp->media.slice || ms - kcp->media.pace_from >= ZR_KCP_PACE_MS;
+}
+
+/* Does the pace, if there is one, let a first transmission out? */
+static inline bool zr_kcp_in_pace(const zr_kcp *kcp, uint32_t ms)
+{
+    return kcp->media.path.rate_kbps <= ZR_KCP_PACE_KBPS || zr_kcp_has_pace(kcp, ms);
 }
 
 /* zr_kcp_line.c */

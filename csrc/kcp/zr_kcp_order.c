@@ -40,7 +40,7 @@ static const zr_kcp_slot *peek(const zr_kcp *kcp, uint32_t i)
     return zr_kcp_slot_at(kcp->blocks, &kcp->rcv, kcp->rcv_head + i);
 }
 
-static uint32_t message(const zr_kcp *kcp)
+static uint32_t segments(const zr_kcp *kcp)
 {
     uint32_t have = zr_kcp_queued(kcp), n = 0;
 
@@ -58,6 +58,16 @@ static uint32_t message(const zr_kcp *kcp)
     return ZR_MIN(n + 1, have);
 }
 
+static uint32_t message(const zr_kcp *kcp, size_t *len)
+{
+    uint32_t segs = segments(kcp);
+
+    *len = 0;
+    for (uint32_t i = 0; i < segs; i++)
+        *len += peek(kcp, i)->len;
+    return segs;
+}
+
 static zr_slice consume(zr_kcp *kcp)
 {
     const zr_kcp_slot *slot = peek(kcp, 0);
@@ -69,7 +79,7 @@ static zr_slice consume(zr_kcp *kcp)
 
 static int recv(zr_kcp *kcp, zr_slice *views, int max)
 {
-    uint32_t segs = message(kcp);
+    uint32_t segs = segments(kcp);
 
     if (segs > (uint32_t)ZR_MAX(max, 0))
         return ZR_E_full;
@@ -118,7 +128,6 @@ const zr_kcp_delivery zr_kcp_in_order = {
     .name = "in order",
     .take = take,
     .message = message,
-    .peek = peek,
     .consume = consume,
     .recv = recv,
     .expire = expire,

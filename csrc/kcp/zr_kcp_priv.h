@@ -41,6 +41,7 @@
 #define ZR_KCP_ANSWER_MS  10u   /* hardened: at most one WINS asked for, one ACK of what una covers, in this time */
 
 #define ZR_KCP_NEVER INT32_MAX
+#define ZR_KCP_WHOLE 16u
 
 enum { ZR_KCP_ASK = 1, ZR_KCP_TELL = 2 }; /* kcp->probe: a WASK, a WINS is owed */
 
@@ -114,6 +115,7 @@ typedef struct zr_kcp_line {
 typedef struct zr_kcp_start {
     bool valid;
     uint8_t copies, wanted; /* now; in all */
+    uint8_t rest;           /* what is still to go when one went */
     int32_t earn;           /* 1/1024 of its bytes: what it adds to the credit */
     uint32_t left, version; /* for this it holds */
 } zr_kcp_start;
@@ -188,8 +190,9 @@ struct zr_kcp {
     zr_kcp_media media;
     zr_kcp_tell tell;
     struct {                 /* first arrival */
-        uint16_t head, tail; /* complete messages that wait for recv, by sn % 8192 */
-        uint32_t count;
+        uint32_t count;      /* complete messages that wait for recv: those of `whole`, then the list */
+        uint16_t head, tail; /* by sn % 8192 */
+        uint8_t whole_first, whole_end;
         uint32_t held;    /* halves of messages */
         uint32_t half_at; /* ms: when the last first half came */
         bool half_gone;   /* one with nothing behind it was given up: half_sn is its other half */
@@ -202,6 +205,7 @@ struct zr_kcp {
     zr_kcp_counts counts;
     zr_kcp_table snd, rcv;
 
+    zr_slice whole[ZR_KCP_WHOLE]; /* first arrival: messages of one segment that came in order: they need no slot */
     uint32_t probe_first, probe_max;
     struct { /* hardened: answers that repeated questions get once in a while, in ms */
         uint32_t wins, stale;
@@ -375,9 +379,8 @@ typedef struct zr_kcp_delivery {
     const char *name;
     enum zr_kcp_taken (*take)(zr_kcp *kcp, const zr_seg *seg, zr_pkt *pkt, uint32_t ms);
 
-    /* Segments of the next complete message, 0 when there is none, and the i-th of them. */
-    uint32_t (*message)(const zr_kcp *kcp);
-    const zr_kcp_slot *(*peek)(const zr_kcp *kcp, uint32_t i);
+    /* Segments of the next complete message, 0 when there is none, and its bytes. */
+    uint32_t (*message)(const zr_kcp *kcp, size_t *len);
     /* The first segment of the queue; its reference passes to the caller. */
     zr_slice (*consume)(zr_kcp *kcp);
     /* A whole message by one call: how many segments, 0 when there is none, ZR_E_full when there are more than `max`.

@@ -114,13 +114,11 @@ int zr_kcp_recv(zr_kcp *kcp, zr_slice *views, int max)
 
 int zr_kcp_recv_bytes(zr_kcp *kcp, uint8_t *to, size_t size)
 {
-    uint32_t segs = kcp->delivery->message(kcp);
-    size_t len = 0;
+    size_t len;
+    uint32_t segs = kcp->delivery->message(kcp, &len);
 
     if (segs == 0)
         return ZR_E_again;
-    for (uint32_t i = 0; i < segs; i++)
-        len += kcp->delivery->peek(kcp, i)->len;
     if (len > size)
         return ZR_E_oversize;
     bool was_shut = is_shut(kcp);

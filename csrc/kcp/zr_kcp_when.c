@@ -1,7 +1,5 @@
 #include "kcp/zr_kcp_media.h"
 
-#define PACE_KBPS 20000u /* first copies of slower streams are never held back */
-
 uint32_t zr_kcp_lost_at(const zr_kcp *kcp, const zr_kcp_slot *slot)
 {
     const zr_kcp_media *media = &kcp->media;
@@ -33,7 +31,7 @@ uint32_t zr_kcp_new_at(const zr_kcp *kcp, uint32_t ms)
 
     if (zr_kcp_trickles(kcp))
         return zr_seq_before(ms, media->trickle_at) ? media->trickle_at : ms;
-    if (media->path.rate_kbps > PACE_KBPS && !zr_kcp_has_pace(kcp, ms))
+    if (!zr_kcp_in_pace(kcp, ms))
         return media->pace_from + ZR_KCP_PACE_MS;
     return ms;
 }
