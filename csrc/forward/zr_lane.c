@@ -302,6 +302,9 @@ void zr_lane_on_deadline(zr_lane *lane, zr_ns_t now)
             zr_lane_on_probe(lane, &lane->sessions[timer->ref], now);
         } else {
             zr_lane_conv *conv = &lane->convs[timer->ref];
+            const zr_timer *next = zr_wheel_next(&lane->wheel);
+            if (next != NULL && next->kind == ZR_LANE_TIMER_CONV)
+                zr_kcp_prefetch(&lane->convs[next->ref].kcp);
             zr_kcp_on_deadline(&conv->kcp, now);
             zr_lane_conv_touch(lane, conv);
         }

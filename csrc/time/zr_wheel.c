@@ -213,6 +213,11 @@ zr_timer *zr_wheel_expired(zr_wheel *wheel)
     return timer;
 }
 
+const zr_timer *zr_wheel_next(const zr_wheel *wheel)
+{
+    return list_empty(&wheel->expired) ? NULL : wheel->expired.next;
+}
+
 zr_ns_t zr_wheel_deadline(const zr_wheel *wheel)
 {
     uint64_t tick = list_empty(&wheel->expired) ? next_spot(wheel).tick : wheel->tick;

@@ -48,6 +48,8 @@ bool zr_timer_armed(const zr_timer *timer);
 void zr_wheel_advance(zr_wheel *wheel, zr_ns_t now);
 /* Takes one expired timer off the list, NULL when there is none. It may be armed again at once. */
 zr_timer *zr_wheel_expired(zr_wheel *wheel);
+/* The one it will give next; NULL when there is none. */
+const zr_timer *zr_wheel_next(const zr_wheel *wheel);
 /* When to call advance next: never later than one tick after the earliest deadline, early for nothing only for a
  * cascade or a timer that has been moved to later; ZR_NEVER when empty. */
 zr_ns_t zr_wheel_deadline(const zr_wheel *wheel);
