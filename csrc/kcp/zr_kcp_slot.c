@@ -1,5 +1,7 @@
+#include "kcp/zr_kcp_slot.h"
+
 #include "base/zr_err.h"
-#include "kcp/zr_kcp_priv.h"
+#include "coll/zr_seq.h"
 
 #define FREE_END UINT32_MAX
 
