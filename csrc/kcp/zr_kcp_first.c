@@ -22,11 +22,6 @@ static zr_kcp_slot *slot_at(const zr_kcp *kcp, uint32_t sn)
     return zr_kcp_slot_at(kcp->blocks, &kcp->rcv, sn);
 }
 
-static uint32_t whole_count(const zr_kcp *kcp)
-{
-    return (uint32_t)kcp->ready.whole_end - kcp->ready.whole_first;
-}
-
 /* Appends the segment in `sn`'s slot to what recv will take. */
 static inline void append_ready(zr_kcp *kcp, zr_kcp_slot *slot, uint32_t sn)
 {
@@ -34,7 +29,7 @@ static inline void append_ready(zr_kcp *kcp, zr_kcp_slot *slot, uint32_t sn)
 
     slot->rcv.held = false;
     slot->rcv.next = ZR_KCP_NONE;
-    if (kcp->ready.count++ == whole_count(kcp))
+    if (kcp->ready.count++ == zr_kcp_whole_count(kcp))
         kcp->ready.head = index;
     else
         zr_kcp_slot_of(kcp->blocks, &kcp->rcv, kcp->ready.tail)->rcv.next = index;
@@ -71,6 +66,14 @@ static bool is_held(const zr_kcp *kcp, uint32_t sn, bool first_half)
         return false; /* another number's slot, 8192 away */
     const zr_kcp_slot *slot = slot_at(kcp, sn);
     return slot != NULL && slot->rcv.held && (slot->frg > 0) == first_half;
+}
+
+/* Is it the half that another one waits for? */
+static bool completes(const zr_kcp *kcp, const zr_seg *seg)
+{
+    if (seg->frg > 0)
+        return is_held(kcp, seg->sn + 1, false);
+    return seg->len == kcp->tail && is_held(kcp, seg->sn - 1, true);
 }
 
 /* The first of two is in its slot. */
@@ -144,7 +147,7 @@ static enum zr_kcp_taken take_next(zr_kcp *kcp, const zr_seg *seg, zr_pkt *pkt)
 
     if (kcp->ready.count >= kcp->conf.rcv_wnd)
         return ZR_KCP_REFUSED;
-    if (kcp->ready.count == whole_count(kcp) && kcp->ready.whole_end < ZR_KCP_WHOLE) {
+    if (kcp->ready.count == zr_kcp_whole_count(kcp) && kcp->ready.whole_end < ZR_KCP_WHOLE) {
         zr_pkt_hold(pkt);
         kcp->whole[kcp->ready.whole_end++] = (zr_slice){ pkt, (uint16_t)(seg->data - pkt->buf), (uint16_t)seg->len };
         kcp->ready.count++;
@@ -172,8 +175,9 @@ __attribute__((noinline)) static enum zr_kcp_taken take_other(zr_kcp *kcp, const
             kcp->counts.late++;
         return ZR_KCP_KNOWN;
     }
-    /* A slot still taken is a message of 8192 numbers ago that recv has not taken yet. */
-    if (kcp->ready.count + kcp->ready.held >= kcp->conf.rcv_wnd || slot_at(kcp, sn) != NULL ||
+    /* A window full of halves is never too full for the other half of one of them: nothing else would empty it. A slot
+     * still taken is a message of 8192 numbers ago that recv has not taken yet. */
+    if ((kcp->ready.count + kcp->ready.held >= kcp->conf.rcv_wnd && !completes(kcp, seg)) || slot_at(kcp, sn) != NULL ||
         (!in_order && !zr_kcp_heard_borrow(kcp)))
         return ZR_KCP_REFUSED;
     if (zr_kcp_rcv_keep(kcp, seg, pkt) == NULL) {
@@ -220,7 +224,7 @@ static uint32_t message(const zr_kcp *kcp, size_t *len)
 {
     if (kcp->ready.count == 0)
         return 0;
-    if (whole_count(kcp) > 0) {
+    if (zr_kcp_whole_count(kcp) > 0) {
         *len = kcp->whole[kcp->ready.whole_first].len;
         return 1;
     }
@@ -259,7 +263,7 @@ static zr_slice take_listed(zr_kcp *kcp)
 
 static zr_slice consume(zr_kcp *kcp)
 {
-    return whole_count(kcp) > 0 ? take_whole(kcp) : take_listed(kcp);
+    return zr_kcp_whole_count(kcp) > 0 ? take_whole(kcp) : take_listed(kcp);
 }
 
 /* Noinline: so that who takes whole messages in order does not pay for it. */
@@ -278,7 +282,7 @@ static int recv(zr_kcp *kcp, zr_slice *views, int max)
 {
     if (kcp->ready.count == 0)
         return 0;
-    if (whole_count(kcp) == 0)
+    if (zr_kcp_whole_count(kcp) == 0)
         return recv_listed(kcp, views, max);
     if (max < 1)
         return ZR_E_full;
@@ -371,7 +375,7 @@ static bool deadline(const zr_kcp *kcp, uint32_t *ms)
 
 static void fini(zr_kcp *kcp)
 {
-    while (whole_count(kcp) > 0)
+    while (zr_kcp_whole_count(kcp) > 0)
         zr_pkt_drop(take_whole(kcp).pkt);
     for (uint32_t sn = 0; (sn = zr_kcp_slot_next(kcp->blocks, &kcp->rcv, sn, ZR_KCP_WND_MAX)) != ZR_KCP_WND_MAX;) {
         zr_pkt_drop(slot_at(kcp, sn)->pkt);
@@ -383,7 +387,7 @@ static void fini(zr_kcp *kcp)
 
 static bool check(const zr_kcp *kcp)
 {
-    uint32_t held = 0, ready = 0, whole = whole_count(kcp);
+    uint32_t held = 0, ready = 0, whole = zr_kcp_whole_count(kcp);
 
     if (kcp->ready.whole_first > kcp->ready.whole_end || kcp->ready.whole_end > ZR_KCP_WHOLE ||
         whole > kcp->ready.count)

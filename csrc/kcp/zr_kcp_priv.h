@@ -193,6 +193,12 @@ static inline uint32_t zr_kcp_queued(const zr_kcp *kcp)
     return kcp->tail != 0 ? kcp->ready.count : kcp->rcv_nxt - kcp->rcv_head;
 }
 
+/* Messages that wait in `whole`. */
+static inline uint32_t zr_kcp_whole_count(const zr_kcp *kcp)
+{
+    return (uint32_t)kcp->ready.whole_end - kcp->ready.whole_first;
+}
+
 static inline uint32_t zr_kcp_ms(zr_ns_t now)
 {
     return (uint32_t)(now / ZR_MS(1));

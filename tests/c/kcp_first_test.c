@@ -25,6 +25,24 @@ static int take_all(zr_kcp *kcp)
     return messages;
 }
 
+/* Else a sender whose window is full of them, and has no deadline, and this end would wait for each other. */
+ZR_TEST(a_window_full_of_halves_takes_the_other_half_of_one_of_them)
+{
+    static const arrival arrivals[] = { { 0, 1, MSS, 0 }, { 2, 1, MSS, 0 }, { 1, 0, TAIL, 1 }, { 3, 0, TAIL, 1 } };
+
+    for (size_t o = 0; o < ZR_LEN(origins); o++) {
+        zr_kcp_conf conf = zr_kcp_conf_media(7);
+        conf.deadline_ms = 0;
+        conf.rcv_wnd = 2;
+        start_at(&origins[o], conf);
+        for (size_t i = 0; i < ZR_LEN(arrivals); i++) {
+            input_push(&b, sn0 + (uint32_t)arrivals[i].sn, arrivals[i].frg, zr_kcp_ms(now), arrivals[i].len);
+            CHECK_EQ(take_all(&b), arrivals[i].delivered);
+        }
+        finish();
+    }
+}
+
 ZR_TEST(a_message_is_delivered_when_it_is_complete_and_never_again_whatever_is_missing_before_it)
 {
     static const struct {

@@ -296,7 +296,7 @@ static void check_world(void)
     for (int i = 0; i < 2; i++) {
         const zr_kcp *kcp = &w.ends[i];
         ZR_CHECK(zr_kcp_check(kcp));
-        slots = zr_kcp_waiting(kcp) + zr_kcp_slots_anywhere(&w.blocks, &kcp->rcv);
+        slots = zr_kcp_waiting(kcp) + zr_kcp_slots_anywhere(&w.blocks, &kcp->rcv) + zr_kcp_whole_count(kcp);
         ZR_CHECK(slots <= kcp->snd_max + ZR_KCP_WND_MAX);
         wanted += slots;
         const zr_kcp_counts *counts = zr_kcp_counted(kcp);

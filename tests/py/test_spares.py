@@ -233,8 +233,10 @@ def test_a_socket_that_was_closed_is_not_given_to_the_successor(rig: Rig) -> Non
     rig.meet_agent()
     rig.hear("worker_up")
     with playing(rig) as (port, _):
-        rig.tell({"t": "post", "worker": 0, "records": [encode("ingress_close", ingress=0)]})
         rig.tell({"t": "close_ingress", "worker": 0, "slot": 0})
+        other = free_ports(8)
+        rig.open_ingress(ports=(other, other + 7), worker=1)  # answered, so what was said before is done
+        rig.tell({"t": "post", "worker": 0, "records": [encode("ingress_close", ingress=0)]})
         kill_worker(rig)
         rig.hear("worker_moved")
         # A death is heard before the kernel has closed what the dead one held: its own copy may live some

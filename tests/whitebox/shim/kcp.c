@@ -229,7 +229,7 @@ static uint32_t wb_kcp_owed(const wb_kcp *end)
 
 static uint32_t wb_kcp_held(const wb_kcp *end)
 {
-    return zr_kcp_slots_anywhere(&end->blocks, &end->kcp.rcv);
+    return zr_kcp_slots_anywhere(&end->blocks, &end->kcp.rcv) + zr_kcp_whole_count(&end->kcp);
 }
 
 static uint32_t wb_kcp_rcv_top(const wb_kcp *end)
