@@ -1,7 +1,7 @@
 """Runs the steps of ./tools/test and adds up what they counted.
 
-Steps that only want to be right run two at a time, where there are two cores; behind them two that carry media between
-relays, and mostly wait; those that measure run alone. The output of a step that runs beside another is shown when it
+Steps that only want to be right run two at a time, where there are two cores; those that measure, or carry media
+between relays, run alone. The output of a step that runs beside another is shown when it
 ends.
 
 Every step runs, also behind a red one; the exit status is 1 when any was red. A gate counts one, a test runner as many
@@ -30,7 +30,7 @@ STEP_SECONDS_MAX, STEP_SECONDS_MAX_FULL = 900, 4800
 FULL_MINUTES = 80
 C_SANITIZERS = ("tsan", "asan", "ubsan")  # the longest first
 MEDIA = tuple(f"tests/net/test_{name}.py" for name in ("media", "demo", "readme"))  # ffmpeg's and GStreamer's
-RIGHT, WAITING = "right", "waiting"
+RIGHT = "right"
 TOGETHER = min(2, os.cpu_count() or 1)  # steps beside each other
 ORPHAN_SECONDS = 5.0  # how long the output may stay open behind the end of a step
 
@@ -96,8 +96,8 @@ def steps(full: bool) -> list[Step]:
         *(ctest(variant) for variant in C_SANITIZERS),
         pytest("fuzz", "tests/fuzz", beside=RIGHT),
         pytest("interop", "tests/interop", beside=RIGHT),
-        pytest("net", "tests/net", *right, *(f"--ignore={path}" for path in MEDIA), beside="" if full else WAITING),
-        pytest("media", *MEDIA, beside="" if full else WAITING),
+        pytest("net", "tests/net", *right, *(f"--ignore={path}" for path in MEDIA)),
+        pytest("media", *MEDIA),
         pytest("soak", "tests/soak"),
     ]
 

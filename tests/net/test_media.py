@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from relay.dev import DevMesh, Impaired
 from relay.passage import Carried, Passage
 
 SECONDS = 3.0
+STALL_S = 0.1
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is missing: apt-get install ffmpeg")
 needs_gstreamer = pytest.mark.skipif(
     shutil.which("gst-launch-1.0") is None,
@@ -30,7 +33,36 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-async def carry(source: Path, *, loss: str | None = None, video: bool = True, gstreamer: bool = False) -> Carried:
+async def watch_stalls() -> float:
+    """The longest that this machine did not let us run, s; asked for by cancelling it."""
+    longest, last = 0.0, time.monotonic()
+    with contextlib.suppress(asyncio.CancelledError):
+        while True:
+            await asyncio.sleep(0.01)
+            longest, last = max(longest, time.monotonic() - last - 0.01), time.monotonic()
+    return longest
+
+
+def carry(source: Path, *, loss: str | None = None, video: bool = True, gstreamer: bool = False) -> Carried:
+    """What has waited for a CPU longer than its deadline is dropped, as it should be: such a run is made again."""
+
+    async def run() -> tuple[Carried, float]:
+        watch = asyncio.ensure_future(watch_stalls())
+        await asyncio.sleep(0)
+        try:
+            carried = await carry_once(source, loss=loss, video=video, gstreamer=gstreamer)
+        finally:
+            watch.cancel()
+        return carried, await watch
+
+    for _ in range(3):
+        carried, stalled_s = asyncio.run(run())
+        if carried.faults() == [] or stalled_s < STALL_S:
+            break
+    return carried
+
+
+async def carry_once(source: Path, *, loss: str | None, video: bool, gstreamer: bool) -> Carried:
     bad = [Impaired("bj-1", "sh-1", ["--loss", loss, "--delay", "20ms", "--seed", "7"])] if loss else []
     tracks = [ffmpeg.TRACK_V0, ffmpeg.TRACK_A0] if video else [ffmpeg.TRACK_A0]
     async with DevMesh(3, impaired=bad) as mesh, Passage(mesh, "cam/1", tracks) as passage:
@@ -64,21 +96,21 @@ async def gst_publish(source: Path, port: int) -> None:
 
 @pytest.mark.parametrize("loss", [None, "5%"])
 def test_ffmpeg_through_three_relays_loses_and_harms_nothing(source: Path, loss: str | None) -> None:
-    carried = asyncio.run(carry(source, loss=loss))
+    carried = carry(source, loss=loss)
     assert carried.faults() == []
     assert len(carried.sent_video) == SECONDS * ffmpeg.FPS
 
 
 def test_ffmpegs_default_packet_size_travels_as_two_segments(source: Path) -> None:
     """1 472 bytes is ffmpeg's default: more than the 1 380 of one segment."""
-    carried = asyncio.run(carry(source))
+    carried = carry(source)
     assert carried.faults() == []
     assert carried.counter.longest > 1380
 
 
 @needs_gstreamer
 def test_gstreamer_through_three_relays_loses_and_harms_nothing(source: Path) -> None:
-    carried = asyncio.run(carry(source, gstreamer=True))
+    carried = carry(source, gstreamer=True)
     assert carried.faults() == []
 
 
@@ -94,6 +126,6 @@ def test_the_demo_tells_machines_the_same_in_json_lines(capsys: pytest.CaptureFi
 def test_audio_alone_travels_too(tmp_path: Path) -> None:
     path = tmp_path / "tone.mkv"
     asyncio.run(ffmpeg.make_source(path, SECONDS, video=False))
-    carried = asyncio.run(carry(path, video=False))
+    carried = carry(path, video=False)
     assert carried.faults() == []
     assert len(carried.sent_audio) > SECONDS * 45  # 20 ms packets
