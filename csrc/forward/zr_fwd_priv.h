@@ -116,7 +116,8 @@ void zr_fwd_child_refused(zr_fwd *fwd, zr_sub *sub, const zr_item *item);
 void zr_fwd_want_key(zr_fwd *fwd, zr_stream *stream, uint32_t track, zr_ns_t now);
 
 /* zr_fwd_mirror.c */
-/* ZR_OK; ZR_E_inval: it is a mirror itself, or there is no such worker; ZR_E_exists. Begins at the latest key frame. */
+/* ZR_OK; ZR_E_inval: it is a mirror itself, or there is no such worker; ZR_E_exists. Begins at the latest key
+ * frame in the cache, or, `whole`, at the oldest packet there. */
 int zr_fwd_mirror_add(zr_fwd *fwd, zr_stream *stream, uint32_t worker, uint32_t slot, uint32_t feed, bool whole,
                       zr_ns_t now);
 void zr_fwd_mirrors_drop(zr_fwd *fwd, zr_stream *stream, uint64_t workers);

@@ -78,13 +78,13 @@ typedef struct zr_kcp_counts { /* since init; the owner adds differences to its 
 typedef struct zr_kcp zr_kcp; /* defined in zr_kcp_priv.h so that it can be embedded; touch only by these functions */
 
 int zr_kcp_init(zr_kcp *kcp, const zr_kcp_conf *conf, zr_kcp_blocks *blocks, zr_pool *pool, zr_ns_t now);
-/* Drops every packet and block. */
 /* From now on segments are made for datagrams of `mtu` bytes, at most what it was made with: that stays the limit of
  * what may come. Not below what the second of two segments takes (1061). Segments that wait or are in flight keep their
  * size. */
 void zr_kcp_set_mtu(zr_kcp *kcp, uint32_t mtu);
 /* The peer was heard again: what is silent since it could not be reached tries at once. */
 void zr_kcp_kick(zr_kcp *kcp, zr_ns_t now);
+/* Drops every packet and block. */
 void zr_kcp_fini(zr_kcp *kcp);
 
 /* One message: `head_len` <= 16 inline bytes, then body (held; may be NULL with len 0). Cut into mss-sized segments.

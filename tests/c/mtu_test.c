@@ -1,16 +1,6 @@
 /* The path's size: found, lost and found again by two probes over link models. */
 #include "probe_rig.h"
 
-static rig plain(double loss, double burst, uint64_t seed)
-{
-    rig r;
-    zr_simlink_conf out = rig_link(ZR_MS(10), ZR_MS(1), loss, burst, seed);
-    zr_simlink_conf back = rig_link(ZR_MS(10), ZR_MS(1), loss, burst, seed + 1000003);
-
-    rig_open(&r, &out, &back, ZR_SEC(5000), 0);
-    return r;
-}
-
 static uint16_t size_of(const rig *r, int i)
 {
     return zr_mtu_size(&r->end[i].probe.mtu);
@@ -24,7 +14,7 @@ ZR_TEST(the_size_climbs_to_what_the_path_takes)
     } cases[] = { { 1500, 1500 }, { 1499, 1400 }, { 1400, 1400 }, { 1399, 1280 }, { 1280, 1280 }, { 1279, 1200 } };
 
     for (size_t i = 0; i < ZR_LEN(cases); i++) {
-        rig r = plain(0.01, 1, 40 + i);
+        rig r = rig_plain(0.01, 1, 40 + i);
         r.end[0].largest = cases[i].path;
         CHECK_EQ(size_of(&r, 0), 1200);
         rig_run(&r, ZR_SEC(20));
@@ -37,7 +27,7 @@ ZR_TEST(the_size_climbs_to_what_the_path_takes)
 ZR_TEST(a_black_hole_is_left_within_300_ms_and_the_size_comes_back_within_10_s)
 {
     for (int i = 0; i < 10; i++) {
-        rig r = plain(0.01, 1, 60 + (uint64_t)i);
+        rig r = rig_plain(0.01, 1, 60 + (uint64_t)i);
         zr_probe_set_active(&r.end[0].probe, true, rig_local(&r.end[0], r.now));
         rig_run(&r, ZR_SEC(10) + ZR_MS(17) * i);
         CHECK_EQ(size_of(&r, 0), 1500);
@@ -77,7 +67,7 @@ ZR_TEST(a_size_falls_also_when_fewer_probes_are_enough_than_a_moment_before)
 
 ZR_TEST(loss_alone_takes_no_size_away)
 {
-    rig r = plain(0.30, 1, 8);
+    rig r = rig_plain(0.30, 1, 8);
     int small = 0;
 
     zr_probe_set_active(&r.end[0].probe, true, rig_local(&r.end[0], r.now));
@@ -93,7 +83,7 @@ ZR_TEST(loss_alone_takes_no_size_away)
 
 ZR_TEST(an_outage_takes_no_size_away)
 {
-    rig r = plain(0, 1, 9);
+    rig r = rig_plain(0, 1, 9);
 
     rig_run(&r, ZR_SEC(10));
     r.end[0].silent = r.end[1].silent = true;
@@ -112,7 +102,7 @@ ZR_TEST(an_outage_takes_no_size_away)
 ZR_TEST(a_size_that_was_lost_while_idle_is_left_within_300_ms_of_the_first_stream)
 {
     for (int i = 0; i < 10; i++) {
-        rig r = plain(0.01, 1, 160 + (uint64_t)i);
+        rig r = rig_plain(0.01, 1, 160 + (uint64_t)i);
         rig_run(&r, ZR_SEC(20) + ZR_MS(17) * i);
         CHECK_EQ(size_of(&r, 0), 1500);
         r.end[0].largest = 1300;
@@ -132,7 +122,7 @@ ZR_TEST(a_size_that_was_lost_while_idle_is_left_within_300_ms_of_the_first_strea
 ZR_TEST(a_size_that_was_lost_while_idle_is_known_to_be_within_11_s_without_any_stream)
 {
     for (int i = 0; i < 5; i++) {
-        rig r = plain(0.01, 1, 260 + (uint64_t)i);
+        rig r = rig_plain(0.01, 1, 260 + (uint64_t)i);
         rig_run(&r, ZR_SEC(20) + ZR_MS(1900) * i);
         r.end[0].largest = 1300;
         zr_ns_t shrunk = r.now;

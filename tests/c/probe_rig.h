@@ -191,4 +191,15 @@ static inline zr_ns_t rig_offset(const rig *r)
     return rig_local(&r->end[1], r->now) - rig_local(&r->end[0], r->now);
 }
 
+/* 10 ms each way and 1 ms of jitter, the loss the same in both directions. */
+static inline rig rig_plain(double loss, double burst, uint64_t seed)
+{
+    rig r;
+    zr_simlink_conf out = rig_link(ZR_MS(10), ZR_MS(1), loss, burst, seed);
+    zr_simlink_conf back = rig_link(ZR_MS(10), ZR_MS(1), loss, burst, seed + 1000003);
+
+    rig_open(&r, &out, &back, ZR_SEC(5000), 0);
+    return r;
+}
+
 #endif

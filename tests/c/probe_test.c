@@ -8,16 +8,6 @@ static double ms(zr_ns_t ns)
     return (double)ns / 1e6;
 }
 
-static rig plain(double loss, double burst, uint64_t seed)
-{
-    rig r;
-    zr_simlink_conf out = rig_link(ZR_MS(10), ZR_MS(1), loss, burst, seed);
-    zr_simlink_conf back = rig_link(ZR_MS(10), ZR_MS(1), loss, burst, seed + 1000003);
-
-    rig_open(&r, &out, &back, ZR_SEC(5000), 0);
-    return r;
-}
-
 ZR_TEST(loss_is_measured_in_each_direction_by_itself)
 {
     rig r;
@@ -94,7 +84,7 @@ static zr_ns_t detect(bool active, double loss, int rounds)
     zr_ns_t took[256];
 
     for (int i = 0; i < rounds; i++) {
-        rig r = plain(loss, 1, 77 + (uint64_t)i);
+        rig r = rig_plain(loss, 1, 77 + (uint64_t)i);
         zr_probe_set_active(&r.end[0].probe, active, rig_local(&r.end[0], r.now));
         zr_probe_set_active(&r.end[1].probe, active, rig_local(&r.end[1], r.now));
         rig_run(&r, ZR_SEC(31) + ZR_MS(7) * i);
@@ -129,7 +119,7 @@ ZR_TEST(a_dead_peer_is_known_within_200_ms_when_busy_and_250_ms_when_idle)
 
 static void no_false_deaths(bool active, int hours)
 {
-    rig r = plain(0.30, 5, active ? 5 : 6);
+    rig r = rig_plain(0.30, 5, active ? 5 : 6);
     uint32_t early, late;
 
     zr_probe_set_active(&r.end[0].probe, active, rig_local(&r.end[0], r.now));
@@ -156,7 +146,7 @@ ZR_TEST(bursts_of_losses_are_no_deaths)
 ZR_TEST(a_cut_of_one_direction_takes_both_ends_down_and_its_healing_brings_both_up)
 {
     for (int i = 0; i < 20; i++) {
-        rig r = plain(0.01, 1, 500 + (uint64_t)i);
+        rig r = rig_plain(0.01, 1, 500 + (uint64_t)i);
         rig_run(&r, ZR_SEC(20) + ZR_MS(13) * i);
         CHECK_EQ(r.end[0].downs + r.end[1].downs, 0);
         zr_ns_t limit = 2 * ZR_MAX(r.end[0].probe.alive.dead_after, r.end[1].probe.alive.dead_after), cut = r.now;
@@ -281,7 +271,7 @@ ZR_TEST(one_way_delays_of_unlike_ways_are_off_by_no_more_than_they_say)
 
 ZR_TEST(an_idle_neighbour_costs_less_than_20_kbit_a_second)
 {
-    rig r = plain(0, 1, 3);
+    rig r = rig_plain(0, 1, 3);
 
     rig_run(&r, ZR_SEC(5));
     for (int i = 0; i < 2; i++)

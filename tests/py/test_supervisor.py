@@ -29,9 +29,9 @@ from tests.py.badinput_cli import zrelay
 
 pytestmark = pytest.mark.net
 
-# Passes maps between the test (a listening socket whose path is the boot map's config_path) and the supervisor.
 LIFE_AT = 64  # zr_stat_page.life
 
+# Passes maps between the test (a listening socket whose path is the boot map's config_path) and the supervisor.
 AGENT = """
 import msgpack, os, select, socket, sys
 from relay import _core
