@@ -8,9 +8,10 @@
 #include "base/zr_err.h"
 #include "forward/zr_lane.h"
 #include "fuzz.h"
+#include "take.h"
 
 enum { PKTS = 256, BATCH = 64, INDEX = 0x0111111, PEER_INDEX = 0x2222222, PEER_PORT = 6000, MTU = 1420 };
-enum { SLOT = 1, MEDIA = 7, ANYWHERE = 8, RECORDS_MAX = 64, MESSAGE_MAX = 127 * MTU };
+enum { SLOT = 1, MEDIA = 7, ANYWHERE = 8, RECORDS_MAX = 64 };
 
 typedef struct world {
     zr_pool pool;
@@ -41,16 +42,9 @@ static zr_lane_conf conf_of(int which)
 
 static void pump(world *w, zr_lane *lane)
 {
-    static uint8_t message[MESSAGE_MAX];
-    zr_lane_msg msg;
     int rc;
 
-    while (zr_lane_recv(lane, &msg) == ZR_OK) {
-        if (msg.view_count == 0)
-            ZR_CHECK(zr_lane_recv_bytes(lane, msg.conv, message, sizeof message) > 0);
-        for (int i = 0; i < msg.view_count; i++)
-            zr_pkt_drop(msg.views[i].pkt);
-    }
+    take_all(lane);
     if (zr_lane_deadline(lane) <= w->now)
         zr_lane_on_deadline(lane, w->now);
     do {

@@ -18,9 +18,10 @@
 #include "forward/zr_lane.h"
 #include "fuzz.h"
 #include "sim/zr_rng.h"
+#include "take.h"
 
 enum { PKTS = 256, BATCH = 64, INDEX = 0x0100000, PEER_INDEX = 0x0200000, PEER_PORT = 6000, MTU = 1420 };
-enum { SLOT = 1, MEDIA = 7, ANYWHERE = 8, RECORDS_MAX = 64, MESSAGE_MAX = 127 * MTU, EPOCH = 100 };
+enum { SLOT = 1, MEDIA = 7, ANYWHERE = 8, RECORDS_MAX = 64, EPOCH = 100 };
 enum { TO_US, FROM_US };
 
 /* A datagram that may not come again. */
@@ -122,19 +123,12 @@ static void hear(int which, const zr_tx *tx)
 
 static void pump(int which)
 {
-    static uint8_t message[MESSAGE_MAX];
     zr_lane *lane = w.lanes[which];
     enum zr_rekey_why why;
     uint32_t slot, count;
-    zr_lane_msg msg;
     int rc;
 
-    while (zr_lane_recv(lane, &msg) == ZR_OK) {
-        if (msg.view_count == 0)
-            ZR_CHECK(zr_lane_recv_bytes(lane, msg.conv, message, sizeof message) > 0);
-        for (int i = 0; i < msg.view_count; i++)
-            zr_pkt_drop(msg.views[i].pkt);
-    }
+    take_all(lane);
     for (; zr_lane_violations(lane, &slot, &count); w.violations += count)
         ZR_CHECK(slot == SLOT && count > 0);
     (void)zr_lane_unknown(lane, &slot, &count);
