@@ -290,7 +290,7 @@ def test_percentiles_come_from_the_middle_of_a_bucket() -> None:
 
 
 def test_rounds_are_five_where_there_is_time_and_rates_fit_the_machine() -> None:
-    assert [rounds_of(seconds) for seconds in (0.5, 2, 9)] == [(1, 0.5), (2, 1.0), (5, 1.8)]
+    assert [rounds_of(seconds) for seconds in (0.5, 2, 9)] == [(1, 0.5), (3, 2 / 3), (15, 0.6)]
     assert [usual_pps(count) for count in (1, 50, 500, 4000)] == [20_000, 3000, 300, 100]
 
 
