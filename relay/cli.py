@@ -71,10 +71,20 @@ class Program(SuggestingGroup):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+            _drop_unwritten()
             sys.exit(EX_PIPE)
         except OSError as error:
+            _drop_unwritten()
             fail(EX_OS, f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror or error}")
+
+
+def _drop_unwritten() -> None:
+    """What stdout does not take goes nowhere: the interpreter would try again at its end, and exit with 120 for it."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 _ELSEWHERE = {

@@ -352,6 +352,7 @@ class Control:
             self.on_worker_up(worker, now)
             return
         self._workers.forget_answers(worker)
+        self._workers.close_again(worker)
         self._tell_sessions(worker, now)
         for stream in self._streams:
             if stream.worker == worker:

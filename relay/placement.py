@@ -51,6 +51,10 @@ class Slots:
     def full(self) -> bool:
         return len(self._taken) == self._size
 
+    def __contains__(self, slot: int) -> bool:
+        """Is it taken?"""
+        return slot in self._taken
+
     def __len__(self) -> int:
         """How many are taken."""
         return len(self._taken)

@@ -5,6 +5,7 @@ Nothing is sent to a worker that is down: it gets everything again when it is ba
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from relay.actions import (
@@ -29,6 +30,7 @@ ALL_LAYERS = 255
 CLOSED_LEVEL = 2  # of overload: nobody new from here on
 MIRROR = 2  # stream_open, stream_epoch: neither pulled (0) nor local (1)
 FROM_NOW = 1 << 33  # child_add: no replay, and counted
+CLOSED_AGAIN = 64  # ingress sockets: more are hardly closed within the moments of a death
 SEALED = 256  # session_add, with the number of lanes: under the keys told before
 AT_ONCE = 256  # session_secret, with the cipher
 Done = Callable[[int, int, int], None]  # rc, value, now
@@ -47,6 +49,7 @@ class Workers:
         self.ingress = [Slots(min(streams_max, 60000)) for _ in range(count)]
         self._ingress_ip = ingress_ip
         self._emit = emit
+        self._closed: list[deque[int]] = [deque(maxlen=CLOSED_AGAIN) for _ in range(count)]  # ingress, of late
         self._pending: dict[tuple[int, int], Done] = {}
         self._feed = first_seq
         self._seq = first_seq  # by the boot id: answers to an agent before this one find nobody
@@ -169,8 +172,18 @@ class Workers:
             self._emit(OpenIngress(stream.worker, publication.ingress, self._ingress_ip, publication.port))
 
     def close_ingress(self, worker: int, slot: int) -> None:
+        self._closed[worker].append(slot)
         self.command(worker, "ingress_close", ingress=slot)
         self._emit(CloseIngress(worker, slot))
+
+    def close_again(self, worker: int) -> None:
+        """Another process is the worker. Where the dead one was the last to read `ingress_close`, and the supervisor
+        had not yet heard of it, the successor was given the socket, and would keep it until its slot is used again.
+        """
+        for slot in self._closed[worker]:
+            if slot not in self.ingress[worker]:
+                self.command(worker, "ingress_close", ingress=slot)
+        self._closed[worker].clear()
 
     def bind_ingress(self, stream: Stream) -> None:
         publication = stream.publication

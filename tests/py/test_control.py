@@ -130,6 +130,27 @@ def test_a_worker_that_moved_while_a_child_was_being_added_forgets_that_answer()
     assert mesh["a"].slots_in_use()["children"] == 1
 
 
+def test_a_successor_that_was_given_a_socket_closed_meanwhile_closes_it():
+    """Who died had read `ingress_close`; the supervisor had not heard of it, and gave its successor what it held."""
+    mesh = chain(1)
+    mesh.run(S)
+    relay = mesh.relays["a"]
+    for name in ("ends", "stays"):
+        mesh["a"].publish(name, body(), mesh.now)
+    relay.pump()
+    before = set(relay.workers[0].sockets)
+    mesh["a"].unpublish("ends", None, mesh.now)
+    relay.pump()
+    left = set(relay.workers[0].sockets)
+    assert len(before) == 2
+    assert len(left) == 1
+    relay.workers[0].sockets |= before
+    relay.move_worker(0)
+    assert relay.workers[0].sockets == left
+    relay.move_worker(0)  # what was closed in an earlier life is history
+    assert "ingress_close" not in {op for op, _ in relay.workers[0].log}
+
+
 def test_a_pull_that_resumes_in_a_future_epoch_is_served_from_now():  # K38
     mesh = chain(2)
     mesh.run(S)
