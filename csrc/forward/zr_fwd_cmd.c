@@ -8,149 +8,10 @@
 #define FROM_NOW    ((uint64_t)1 << 33)
 #define OUR_ERR(rc) ((rc) < 0 ? (uint32_t) - (rc) : 0u)
 
-/* Canonical, so that addresses may be compared as bytes. */
-static bool addr_ok(const zr_addr *addr)
-{
-    static const uint8_t zero[12];
-
-    if (addr->port == 0 || addr->pad != 0)
-        return false;
-    return addr->family == 6 || (addr->family == 4 && memcmp(addr->ip + 4, zero, sizeof zero) == 0);
-}
-
-static int cmd_nop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_nop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     (void)fwd, (void)cmd, (void)value, (void)now;
     return ZR_OK;
-}
-
-#define SEALED     256u /* session_add: lanes + this */
-#define AT_ONCE    256u /* session_secret: cipher + this */
-#define PART_BYTES 16u
-#define PARTS_ALL  0xFu
-
-static void forget_told(zr_fwd *fwd)
-{
-    zr_wipe(&fwd->told, sizeof fwd->told);
-}
-
-static int cmd_session_secret(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
-{
-    zr_keys *keys = &fwd->told.keys;
-
-    (void)value, (void)now;
-    if (cmd->b > 3 || (cmd->c & ~AT_ONCE) == ZR_CIPHER_PLAIN || (cmd->c & ~AT_ONCE) >= ZR_CIPHER_COUNT)
-        return ZR_E_inval;
-    if (cmd->b == 0 || cmd->a != fwd->told.session)
-        forget_told(fwd);
-    fwd->told.session = cmd->a;
-    fwd->told.parts |= 1u << cmd->b;
-    keys->cipher = (uint8_t)(cmd->c & ~AT_ONCE);
-    keys->initiator = (cmd->c & AT_ONCE) != 0;
-    keys->age_ms = cmd->d;
-    uint8_t *to = (cmd->b < 2 ? keys->send : keys->recv) + cmd->b % 2 * PART_BYTES;
-    zr_put64(to, cmd->x);
-    zr_put64(to + 8, cmd->y);
-    return ZR_OK;
-}
-
-static bool told_all(const zr_fwd *fwd, uint32_t session)
-{
-    return fwd->told.parts == PARTS_ALL && fwd->told.session == session;
-}
-
-static int cmd_session_rekey(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
-{
-    (void)value;
-    int rc = told_all(fwd, cmd->a) ? zr_lane_session_rekey(fwd->lane, cmd->a, cmd->b, cmd->c, &fwd->told.keys, now)
-                                   : ZR_E_inval;
-    forget_told(fwd);
-    return rc;
-}
-
-static int add_session(zr_fwd *fwd, const zr_cmd *cmd, zr_ns_t now)
-{
-    zr_session_conf conf = { .index = cmd->b, .peer_index = cmd->c, .agent = cmd->addr };
-    bool sealed = (cmd->d & SEALED) != 0;
-    uint32_t lanes = cmd->d & ~SEALED;
-
-    if (cmd->a >= fwd->conf.lane.sessions_max || cmd->b >= 1u << 26 || cmd->c >= 1u << 26 || lanes > 62 ||
-        cmd->x > UINT32_MAX || cmd->y < 100 || cmd->y > 1468 || !addr_ok(&cmd->addr))
-        return ZR_E_inval;
-    /* Whoever meant to seal never gets plaintext for it, whatever was lost of what he said. */
-    if (sealed != told_all(fwd, cmd->a))
-        return ZR_E_inval;
-    conf.lanes = (uint8_t)lanes;
-    conf.rate_mhz = (uint32_t)cmd->x;
-    conf.mtu = (uint16_t)cmd->y;
-    if (sealed)
-        conf.keys = fwd->told.keys;
-    int rc = zr_lane_session_add(fwd->lane, cmd->a, &conf, now);
-    zr_wipe(&conf.keys, sizeof conf.keys);
-    return rc;
-}
-
-static int cmd_session_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
-{
-    (void)value;
-    int rc = add_session(fwd, cmd, now);
-    forget_told(fwd);
-    return rc;
-}
-
-static int cmd_session_drop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
-{
-    (void)value, (void)now;
-    if (cmd->a >= fwd->conf.lane.sessions_max || !zr_lane_session_open(fwd->lane, cmd->a))
-        return ZR_E_missing;
-    zr_fwd_session_gone(fwd, cmd->a);
-    return ZR_OK;
-}
-
-static int cmd_session_rtt(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
-{
-    (void)value, (void)now;
-    if (cmd->a >= fwd->conf.lane.sessions_max)
-        return ZR_E_inval;
-    return zr_lane_session_set_rtt(fwd->lane, cmd->a, cmd->b);
-}
-
-static int cmd_session_mtu(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
-{
-    (void)value, (void)now;
-    return cmd->b > UINT16_MAX ? ZR_E_inval : zr_lane_session_set_mtu(fwd->lane, cmd->a, (uint16_t)cmd->b);
-}
-
-static int cmd_session_rate(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
-{
-    (void)value;
-    return zr_lane_session_set_rate(fwd->lane, cmd->a, cmd->x, now);
-}
-
-static int cmd_session_path(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
-{
-    (void)value, (void)now;
-    return addr_ok(&cmd->addr) ? zr_lane_session_list(fwd->lane, cmd->a, cmd->b, &cmd->addr) : ZR_E_inval;
-}
-
-static int cmd_session_addr(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
-{
-    (void)value, (void)now;
-    return addr_ok(&cmd->addr) ? zr_lane_session_set_addr(fwd->lane, cmd->a, &cmd->addr) : ZR_E_inval;
-}
-
-static int cmd_session_kick(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
-{
-    (void)value;
-    return zr_lane_session_kick(fwd->lane, cmd->a, now);
-}
-
-static int cmd_session_heard(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
-{
-    zr_ns_t heard = zr_lane_session_heard(fwd->lane, cmd->a);
-
-    *value = heard == 0 ? 1ull << 63 : (uint64_t)(now - heard);
-    return zr_lane_session_open(fwd->lane, cmd->a) ? ZR_OK : ZR_E_missing;
 }
 
 /* stream_open and stream_epoch: whose stream is it? */
@@ -174,7 +35,7 @@ static void set_feed(zr_stream *stream, const zr_cmd *cmd)
     stream->feed = cmd->d;
 }
 
-static int cmd_stream_open(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_stream_open(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     (void)value, (void)now;
     if (cmd->a >= fwd->conf.streams_max || !role_ok(fwd, cmd))
@@ -190,7 +51,7 @@ static int cmd_stream_open(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_n
     return ZR_OK;
 }
 
-static int cmd_stream_track(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_stream_track(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     zr_stream *stream = zr_fwd_stream(fwd, cmd->a);
     zr_track_conf conf = { .kind = (uint8_t)cmd->c,
@@ -207,7 +68,7 @@ static int cmd_stream_track(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_
     return zr_stream_set_track(stream, cmd->b, &conf);
 }
 
-static int cmd_stream_epoch(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_stream_epoch(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     zr_stream *stream = zr_fwd_stream(fwd, cmd->a);
 
@@ -222,7 +83,7 @@ static int cmd_stream_epoch(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_
     return ZR_OK;
 }
 
-static int cmd_stream_close(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_stream_close(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     zr_stream *stream = zr_fwd_stream(fwd, cmd->a);
 
@@ -233,7 +94,7 @@ static int cmd_stream_close(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_
     return ZR_OK;
 }
 
-static int cmd_ingress_bind(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_ingress_bind(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     zr_stream *stream = zr_fwd_stream(fwd, cmd->b);
 
@@ -245,15 +106,15 @@ static int cmd_ingress_bind(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_
     return zr_ingress_bind(&fwd->ingresses[cmd->a], stream, cmd->c != 0);
 }
 
-static int cmd_ingress_source(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_ingress_source(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     (void)value, (void)now;
-    if (cmd->a >= fwd->conf.ingress_max || !addr_ok(&cmd->addr))
+    if (cmd->a >= fwd->conf.ingress_max || !zr_fwd_addr_ok(&cmd->addr))
         return ZR_E_inval;
     return zr_ingress_add_source(&fwd->ingresses[cmd->a], &cmd->addr);
 }
 
-static int cmd_ingress_close(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_ingress_close(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     (void)value, (void)now;
     if (cmd->a >= fwd->conf.ingress_max)
@@ -278,13 +139,13 @@ static int add_sub(zr_fwd *fwd, const zr_cmd *cmd, bool child, zr_sub **sub)
     return ZR_OK;
 }
 
-static int cmd_sub_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_sub_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     zr_sub *sub;
     int rc;
 
     (void)value;
-    if (cmd->c > UINT16_MAX || cmd->d > UINT16_MAX || (cmd->addr.family != 0 && !addr_ok(&cmd->addr)))
+    if (cmd->c > UINT16_MAX || cmd->d > UINT16_MAX || (cmd->addr.family != 0 && !zr_fwd_addr_ok(&cmd->addr)))
         return ZR_E_inval;
     if ((rc = add_sub(fwd, cmd, false, &sub)) != ZR_OK)
         return rc;
@@ -300,20 +161,20 @@ static int cmd_sub_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t 
     return ZR_OK;
 }
 
-static int cmd_sub_addr(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_sub_addr(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     zr_sub *sub = zr_subs_get(&fwd->subs, cmd->a);
 
     (void)value, (void)now;
     if (sub == NULL)
         return ZR_E_missing;
-    if (sub->child || cmd->b >= ZR_TRACKS_MAX || !addr_ok(&cmd->addr))
+    if (sub->child || cmd->b >= ZR_TRACKS_MAX || !zr_fwd_addr_ok(&cmd->addr))
         return ZR_E_inval;
     zr_fwd_lose_due(fwd, sub, ZR_DROP_gone); /* egress is blocked, and its passes are by the addresses it had */
     return zr_subs_set_addr(&fwd->subs, sub, (uint8_t)cmd->b, &cmd->addr);
 }
 
-static int cmd_sub_drop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_sub_drop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     zr_sub *sub = zr_subs_get(&fwd->subs, cmd->a);
 
@@ -346,7 +207,7 @@ static uint32_t replay_child(zr_fwd *fwd, zr_sub *sub, uint64_t from, zr_ns_t no
     return first;
 }
 
-static int cmd_child_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_child_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     uint64_t lane = cmd->x & 0xFF, want = cmd->x >> 8;
     zr_sub *sub;
@@ -372,7 +233,7 @@ static int cmd_child_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_
     return ZR_OK;
 }
 
-static int cmd_child_want(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_child_want(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     zr_sub *sub = zr_subs_get(&fwd->subs, cmd->a);
 
@@ -385,7 +246,7 @@ static int cmd_child_want(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns
     return ZR_OK;
 }
 
-static int cmd_pull_start(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_pull_start(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     zr_stream *stream = zr_fwd_stream(fwd, cmd->a);
     zr_pull *pull;
@@ -408,7 +269,7 @@ static int cmd_pull_start(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns
     return ZR_OK;
 }
 
-static int cmd_pull_stop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_pull_stop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     int conv;
     uint32_t user;
@@ -424,7 +285,7 @@ static int cmd_pull_stop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_
     return ZR_OK;
 }
 
-static int cmd_keyframe(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_keyframe(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     zr_stream *stream = zr_fwd_stream(fwd, cmd->a);
 
@@ -435,7 +296,7 @@ static int cmd_keyframe(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t
     return ZR_OK;
 }
 
-static int cmd_mirror_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_mirror_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     zr_stream *stream = zr_fwd_stream(fwd, cmd->a);
 
@@ -447,7 +308,7 @@ static int cmd_mirror_add(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns
     return zr_fwd_mirror_add(fwd, stream, cmd->b, cmd->c, cmd->d, cmd->x == 1, now);
 }
 
-static int cmd_mirror_drop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_mirror_drop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     zr_stream *stream = zr_fwd_stream(fwd, cmd->a);
 
@@ -459,7 +320,7 @@ static int cmd_mirror_drop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_n
 }
 
 /* Its predecessor is dead, so nobody else writes there. */
-static int cmd_peer_up(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_peer_up(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     (void)value, (void)now;
     if (!zr_mirrors_known(&fwd->mirrors, cmd->a))
@@ -469,17 +330,17 @@ static int cmd_peer_up(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t 
     return ZR_OK;
 }
 
-static int cmd_reset(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_reset(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     (void)cmd, (void)value, (void)now;
     zr_fwd_all_gone(fwd);
-    forget_told(fwd);
+    zr_fwd_forget_told(fwd);
     if (fwd->shed.level > 0) /* a new agent does not know it, and it is told of changes only */
         zr_fwd_event(fwd, &(zr_cmd){ .op = ZR_EVT_overload, .a = fwd->shed.level });
     return ZR_OK;
 }
 
-static int cmd_stop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
+int zr_fwd_cmd_stop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now)
 {
     (void)cmd, (void)value, (void)now;
     fwd->stopping = true;
@@ -487,7 +348,7 @@ static int cmd_stop(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now
 }
 
 static int (*const handlers[ZR_CMD_COUNT])(zr_fwd *, const zr_cmd *, uint64_t *, zr_ns_t) = {
-#define X(op, a, b, c, d, x, y, addr, help) cmd_##op,
+#define X(op, a, b, c, d, x, y, addr, help) zr_fwd_cmd_##op,
     ZR_CMD_LIST(X)
 #undef X
 };

@@ -5,6 +5,7 @@
  *   zr_fwd_in.c       RTP, RTCP and media messages in      zr_fwd_life.c     what goes when a stream, sub, session goes
  *   zr_fwd_out.c      fan-out, output                      zr_fwd_rtcp.c     subscribers' RTCP, key frame requests
  *   zr_fwd_hold.c     what waits while egress takes nothing
+ *   zr_fwd_session_cmd.c   commands about sessions
  *   zr_fwd_shed.c     what is left out on arrival and for a child; the worker's load
  *   zr_fwd_mirror.c   to and from other workers
  */
@@ -17,10 +18,9 @@
 #include "forward/zr_pull.h"
 #include "forward/zr_sub.h"
 
-#define ZR_FWD_REPLAYS                                                                                                 \
-    4096u /* packets for joiners in one turn: a crowd that joins at once must not hold up the rest                     \
-           */
-#define ZR_FWD_CHILD 0x80000000u /* a conversation's user value: child's sub slot with this bit, or a pull's slot */
+/* Packets for joiners in one turn: a crowd that joins at once must not hold up the rest. */
+#define ZR_FWD_REPLAYS 4096u
+#define ZR_FWD_CHILD   0x80000000u /* a conversation's user value: child's sub slot with this bit, or a pull's slot */
 
 #define ZR_FWD_ASKED 512u       /* NACKed packets that may wait for one player */
 #define ZR_FWD_BYES  256u       /* good-byes that may wait */
@@ -111,6 +111,24 @@ enum zr_drop_id zr_fwd_child_sheds(zr_fwd *fwd, zr_sub *sub, const zr_item *item
 void zr_fwd_mend(zr_fwd *fwd, zr_stream *stream, uint32_t track, zr_ns_t now);
 /* The child's conversation did not take it. */
 void zr_fwd_child_refused(zr_fwd *fwd, zr_sub *sub, const zr_item *item);
+
+/* zr_fwd_cmd.c, zr_fwd_session_cmd.c: one function a command (zr_cmd.h), which looks at every field before it uses it.
+ * ZR_OK or what goes back as `rc`; `value` goes back with it. */
+#define X(op, a, b, c, d, x, y, addr, help)                                                                            \
+    int zr_fwd_cmd_##op(zr_fwd *fwd, const zr_cmd *cmd, uint64_t *value, zr_ns_t now);
+ZR_CMD_LIST(X)
+#undef X
+/* Keys that were told and belong to no session yet. */
+void zr_fwd_forget_told(zr_fwd *fwd);
+/* Canonical, so that addresses may be compared as bytes. */
+static inline bool zr_fwd_addr_ok(const zr_addr *addr)
+{
+    static const uint8_t zero[12];
+
+    if (addr->port == 0 || addr->pad != 0)
+        return false;
+    return addr->family == 6 || (addr->family == 4 && memcmp(addr->ip + 4, zero, sizeof zero) == 0);
+}
 
 /* zr_fwd_rtcp.c: a key frame of this track is wanted; merged, at most one request upstream per 500 ms. */
 void zr_fwd_want_key(zr_fwd *fwd, zr_stream *stream, uint32_t track, zr_ns_t now);
