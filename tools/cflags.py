@@ -29,6 +29,7 @@ LINK_HARDENING = ["-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack"]
 SANITIZERS = {
     "address": ["-fsanitize=address"],
     "undefined": ["-fsanitize=undefined", "-fno-sanitize-recover=all"],
+    "address,undefined": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],  # one build for both
     "thread": ["-fsanitize=thread"],
 }
 

@@ -1,6 +1,7 @@
-"""Builds and runs the C table tests: csrc/ and tests/c/ in one binary, plain and under each sanitizer.
+"""Builds and runs the C table tests: csrc/ and tests/c/ in one binary, plain and under the sanitizers: asan is ASan and
+UBSan in one build.
 
-    python tools/ctest.py [--variant plain|asan|ubsan|tsan|all] [--root DIR] [FILTER]
+    python tools/ctest.py [--variant plain|asan|tsan|all] [--root DIR] [FILTER]
 
 Everything lands in build/c/<variant>/; only what changed is compiled again. FILTER is a part of the name of
 a test or its file.
@@ -20,8 +21,7 @@ from cflags import Switches, core_cflags, link_flags
 # The sanitized variants also switch the costly checks on: they are slow anyway, and looking for trouble.
 VARIANTS = {
     "plain": Switches(),
-    "asan": Switches("address", debug=True),
-    "ubsan": Switches("undefined", debug=True),
+    "asan": Switches("address,undefined", debug=True),
     "tsan": Switches("thread", debug=True),
 }
 RUN_SECONDS_MAX = 300
