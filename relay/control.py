@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -20,7 +19,7 @@ import msgspec
 from relay import actions
 from relay.children import Children
 from relay.commands import Event
-from relay.desk import ENVELOPED, ControlConf, Desk, Progress, Upstream, missing_stream, missing_subscriber
+from relay.desk import ENVELOPED, ControlConf, Desk, Progress, Upstream, missing_stream
 from relay.identity import Identity
 from relay.links import Links, report_of
 from relay.messages import (
@@ -46,26 +45,14 @@ from relay.publications import Publications
 from relay.pulls import Pulls
 from relay.requests import PublishAnswer, PublishRequest, StreamView, SubscribeAnswer, SubscribeRequest
 from relay.sessions import SessionDown, SessionHeard, SessionSilent, SessionUp
-from relay.streams import Stream, Sub
+from relay.streams import Stream
+from relay.subscriptions import Subscriptions
 from relay.tracks import Track
 from relay.trust import Trust
 from relay.units import Address
-from relay.validation import check_subscribe
-from relay.views import StreamRow, sdp_facts, stream_view
+from relay.views import LinkView, StreamRow, link_view, sdp_facts, stream_view
 
-__all__ = ["Control", "ControlConf", "LinkView", "Peer", "Upstream", "actions"]
-
-
-@dataclass(frozen=True)
-class LinkView:
-    """A peer and where its session stands; `rtt_ms` is None until a control message was acknowledged."""
-
-    peer: str
-    state: str
-    rtt_ms: float | None = None
-    slot: int | None = None  # of the session, while there is one
-    address: str | None = None  # the same
-    closed_until: int = 0  # after too many violations; in the past: it is not closed
+__all__ = ["Control", "ControlConf", "Peer", "Upstream", "actions"]
 
 
 class Control:
@@ -84,6 +71,7 @@ class Control:
         self._pulls.children, self._children.pulls = self._children, self._pulls
         self._publications = Publications(self._desk, self._pulls, self._children)
         self._mirrors = Mirrors(self._desk, pps)
+        self._subscriptions = Subscriptions(self._desk, self._pulls, self._mirrors)
         self._moves = Moves(self._desk, self._pulls, self._children, self._mirrors)
         self._trust = Trust(self._desk)
         self._rtt_us: dict[int, int] = {}  # by session slot, as the workers were told
@@ -440,61 +428,15 @@ class Control:
 
     def subscribe(self, stream_id: str, sid: str, body: SubscribeRequest, now: int) -> bool:
         """An RTP subscriber; the first of a stream that is not here starts the pull. True: it is new. Raises 4xx."""
-        stream = self._streams.get(stream_id)
-        default, by_track = check_subscribe(body, stream.tracks if stream is not None else (), self._desk.egress_allow)
-        if stream is None:
-            stream = self._desk.make_stream(stream_id)
-        if stream is None:
-            raise self._desk.full("streams")
-        known = stream.subs.get(sid)
-        if known is not None and known.body == body:
-            return False
-        if known is None and self._workers.overloaded(stream.worker):
-            self._pulls.release(stream, now)
-            raise self._desk.overloaded()
-        if known is not None:
-            self._workers.drop_sub(stream, known)
-            worker, slot = known.worker, known.slot
-        else:
-            worker, slot = self._take_place(stream, now)
-        sub = Sub(worker, slot, body, default, by_track)
-        stream.subs[sid] = sub
-        self._workers.add_sub(stream, sub)
-        self._pulls.want(stream, now)
-        self._desk.changed(stream)
-        return known is None
-
-    def _take_place(self, stream: Stream, now: int) -> tuple[int, int]:
-        """(worker, slot) of a new subscriber, its stream on the way there. Raises 429."""
-        worker = self._mirrors.place(stream)
-        slot = self._workers.subs[worker].take()
-        if slot is not None and self._mirrors.enter(stream, worker):
-            return worker, slot
-        if slot is not None:
-            self._workers.subs[worker].give(slot)
-        self._pulls.release(stream, now)
-        raise self._desk.full("subscribers")
+        return self._subscriptions.subscribe(stream_id, sid, body, now)
 
     def unsubscribe(self, stream_id: str, sid: str, now: int) -> None:
         """Also when it is not there. The last one starts the linger."""
-        stream = self._streams.get(stream_id)
-        sub = stream.subs.pop(sid, None) if stream is not None else None
-        if stream is None or sub is None:
-            return
-        self._workers.drop_sub(stream, sub)
-        self._workers.subs[sub.worker].give(sub.slot)
-        self._mirrors.leave(stream, sub.worker)
-        self._desk.changed(stream)
-        self._pulls.release(stream, now)
+        self._subscriptions.unsubscribe(stream_id, sid, now)
 
     def subscribe_answer(self, stream_id: str, sid: str) -> SubscribeAnswer:
         """Raises 404 when the subscriber is gone."""
-        stream = self._get(stream_id)
-        sub = stream.subs.get(sid)
-        if sub is None:
-            raise missing_subscriber(sid)
-        reaches = stream.reaches(sub)
-        return SubscribeAnswer("live" if reaches else "pulling", reaches, sub.worker)
+        return self._subscriptions.answer(self._get(stream_id), sid)
 
     def sdp_facts(self, stream_id: str, sid: str) -> tuple[Sequence[Track], Mapping[str, Address] | Address, str]:
         """(tracks, addresses, origin ip) of one subscriber. Raises 404; 503 while the tracks are not known."""
@@ -502,10 +444,7 @@ class Control:
 
     def keyframe(self, stream_id: str, now: int) -> None:
         """Asks for a key frame of every video track; the worker merges. Raises 404."""
-        stream = self._get(stream_id)
-        for number, track in enumerate(stream.tracks):
-            if track.kind == "video" and stream.opened:
-                self._workers.command(stream.worker, "keyframe", stream=stream.slot, track=number)
+        self._workers.want_keyframes(self._get(stream_id))
 
     # -- questions --------------------------------------------------------------------------------------------------
 
@@ -519,21 +458,11 @@ class Control:
 
     def stream_counts(self) -> dict[tuple[str, str], int]:
         """(state, role) -> how many."""
-        counts: dict[tuple[str, str], int] = {}
-        for stream in self._streams:
-            counts[stream.state, stream.role] = counts.get((stream.state, stream.role), 0) + 1
-        return counts
+        return self._streams.counts()
 
     def links(self) -> list[LinkView]:
         """Every listed peer."""
-        views = []
-        for peer in self._sessions.peers.values():
-            slot = peer.session.slot if peer.session is not None else None
-            rtt_us = self._rtt_us.get(slot) if slot is not None else None
-            address = str(peer.session.address) if peer.session is not None else None
-            rtt_ms = None if rtt_us is None else rtt_us / 1000
-            views.append(LinkView(peer.id, peer.state, rtt_ms, slot, address, peer.closed_until))
-        return views
+        return [link_view(peer, self._rtt_us) for peer in self._sessions.peers.values()]
 
     def worker_of(self, stream_id: str) -> int:
         """Where the stream lives. Raises 404."""

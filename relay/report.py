@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from relay import _core
-from relay.control import Control, LinkView
+from relay.control import Control
 from relay.handles import WorkerHandle
 from relay.links import path_row
 from relay.links import row as probed_row
 from relay.metrics import percentile
 from relay.units import Address
+from relay.views import LinkView
 
 HISTS = ("hop_delay_us", "age_us", "forward_us")
 LOSS_SENT_MIN = 64  # segments: loss drawn from fewer is what the engine assumed, not what it saw

@@ -6,6 +6,7 @@ Stream ─┬─ publication   (published here: local)        subs      who want
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -215,6 +216,10 @@ class Streams:
 
     def ids(self) -> list[str]:
         return sorted(self._by_id)
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """(state, role) -> how many."""
+        return Counter((stream.state, stream.role) for stream in self)
 
     def __iter__(self) -> Iterator[Stream]:
         """A copy: the loop may add and remove."""

@@ -166,6 +166,12 @@ class Workers:
                 clock_rate=track.clock_rate, ssrc=track.ssrc or 0,
             )  # fmt: skip
 
+    def want_keyframes(self, stream: Stream) -> None:
+        """Of every video track."""
+        for number, track in enumerate(stream.tracks):
+            if track.kind == "video" and stream.opened:
+                self.command(stream.worker, "keyframe", stream=stream.slot, track=number)
+
     def open_ingress(self, stream: Stream) -> None:
         publication = stream.publication
         if publication is not None and stream.opened:

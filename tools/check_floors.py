@@ -38,8 +38,8 @@ PY_FLOORS = [
     ).split(),
     (
         "supervisor mailbox processes places spares watchdog worker sessions streams pulls children publications "
-        "control desk placement mirrors workers validation handshake handshake_peer sealed generations links "
-        "hostlimits roster trust views rates assault moves shelters step"
+        "subscriptions control desk placement mirrors workers validation handshake handshake_peer sealed generations "
+        "links hostlimits roster trust views rates assault moves shelters step"
     ).split(),
     "api openapi media_types metrics sdp client status report".split(),
     ["node"],
