@@ -149,6 +149,7 @@ int zr_lane_conv_open(zr_lane *lane, uint32_t slot, uint32_t id, uint8_t peer_la
     conv->user = user;
     conv->kind = kind;
     conv->applied = false;
+    memset(&conv->newest, 0, sizeof conv->newest); /* nothing is older */
     conv->queued = conv->reordered = 0;
     conv->folded = (zr_kcp_counts){ 0 };
     zr_lane_move(&session->convs, &conv->node);

@@ -249,6 +249,31 @@ bool zr_lane_violations(zr_lane *lane, uint32_t *slot, uint32_t *count)
     return true;
 }
 
+/* Was it sent before the newest applied to this conversation? A lane counts on over generations, which both ends may
+ * take in different orders: older is what has neither newer keys nor a higher counter. Two lanes cannot be compared. */
+static bool is_overtaken(const zr_lane_conv *conv, const arrival *in)
+{
+    if (in->env.lane != conv->newest.lane)
+        return false;
+    if (in->env.epoch != conv->newest.epoch)
+        return in->env.epoch < conv->newest.epoch;
+    return in->env.counter < conv->newest.counter && in->session->gens[in->gen].serial <= conv->newest.serial;
+}
+
+static void apply_seg(zr_lane_conv *conv, const arrival *in, const zr_seg *seg, zr_pkt *pkt, zr_ns_t now)
+{
+    conv->applied = true;
+    if (is_overtaken(conv, in)) {
+        zr_kcp_input_overtaken(&conv->kcp, seg, pkt, now);
+        return;
+    }
+    conv->newest.lane = in->env.lane;
+    conv->newest.epoch = in->env.epoch;
+    conv->newest.serial = in->session->gens[in->gen].serial;
+    conv->newest.counter = in->env.counter;
+    zr_kcp_input_seg(&conv->kcp, seg, pkt, now);
+}
+
 static void apply(zr_lane *lane, arrival *in, zr_pkt *pkt, zr_ns_t now)
 {
     for (uint32_t i = 0; i < in->count; i++) {
@@ -272,8 +297,7 @@ static void apply(zr_lane *lane, arrival *in, zr_pkt *pkt, zr_ns_t now)
             zr_stat_add(lane->page, ZR_STAT_reorder_refused, 1);
             continue; /* it is not acknowledged, so it comes again */
         }
-        zr_kcp_input_seg(&conv->kcp, &in->segs[i].seg, pkt, now);
-        conv->applied = true;
+        apply_seg(conv, in, &in->segs[i].seg, pkt, now);
     }
     for (uint32_t i = 0; i < in->count; i++) {
         zr_lane_conv *conv = in->segs[i].conv;

@@ -122,6 +122,12 @@ typedef struct zr_lane_conv {
     uint32_t id, user;
     enum zr_conv_kind kind;
     bool applied; /* the datagram at hand had segments of this conversation */
+    struct {      /* the newest datagram applied to it: whose, under which keys, which one */
+        uint8_t lane;
+        uint16_t epoch;
+        uint32_t serial;
+        uint64_t counter;
+    } newest;
     zr_timer timer;
     uint32_t queued;      /* its part of session->queued */
     uint32_t reordered;   /* and of session->reordered */

@@ -101,6 +101,8 @@ int zr_kcp_send_bytes(zr_kcp *kcp, const uint8_t *data, size_t len, zr_ns_t now)
 int zr_kcp_judge(const zr_kcp *kcp, const zr_seg *seg, int *drop);
 /* Applies one judged segment. `pkt` is the datagram seg->data points into; held when payload is kept. */
 void zr_kcp_input_seg(zr_kcp *kcp, const zr_seg *seg, zr_pkt *pkt, zr_ns_t now);
+/* The same of a datagram that was sent before one already applied: what it says of the peer's window is out of date. */
+void zr_kcp_input_overtaken(zr_kcp *kcp, const zr_seg *seg, zr_pkt *pkt, zr_ns_t now);
 /* After the last segment of a datagram that concerned this conversation (kcp.md 6.4). */
 void zr_kcp_input_end(zr_kcp *kcp, zr_ns_t now);
 

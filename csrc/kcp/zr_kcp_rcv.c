@@ -71,7 +71,7 @@ void zr_kcp_input_seg(zr_kcp *kcp, const zr_seg *seg, zr_pkt *pkt, zr_ns_t now)
         kcp->in.acked = false;
         kcp->in.una = kcp->snd_una;
     }
-    /* Hardened, an overtaken segment does not set the window back. */
+    /* Hardened, an older segment does not set the window back. Equal una: zr_kcp_input_overtaken, by who can tell. */
     if (!kcp->conf.harden || !zr_seq_before(seg->una, kcp->peer_una)) {
         kcp->rmt_wnd = seg->wnd;
         kcp->peer_una = seg->una;
@@ -84,6 +84,15 @@ void zr_kcp_input_seg(zr_kcp *kcp, const zr_seg *seg, zr_pkt *pkt, zr_ns_t now)
         zr_kcp_on_ack(kcp, seg->sn, seg->ts, ms);
     else if (seg->cmd == ZR_SEG_WASK && zr_kcp_may_answer(kcp, &kcp->answered.wins, ms))
         kcp->probe |= ZR_KCP_TELL;
+}
+
+void zr_kcp_input_overtaken(zr_kcp *kcp, const zr_seg *seg, zr_pkt *pkt, zr_ns_t now)
+{
+    uint32_t wnd = kcp->rmt_wnd, una = kcp->peer_una;
+
+    zr_kcp_input_seg(kcp, seg, pkt, now);
+    kcp->rmt_wnd = wnd; /* nothing in between has looked at them */
+    kcp->peer_una = una;
 }
 
 void zr_kcp_input_end(zr_kcp *kcp, zr_ns_t now)

@@ -166,6 +166,46 @@ ZR_TEST(a_media_flood_of_repeats_behind_a_hole_is_answered_as_often_as_the_segme
     finish();
 }
 
+/* Hands a segment in as its datagram's only one, overtaken by what came before. */
+static void input_overtaken(zr_kcp *kcp, zr_seg seg)
+{
+    uint8_t data[ZR_SEG_HEAD + 10] = { 0 };
+    size_t pos = 0;
+
+    zr_seg_put(data, &seg);
+    zr_pkt *pkt = zr_pool_copy(&pool, data, ZR_SEG_HEAD + seg.len);
+    CHECK(pkt != NULL && zr_seg_next(&seg, zr_pkt_data(pkt), pkt->len, &pos) == ZR_OK);
+    zr_kcp_input_overtaken(kcp, &seg, pkt, now);
+    zr_kcp_input_end(kcp, now);
+    zr_pkt_drop(pkt);
+}
+
+ZR_TEST(K18_of_an_overtaken_datagram_everything_counts_but_what_it_says_of_the_window)
+{
+    for (size_t p = 0; p < ZR_LEN(profiles); p++) {
+        start_profile(profiles[p], 256, 0);
+        for (int i = 0; i < 3; i++)
+            CHECK_EQ(send(&a, 10), ZR_OK);
+        flush(&a);
+        input_seg(&a, (zr_seg){ .conv = 7, .cmd = ZR_SEG_WINS, .wnd = 128, .una = 1 });
+        input_overtaken(&a, (zr_seg){ .conv = 7, .cmd = ZR_SEG_WINS, .wnd = 0, .una = 1 });
+        CHECK_EQ(a.rmt_wnd, 128);
+        input_overtaken(&a,
+                        (zr_seg){ .conv = 7, .cmd = ZR_SEG_ACK, .wnd = 0, .sn = 2, .ts = zr_kcp_ms(now), .una = 2 });
+        CHECK_EQ(zr_kcp_waiting(&a), 0);
+        input_overtaken(&a, (zr_seg){ .conv = 7, .cmd = ZR_SEG_PUSH, .wnd = 0, .una = 3, .len = 10 });
+        CHECK_EQ(zr_kcp_counted(&a)->segs_received, 1);
+        CHECK(a.rmt_wnd == 128 && a.peer_una == 1);
+        zr_slice view;
+        CHECK_EQ(zr_kcp_recv(&a, &view, 1), 1);
+        zr_pkt_drop(view.pkt);
+        input_seg(&a, (zr_seg){ .conv = 7, .cmd = ZR_SEG_WINS, .wnd = 0, .una = 3 });
+        input_overtaken(&a, (zr_seg){ .conv = 7, .cmd = ZR_SEG_WINS, .wnd = 128, .una = 3 });
+        CHECK(a.rmt_wnd == 0 && a.peer_una == 3);
+        finish();
+    }
+}
+
 ZR_TEST(an_ack_repeated_ten_thousand_times_resends_nothing)
 {
     for (size_t p = 0; p < ZR_LEN(profiles); p++) {

@@ -93,19 +93,23 @@ static void victim_close(victim *v)
 }
 
 /* One sealed datagram with these segments; what became of it. */
-static int say_at(victim *v, uint64_t counter, const zr_seg *segs, uint32_t count)
+static int say_as(victim *v, uint32_t generation, zr_env env, const zr_seg *segs, uint32_t count)
 {
     uint8_t body[MTU] = { 0 }, data[ZR_PKT_ROOM];
-    zr_env env = env_of(0, 0, 0, counter);
-    zr_addr from = peer_addr(0);
+    zr_addr from = peer_addr(env.lane);
     size_t len = 0;
 
     for (uint32_t i = 0; i < count; i++) {
         zr_seg_put(body + len, &segs[i]);
         len += ZR_SEG_HEAD + ZR_MIN(segs[i].len, MTU - ZR_SEG_HEAD - len);
     }
-    len = peer_seal(&v->b, data, 0, &env, body, len);
+    len = peer_seal(&v->b, data, generation, &env, body, len);
     return give(&v->a, &from, data, len, v->now);
+}
+
+static int say_at(victim *v, uint64_t counter, const zr_seg *segs, uint32_t count)
+{
+    return say_as(v, 0, env_of(0, 0, 0, counter), segs, count);
 }
 
 static int say(victim *v, zr_seg seg)
@@ -178,21 +182,78 @@ ZR_TEST(H3_a_round_trip_comes_from_our_own_send_time_and_no_echo_we_did_not_send
     victim_close(&v);
 }
 
-ZR_TEST(H4_a_window_of_nothing_in_an_overtaken_datagram_stops_nothing)
+ZR_TEST(H4_K18_a_window_of_nothing_in_an_overtaken_datagram_stops_nothing)
 {
     victim v;
-    zr_seg older = SEG(.cmd = ZR_SEG_WINS, .wnd = 0, .una = 0);
+    zr_seg older[] = { SEG(.cmd = ZR_SEG_WINS, .wnd = 0, .una = 0),
+                       SEG(.cmd = ZR_SEG_WINS, .wnd = 0, .una = IN_FLIGHT) }; /* by its counter alone */
 
     victim_open(&v);
-    uint64_t overtaken = v.counter++;
+    uint64_t overtaken = v.counter;
+    v.counter += ZR_LEN(older);
     CHECK_EQ(say(&v, SEG(.cmd = ZR_SEG_WINS, .wnd = 128, .una = IN_FLIGHT)), ZR_OK);
-    CHECK_EQ(say_at(&v, overtaken, &older, 1), ZR_OK);
+    for (uint32_t i = 0; i < ZR_LEN(older); i++)
+        CHECK_EQ(say_at(&v, overtaken + i, &older[i], 1), ZR_OK);
     output(&v);
     uint64_t before = stat(&v.a, ZR_STAT_kcp_segs_sent);
     for (int i = 0; i < 20; i++)
         send_one(&v, 200);
     output(&v);
     CHECK(stat(&v.a, ZR_STAT_kcp_segs_sent) >= before + 20);
+    victim_close(&v);
+}
+
+ZR_TEST(H4_K18_the_window_is_what_the_newest_datagram_says_over_lanes_epochs_and_keys)
+{
+    static const struct {
+        uint32_t generation;
+        uint8_t lane;
+        uint16_t epoch;
+        uint64_t counter;
+        uint16_t says, holds; /* after it */
+    } rows[] = {
+        { 0, 0, 0, 5, 128, 128 }, /* the first */
+        { 0, 0, 0, 4, 0, 128 },   /* K18: overtaken */
+        { 0, 0, 0, 6, 0, 0 },     /* newer */
+        { 0, 0, 0, 3, 128, 0 },   /* an overtaken one opens nothing either */
+        { 1, 0, 0, 8, 60, 60 },   /* newer keys: its lane counts on */
+        { 0, 0, 0, 7, 0, 60 },    /* the last under the old ones, late */
+        { 1, 0, 0, 1, 0, 60 },    /* overtaken */
+        { 2, 0, 0, 0, 70, 70 },   /* newer keys, should a lane begin anew with them */
+        { 1, 0, 0, 10, 80, 80 },  /* but the peer took two handshakes in the other order */
+        { 2, 0, 0, 11, 85, 85 },  /* newer */
+        { 1, 0, 0, 2, 0, 85 },    /* overtaken */
+        { 2, 0, 1, 0, 90, 90 },   /* a lane that was replaced begins anew */
+        { 2, 0, 0, 12, 0, 90 },   /* what the one before said last */
+        { 2, 1, 0, 0, 100, 100 }, /* another lane: not to be compared */
+        { 2, 0, 1, 1, 110, 110 }, /* newer */
+    };
+    victim v;
+
+    victim_open(&v);
+    for (uint32_t generation = 1; generation < ZR_LANE_GENS; generation++)
+        CHECK_EQ(rekey(&v.a, generation, A_TO_B, ZR_CIPHER_AES_128_GCM, false, v.now), ZR_OK);
+    for (size_t i = 0; i < ZR_LEN(rows); i++) {
+        zr_seg segs[] = { SEG(.cmd = ZR_SEG_WASK, .wnd = rows[i].says), SEG(.cmd = ZR_SEG_WINS, .wnd = rows[i].says) };
+        zr_env env = env_of(rows[i].generation, rows[i].lane, rows[i].epoch, rows[i].counter);
+        CHECK_EQ(say_as(&v, rows[i].generation, env, segs, ZR_LEN(segs)), ZR_OK);
+        CHECK_EQ(zr_lane_conv_at(v.a.lane, (uint32_t)v.conv)->kcp.rmt_wnd, rows[i].holds);
+    }
+    CHECK_EQ(waiting(&v), IN_FLIGHT);
+    victim_close(&v);
+}
+
+ZR_TEST(H4_a_datagram_overtaken_by_another_conversations_alone_is_the_newest_of_its_own)
+{
+    victim v;
+    zr_seg seg = SEG(.cmd = ZR_SEG_WINS, .wnd = 9), other = SEG(.cmd = ZR_SEG_WINS, .conv = CONV + 1, .wnd = 0);
+
+    victim_open(&v);
+    int conv = open_media(&v.a, CONV + 1, 0, 2);
+    CHECK_EQ(say_at(&v, 1, &other, 1), ZR_OK);
+    CHECK_EQ(say_at(&v, 0, &seg, 1), ZR_OK);
+    CHECK_EQ(zr_lane_conv_at(v.a.lane, (uint32_t)v.conv)->kcp.rmt_wnd, 9);
+    CHECK_EQ(zr_lane_conv_at(v.a.lane, (uint32_t)conv)->kcp.rmt_wnd, 0);
     victim_close(&v);
 }
 

@@ -1,7 +1,8 @@
 """kcp-go at the other end, over loopback in real time: an echo server of ours on its published API (kcp_go/main.go).
 
 The server answers what each of its Reads returned, with the length before it. In message mode a Read returns one whole
-message of ours, also when it came in many segments; what comes back is a stream of bytes either way.
+message of ours, also when it came in many segments; what comes back is a stream of bytes either way, cut into messages
+of one segment.
 
 Skipped where Debian's golang-go and golang-github-xtaci-kcp-dev are not installed.
 """
@@ -21,6 +22,7 @@ from random import Random
 import pytest
 
 from tests.prop.kcp_end import End
+from tests.prop.kcp_wire import TAIL, conf_of
 from tests.whitebox import lib
 
 HERE = Path(__file__).resolve().parent
@@ -29,7 +31,9 @@ GOPATH = Path("/usr/share/gocode")
 PACKAGES = "apt-get install --no-install-recommends golang-go golang-github-xtaci-kcp-dev"
 CONV, MTU, HEADER = 0x0BAD_CAFE, 1200, 24
 MESSAGES, BOUND_S = 500, 60
-SIZES = [(1, 200), (1000, MTU - HEADER), (MTU, 6000), (15_000, 20_000)]
+MSS = MTU - HEADER
+SIZES = [(1, 200), (1000, MSS), (MTU, 6000), (15_000, 20_000)]
+TWO = [(1, 200), (1000, MSS), (MTU, MSS + TAIL), (MSS + TAIL, MSS + TAIL)]  # segments at most, as first arrival has it
 
 pytestmark = [pytest.mark.net, pytest.mark.timeout(120)]
 
@@ -106,9 +110,9 @@ class Wire:
         return passes
 
 
-def messages() -> list[bytes]:
+def messages(sizes: list[tuple[int, int]] = SIZES) -> list[bytes]:
     random = Random(6)
-    return [random.randbytes(random.randint(*size)) for size in random.choices(SIZES, [4, 4, 2, 0.3], k=MESSAGES)]
+    return [random.randbytes(random.randint(*size)) for size in random.choices(sizes, [4, 4, 2, 0.3], k=MESSAGES)]
 
 
 def answers(received: bytes) -> tuple[list[bytes], int]:
@@ -128,12 +132,11 @@ def now_ms() -> int:
 
 
 @pytest.mark.parametrize("loss", [0, 0.1])
-@pytest.mark.parametrize(("profile", "stream"), [("compat", 0), ("compat", 1), ("media", 0)])
+@pytest.mark.parametrize(("profile", "stream"), [("compat", 0), ("compat", 1), ("control", 0)])
 def test_kcp_go_gives_back_every_message_once_and_in_order(
     address: tuple[str, int], profile: str, stream: int, loss: float
 ) -> None:
-    conf = {"compat": lib.zr_kcp_conf_compat, "media": lib.zr_kcp_conf_control}[profile](CONV)
-    conf.mtu, conf.snd_wnd, conf.rcv_wnd, conf.stream = MTU, 128, 128, stream
+    conf = conf_of(profile, CONV, mtu=MTU, snd_wnd=128, rcv_wnd=128, stream=stream)
     sent, answered, received = messages(), [], bytearray()  # type: ignore[var-annotated]
     wire = Wire(End(conf, now_ms()), address, loss)
     unsent, until = list(reversed(sent)), time.monotonic() + BOUND_S
@@ -157,4 +160,32 @@ def test_kcp_go_gives_back_every_message_once_and_in_order(
         assert answered == sent
     assert not received
     assert (wire.lost > 0) == (loss > 0)
+    assert wire.end.close() == 0
+
+
+@pytest.mark.parametrize("stream", [0])
+@pytest.mark.parametrize("loss", [0, 0.1])
+def test_kcp_go_takes_messages_of_two_segments_whole_and_its_own_arrive_in_any_order(
+    address: tuple[str, int], stream: int, loss: float
+) -> None:
+    """Our media profile, without a deadline. A Write of kcp-go becomes messages of one segment, full but for the last."""
+    conf = conf_of("media", CONV, mtu=MTU, snd_wnd=128, rcv_wnd=128, deadline_ms=0, stream=stream)
+    sent, received = messages(TWO), []  # type: ignore[var-annotated]
+    answered = [len(text).to_bytes(4, "big") + text for text in sent]
+    wanted = [text[at : at + MSS] for text in answered for at in range(0, len(text), MSS)]
+    wire = Wire(End(conf, now_ms()), address, loss)
+    unsent, until = list(reversed(sent)), time.monotonic() + BOUND_S
+    with wire.socket:
+        while len(received) < len(wanted) or wire.end.waiting():
+            assert time.monotonic() < until, (len(unsent), len(received), wire.end.waiting())
+            wire.turn(now_ms())
+            while (got := wire.end.recv()) is not None:
+                received.append(got)
+            for _ in range(5):
+                if not unsent or wire.end.send(unsent[-1], now_ms()) != lib.ZR_OK:
+                    break
+                unsent.pop()
+            wire.wait(now_ms())
+    assert sorted(received) == sorted(wanted)
+    assert loss == 0 or received != wanted, "nothing overtook anything: not the talk that was meant"
     assert wire.end.close() == 0
