@@ -38,17 +38,17 @@ class Scenario(NamedTuple):
     warm: int  # virtual ms; packets in "flush"
     measured: int
     bar: float  # of the stock engine's instructions, at most
-    held: float | None = None  # where the bar is not reached yet: what must not be lost again
 
 
 SCENARIOS = {
-    "small": Scenario("W=256, no loss", 400, 2000 * LONG, 0.40, held=0.42),
+    "small": Scenario("W=256, no loss", 400, 2000 * LONG, 0.40),
     "large": Scenario("W=8192, no loss", 200, 240 * LONG, 0.40),
     "lossy": Scenario("W=8192, 10 % loss", 2000, 4000 * LONG, 0.15),
     "flush": Scenario("W=8192, flushed per packet", 50, 300 * LONG, 0.02),
 }
 PAIRS, PAIRS_BAR, ROUNDS = 5000, 3.0, 3 * LONG
-PAIRS_HELD = 1.3  # the bar is not reached yet, and a busy machine costs the smaller cache more
+# The bar is not reached yet: what must not be lost again. A busy machine costs ours more: its caches hold less.
+PAIRS_HELD = 2.2 if LONG > 1 else 1.3
 IDLE_BYTES = 2048
 
 
@@ -105,7 +105,7 @@ def test_instructions_per_segment(build: Path, stock: tuple[str, str], tmp_path:
             print(f"  {scenario.title:28} {engine:7} {cost[engine]:7.0f}  ({ran.datagrams / ran.segments:.2f})")
         ratio = cost["media"] / cost["stock"]
         print(f"  {'':28} media is {ratio:.3f} of stock, at most {scenario.bar}")
-        if ratio > (scenario.held or scenario.bar):
+        if ratio > scenario.bar:
             missed.append(f"{scenario.title}: {ratio:.3f} of stock, not {scenario.bar}")
     assert missed == []
 
@@ -138,7 +138,7 @@ def test_pairs_per_core(build: Path, stock: tuple[str, str]) -> None:
         print(f"  {engine:6} {median(cores):7.0f} pairs per core (median; {min(cores):.0f} to {max(cores):.0f})")
     ratio = median(cpu["stock"]) / median(cpu["ours"])
     print(f"  ours carries {ratio:.2f} times as many, at least {PAIRS_BAR:g}")
-    print(f"  an idle conversation of ours: {idle} bytes, no timer")
+    print(f"  an idle conversation of ours, all that its lane holds of it: {idle} bytes, no timer")
     assert len(cpu["ours"]) == len(cpu["stock"]) == ROUNDS
     assert min(segments) > 0.99 * PAIRS * 500_000 / 8 / 1200
     assert idle <= IDLE_BYTES
