@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 import pytest
 
+from benchmarks.machine import slack
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import cbuild  # noqa: E402
@@ -50,6 +52,8 @@ PAIRS, PAIRS_BAR, ROUNDS = 5000, 3.0, 3 * LONG
 # The bar is not reached yet: what must not be lost again. A busy machine costs ours more: its caches hold less.
 PAIRS_HELD = 2.2 if LONG > 1 else 1.3
 IDLE_BYTES = 2048
+WINDOW, DESCENDING_NS = 4096, 1_000_000  # case K23: at most 1 ms for the whole window
+DESCENDING = pytest.mark.parametrize("profile", ["media", "control", "compat"])
 
 
 class Ran(NamedTuple):
@@ -64,7 +68,7 @@ def build() -> Path:
     core = [path for path in cbuild.core_sources(ROOT) if path.parts[1] in FLOORS]
     flags = core_cflags(Switches())
     objects, compiled = cbuild.compile_objects(ROOT, core, flags, OUT)
-    for name, more in (("kcp_cost", objects), ("kcp_pairs", objects), ("no_alloc", [])):
+    for name, more in (("kcp_cost", objects), ("kcp_pairs", objects), ("kcp_descending", objects), ("no_alloc", [])):
         own, fresh = cbuild.compile_objects(ROOT, [Path(f"benchmarks/{name}.c")], [*flags, "-Ibenchmarks"], OUT)
         program, shared = (OUT / "no_alloc.so", ["-shared"]) if name == "no_alloc" else (OUT / name, [])
         cbuild.link([*more, *own], [*link_flags(Switches()), *shared, "-ldl"], program, changed=compiled + fresh > 0)
@@ -145,6 +149,24 @@ def test_pairs_per_core(build: Path, stock: tuple[str, str]) -> None:
     assert ratio >= PAIRS_HELD
 
 
+@needs_valgrind
+@DESCENDING
+def test_a_full_window_in_descending_order_takes_no_more_instructions_than_a_millisecond_has(
+    build: Path, profile: str, tmp_path: Path
+) -> None:
+    """At 3 GHz and one a cycle; a core that waits for no memory does several."""
+    count = toggled([str(build / "kcp_descending"), profile, "1"], "engine_inputs", tmp_path / profile)[0]
+    print(f"\n{WINDOW} segments in descending order, {profile}: {count / WINDOW:.0f} instructions each")
+    assert count <= 3 * DESCENDING_NS
+
+
+@DESCENDING
+def test_a_full_window_in_descending_order_takes_at_most_a_millisecond(build: Path, profile: str) -> None:
+    done = subprocess.run([build / "kcp_descending", profile, "5"], check=True, stdout=subprocess.PIPE, text=True)
+    print(f"\n{WINDOW} segments in descending order, {profile}: {float(done.stdout) / 1e6:.2f} ms of CPU, best of 5")
+    assert float(done.stdout) <= DESCENDING_NS * slack()
+
+
 def instructions(build: Path, engine: str, name: str, stock: tuple[str, str], folder: Path) -> tuple[float, Ran]:
     """The slope between the warm-up and a longer run. Entering stock's callback switches collection off again."""
     warm, _ = collected(build, engine, name, stock, folder, measured=0)
@@ -155,15 +177,21 @@ def instructions(build: Path, engine: str, name: str, stock: tuple[str, str], fo
 def collected(
     build: Path, engine: str, name: str, stock: tuple[str, str], folder: Path, measured: int
 ) -> tuple[int, Ran]:
+    words = command(build, engine, name, stock, measured)
+    cost, printed = toggled(words, "engine_* output_measured", folder / f"{engine}.{name}.{measured}")
+    return cost, Ran(*map(int, printed.split()))
+
+
+def toggled(words: list[str], functions: str, out: Path) -> tuple[int, str]:
+    """What callgrind collected of a run, which these functions switch on and off, and what it printed."""
+    toggles = [f"--toggle-collect={function}" for function in functions.split()]
     done = subprocess.run(
-        ["valgrind", "--tool=callgrind", "--toggle-collect=engine_*", "--toggle-collect=output_measured",
-         f"--callgrind-out-file={folder / f'{engine}.{name}.{measured}'}",
-         *command(build, engine, name, stock, measured)],
+        ["valgrind", "--tool=callgrind", *toggles, f"--callgrind-out-file={out}", *words],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     found = re.search(r"Collected : (\d+)", done.stderr)
     assert found is not None, done.stderr
-    return int(found[1]), Ran(*map(int, done.stdout.split()))
+    return int(found[1]), done.stdout
 
 
 def counting(build: Path, engine: str, name: str, stock: tuple[str, ...] = ()) -> Ran:
