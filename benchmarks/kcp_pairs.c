@@ -17,7 +17,7 @@
 
 #include "base/zr_bytes.h"
 #include "base/zr_err.h"
-#include "kcp/zr_kcp_priv.h"
+#include "forward/zr_lane_priv.h"
 #include "kcp_stock.h"
 #include "time/zr_wheel.h"
 
@@ -70,6 +70,7 @@ enum { RING = 1 << 27 };
 
 static zr_pool pool;
 static zr_kcp_blocks blocks;
+static zr_kcp_plan plan;
 static world *current;
 static char message[BYTES];
 
@@ -292,6 +293,7 @@ static void open_end(world *w, uint32_t i)
     if (w->ours) {
         conf.mtu = MTU;
         conf.snd_wnd = conf.rcv_wnd = WND;
+        conf.plan = &plan;
         ZR_CHECK(zr_kcp_init(&e->ours, &conf, &blocks, &pool, w->now) == ZR_OK);
         ZR_CHECK(zr_kcp_deadline(&e->ours) == ZR_NEVER);
     } else {
@@ -325,14 +327,14 @@ static void measure(world *w, uint32_t ms)
     printf("%s %llu %.0f\n", w->ours ? "ours" : "stock", (unsigned long long)(w->got - got), w->cpu_ns);
 }
 
-/* Nothing is on its way: no timer, no packet, no window; what is left of a conversation is its own size. */
+/* Nothing is on its way: no timer, no packet, no window; what is left of a conversation is what a lane holds of it. */
 static void idle(world *w)
 {
     advance(w, 2000, false);
     ZR_CHECK(w->got == w->sent && w->wheel.count == 0 && pool.in_use == 0 && blocks.in_use == 0);
     for (uint32_t i = 0; i < ENDS; i++)
         ZR_CHECK(zr_kcp_deadline(&w->ends[i].ours) == ZR_NEVER);
-    printf("idle %zu\n", sizeof(zr_kcp));
+    printf("idle %zu\n", sizeof(zr_lane_conv));
 }
 
 int main(int argc, char **argv)
@@ -342,6 +344,7 @@ int main(int argc, char **argv)
     ZR_CHECK(argc == 5);
     uint32_t ms = (uint32_t)(atof(argv[1]) * 1000);
     stock_load(argv[3], argv[4]);
+    zr_kcp_plan_init(&plan, ZR_LANE_RESIDUAL, ZR_LANE_MAX_OVERHEAD);
     ZR_CHECK(zr_pool_init(&pool, touched_memory(zr_pool_bytes(PACKETS)), PACKETS) == ZR_OK &&
              zr_kcp_blocks_init(&blocks, touched_memory(zr_kcp_blocks_bytes(BLOCKS)), BLOCKS) == ZR_OK);
     open_world(&ours, true);

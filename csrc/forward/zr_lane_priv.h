@@ -135,6 +135,8 @@ typedef struct zr_lane_conv {
     zr_kcp kcp;
 } zr_lane_conv;
 
+_Static_assert(sizeof(zr_lane_conv) <= 2048, "an idle conversation costs at most 2 KiB, all that a lane holds of it");
+
 enum { ZR_LANE_TIMER_CONV, ZR_LANE_TIMER_BEAT, ZR_LANE_TIMER_KEYS, ZR_LANE_TIMER_PROBE, ZR_LANE_TIMER_RATE };
 
 struct zr_lane {

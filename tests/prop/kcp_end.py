@@ -31,6 +31,10 @@ class End:
     def input(self, data: bytes, now: int) -> int:
         return int(lib.wb_kcp_input(self.raw, data, len(data), now * MS, self.drop))
 
+    def input_stock(self, data: bytes, now: int) -> int:
+        """As the original does it: what comes before a bad segment stays applied."""
+        return int(lib.wb_kcp_input_stock(self.raw, data, len(data), now * MS))
+
     def recv(self) -> bytes | None:
         n = lib.wb_kcp_recv(self.raw, ffi.from_buffer(self.buffer), len(self.buffer))
         return bytes(self.buffer[:n]) if n >= 0 else None

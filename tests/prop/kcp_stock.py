@@ -18,8 +18,8 @@ pytest.importorskip("kcp")
 WORDS = {
     "state": "state", "snd_una": "snd_una", "snd_nxt": "snd_nxt", "rcv_nxt": "rcv_nxt", "ssthresh": "ssthresh",
     "rmt_wnd": "rmt_wnd", "cwnd": "cwnd", "incr": "incr", "probe": "probe", "ts_flush": "ts_flush",
-    "ts_probe": "ts_probe", "probe_wait": "probe_wait", "rto": "rto", "nrcv_que": "nrcv_que",
-    "nsnd_que": "nsnd_que", "timeouts": "xmit", "srtt": "srtt", "rttvar": "rttvar",
+    "ts_probe": "ts_probe", "probe_wait": "probe_wait", "rto": "rto", "nrcv_buf": "nrcv_buf",
+    "nrcv_que": "nrcv_que", "nsnd_que": "nsnd_que", "timeouts": "xmit", "srtt": "srtt", "rttvar": "rttvar",
 }  # fmt: skip
 
 

@@ -40,6 +40,7 @@ from tests.whitebox import lib
 FULL = bool(os.environ.get("ZR_FULL"))
 EXAMPLES, STEPS_MIN, STEPS_MAX = (2000 if FULL else 200), 100, 200
 CONV, MASK, HEADER = 0x1122_3344, 0xFFFF_FFFF, 24
+CODES = {0: lib.ZR_OK, -1: lib.ZR_OK, -2: lib.ZR_E_oversize, -3: lib.ZR_E_malformed}  # theirs -> ours
 
 
 def without_leftovers(datagram: bytes) -> bytes:
@@ -50,6 +51,14 @@ def without_leftovers(datagram: bytes) -> bytes:
             plain[pos + 8 : pos + 16] = bytes(8)
         pos += HEADER + int.from_bytes(plain[pos + 20 : pos + HEADER], "little")
     return bytes(plain)
+
+
+def up_to_another_conversation(datagram: bytes) -> bytes:
+    """What ours is ever given: segments of one conversation."""
+    pos = 0
+    while pos + HEADER <= len(datagram) and struct.unpack_from("<I", datagram, pos)[0] == CONV:
+        pos += HEADER + int(struct.unpack_from("<I", datagram, pos + 20)[0])
+    return datagram if pos + HEADER > len(datagram) else datagram[:pos]
 
 
 class Pair:
@@ -79,6 +88,13 @@ class Pair:
         assert self.ours.input(data, now) == rc
         assert self.stock.input(data) == their_rc
         self.agree(now)
+
+    def input_any(self, data: bytes, now: int) -> int:
+        """Whatever it is; theirs says what is wrong with it."""
+        their_rc = self.stock.input(data)
+        assert self.ours.input_stock(data, now) == CODES[their_rc]
+        self.agree(now)
+        return their_rc
 
     def recv(self, now: int) -> bytes | None:
         got = self.ours.recv()
@@ -186,6 +202,38 @@ class Talk:
             wrong = good[:20] + struct.pack("<I", len(good) - HEADER + how) + good[HEADER:]
             self.ends[end].input(wrong, self.now, lib.ZR_E_oversize, -2)
 
+    def deliver_mutated(self, end: int, seed: int) -> None:
+        """Two datagrams of the link in one, and a byte of a header changed, mostly of the second or a later segment.
+
+        Of an honest peer the command, window and length; else any that `forge` may choose, and so far.
+        """
+        random, link = Random(seed), self.link[end]
+        data = bytearray(b"".join(random.choice(link) for _ in range(2)) if link else self.random_segment(random))
+        heads, pos = [], 0
+        while pos + HEADER <= len(data):
+            heads.append(pos)
+            pos += HEADER + int.from_bytes(data[pos + 20 : pos + HEADER], "little")
+        at = random.choice([4, 6, 7, 20, 21, 22, 23, *([5, 8, 9, 10, *range(12, 20)] if self.hostile else [])])
+        data[random.choice(heads[1:] or heads) + at] = random.choice(
+            [0, 1, 81, 82, 83, 84, 85, 255, random.randrange(256)]
+        )
+        self.ends[end].input_any(up_to_another_conversation(bytes(data))[:1500], self.now)
+
+    def deliver_random(self, end: int, seed: int) -> None:
+        """Bytes of no meaning, but for the conversation; of a hostile peer's some are good enough to be applied."""
+        random = Random(seed)
+        data = self.random_segment(random) + random.randbytes(random.choice([0, 0, 5, 30, 300]))
+        self.ends[end].input_any(up_to_another_conversation(data), self.now)
+
+    def random_segment(self, random: Random) -> bytes:
+        cmd = random.choice([random.randrange(256), random.randrange(81, 85)])
+        wnd, sn, una = random.randrange(65536), random.randrange(2**32), random.randrange(2**32)
+        ts = (self.now - random.randrange(2**24)) & MASK
+        length = random.randrange(30) if self.hostile else random.randrange(2000, 2**32)
+        return struct.pack("<IBBHIIII", CONV, cmd, random.randrange(256), wnd, ts, sn, una, length) + random.randbytes(
+            20
+        )
+
     def forge(self, end: int, cmd: int, wnd: int, sn: int, una: int, ago: int) -> None:
         """Of an honest peer only the window and times are doubtful; the others acknowledge what never arrived.
 
@@ -248,6 +296,8 @@ STEPS: list[tuple[str, float, Make]] = [
     ("deliver_out_of_order", 6, of_end((0, 1000))),
     ("deliver_twice", 4, of_end((0, 1000))),
     ("deliver_bad", 2, of_end((0, 3 * HEADER))),
+    ("deliver_mutated", 4, of_end((0, 2**32))),
+    ("deliver_random", 2, of_end((0, 2**32))),
     ("lose", 4, of_end((0, 1000), (1, 4))),
     ("recv", 8, of_end((1, 40))),
     ("recv_code", 2, of_end((0, 1500))),

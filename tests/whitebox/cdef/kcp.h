@@ -35,7 +35,7 @@ typedef struct zr_kcp_estimates {
 
 typedef struct wb_kcp_words {
     uint32_t state, snd_una, snd_nxt, rcv_nxt, ssthresh, rmt_wnd, cwnd, incr, probe, ts_flush, ts_probe, probe_wait;
-    uint32_t rto, nrcv_que, nsnd_que, timeouts;
+    uint32_t rto, nrcv_buf, nrcv_que, nsnd_que, timeouts;
     int32_t srtt, rttvar;
 } wb_kcp_words;
 
@@ -58,6 +58,9 @@ int wb_kcp_send_within(wb_kcp *end, const uint8_t *head, size_t head_len, const 
 const zr_kcp_plan *wb_kcp_plan(void);
 /* A whole datagram, judged, then applied: ZR_OK, or ZR_E_malformed with *drop set and nothing applied. */
 int wb_kcp_input(wb_kcp *end, const uint8_t *data, size_t len, zr_ns_t now, int *drop);
+/* The same as a stock engine does it: what comes before a bad segment stays applied, what follows a whole datagram is
+ * left out. */
+int wb_kcp_input_stock(wb_kcp *end, const uint8_t *data, size_t len, zr_ns_t now);
 int wb_kcp_recv(wb_kcp *end, uint8_t *to, size_t size);
 void wb_kcp_on_deadline(wb_kcp *end, zr_ns_t now);
 void wb_kcp_flush(wb_kcp *end);

@@ -5,7 +5,7 @@
 
 typedef struct wb_kcp_words {
     uint32_t state, snd_una, snd_nxt, rcv_nxt, ssthresh, rmt_wnd, cwnd, incr, probe, ts_flush, ts_probe, probe_wait;
-    uint32_t rto, nrcv_que, nsnd_que, timeouts;
+    uint32_t rto, nrcv_buf, nrcv_que, nsnd_que, timeouts;
     int32_t srtt, rttvar;
 } wb_kcp_words;
 
@@ -112,6 +112,29 @@ static int wb_kcp_input(wb_kcp *end, const uint8_t *data, size_t len, zr_ns_t no
     return rc;
 }
 
+static int wb_kcp_input_stock(wb_kcp *end, const uint8_t *data, size_t len, zr_ns_t now)
+{
+    zr_kcp *kcp = &end->kcp;
+    zr_pkt *pkt = zr_pool_copy(&end->pool, data, len);
+    zr_seg seg;
+    size_t pos = 0;
+    int rc, drop;
+
+    if (pkt == NULL)
+        return ZR_E_nomem;
+    while ((rc = zr_seg_next(&seg, zr_pkt_data(pkt), pkt->len, &pos)) == ZR_OK &&
+           (rc = zr_kcp_judge(kcp, &seg, &drop)) == ZR_OK)
+        zr_kcp_input_seg(kcp, &seg, pkt, now);
+    if (rc != ZR_E_again) { /* nothing counts for fast resend, or for the congestion window */
+        kcp->in.acked = false;
+        kcp->in.una = kcp->snd_una;
+    }
+    zr_kcp_input_end(kcp, now);
+    kcp->resend_any = kcp->snd_una != kcp->snd_nxt;
+    zr_pkt_drop(pkt);
+    return rc == ZR_E_again ? ZR_OK : rc;
+}
+
 static int wb_kcp_recv(wb_kcp *end, uint8_t *to, size_t size)
 {
     return zr_kcp_recv_bytes(&end->kcp, to, size);
@@ -196,6 +219,7 @@ static wb_kcp_words wb_kcp_state(const wb_kcp *end)
         .ts_probe = kcp->ts_probe,
         .probe_wait = kcp->probe_wait,
         .rto = kcp->rto,
+        .nrcv_buf = zr_kcp_slots_taken(kcp->blocks, &kcp->rcv, kcp->rcv_nxt, kcp->rcv_top),
         .nrcv_que = kcp->rcv_nxt - kcp->rcv_head,
         .nsnd_que = kcp->snd_end - kcp->snd_nxt,
         .timeouts = (uint32_t)kcp->counts.retrans_timeout,
