@@ -8,8 +8,9 @@
  *     owner     publisher ─▶ owner ═▶ ring          target    ring ═▶ target ─▶ subscriber
  *     bare      the same bytes moved between the two CPUs and nothing else: what no program can save
  *
- * Frames of 8; owner and target on threads of their own, local in rounds between theirs. A side's time is the median of
- * what its calls for one frame took: waiting for the other is not in it, nor is what else runs on the machine.
+ * Frames of 8; owner and target on threads of their own, local in rounds between theirs. A side's time is the CPU time
+ * of its thread (CLOCK_THREAD_CPUTIME_ID) for BURST frames, the median of all bursts, less what reading that clock
+ * takes: waiting for the other is not in it, nor what runs in between, nor an interrupt now and then.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -21,8 +22,9 @@ enum {
     FRAME = 8,
     RTP_BYTES = 1200,
     RECORD = (RTP_BYTES + sizeof(zr_record) + ZR_CACHELINE - 1) / ZR_CACHELINE * ZR_CACHELINE,
-    WARM_UP = 200,
-    ROUND = 2000,
+    BURST = 8, /* frames; together they fit into the ring */
+    WARM_UP = 25,
+    ROUND = 250, /* bursts */
     ROUNDS = 10,
     BATCH = 64,
     SLOT = 1,
@@ -30,19 +32,21 @@ enum {
     SPENT_MAX = 1 << 17
 };
 
-typedef uint32_t spent[SPENT_MAX]; /* frames by the nanoseconds they took */
+_Static_assert(BURST *FRAME <= ZR_MIRROR_SLOTS / 2, "what is live has half of the ring");
+
+typedef uint32_t spent[SPENT_MAX]; /* bursts by the nanoseconds they took */
 
 typedef struct side {
     rig rig;
     uint64_t sent;
-    spent frames;
+    spent bursts;
 } side;
 
 typedef struct scene {
     side local, owner, target;
     uint8_t moved[ZR_MIRROR_SLOTS][RECORD], here[FRAME][RECORD], there[FRAME][RECORD];
-    spent written, read;
-    _Atomic uint32_t given, taken; /* frames */
+    spent written, read, clock;    /* clock: nothing in between */
+    _Atomic uint32_t given, taken; /* bursts */
     int cpu;
 } scene;
 
@@ -79,7 +83,7 @@ static void turn(side *s, uint32_t first)
         (void)zr_fwd_ingress_input(s->rig.fwd, 0, pkt, &from, s->rig.now);
     }
     if (first == UINT32_MAX)
-        (void)zr_fwd_mirror_input(s->rig.fwd, 256, s->rig.now);
+        (void)zr_fwd_mirror_input(s->rig.fwd, FRAME, s->rig.now);
     output(s);
     while (zr_fwd_wake_next(s->rig.fwd) >= 0)
         ;
@@ -90,55 +94,58 @@ __attribute__((noinline)) void counted(side *s, uint32_t first)
     turn(s, first);
 }
 
-static uint64_t clock_ns(void)
+static uint64_t cpu_ns(void)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static void note(spent frames, uint64_t began)
+static void note(spent bursts, uint64_t began)
 {
-    uint64_t took = clock_ns() - began;
+    uint64_t took = cpu_ns() - began;
 
-    frames[ZR_MIN(took, SPENT_MAX - 1u)]++;
+    bursts[ZR_MIN(took, SPENT_MAX - 1u)]++;
 }
 
+/* BURST frames, each a turn of its own; `first` as for turn(). */
 static void timed(side *s, uint32_t first)
 {
-    uint64_t began = clock_ns();
+    uint64_t began = cpu_ns();
 
-    s->rig.now += ZR_MS(1);
-    turn(s, first);
-    note(s->frames, began);
+    for (uint32_t i = 0; i < BURST; i++) {
+        s->rig.now += ZR_MS(1);
+        turn(s, first == UINT32_MAX ? first : first + i * FRAME);
+    }
+    note(s->bursts, began);
 }
 
-/* A frame's records into the slots both see, or out of them; the next one asked for ahead, as zr_inbox does. */
-static void move(uint8_t slots[][RECORD], uint32_t frame, uint8_t mine[][RECORD], bool in, spent frames)
+/* A burst's records into the slots both see, or out of them; the next one asked for ahead, as zr_inbox does. */
+static void move(uint8_t slots[][RECORD], uint32_t burst, uint8_t mine[][RECORD], bool in, spent bursts)
 {
-    uint64_t began = clock_ns();
+    uint64_t began = cpu_ns();
 
-    for (uint32_t i = 0; i < FRAME; i++) {
-        uint8_t *slot = slots[(frame * FRAME + i) % ZR_MIRROR_SLOTS];
-        const uint8_t *next = slots[(frame * FRAME + i + 1) % ZR_MIRROR_SLOTS];
-        memcpy(in ? slot : mine[i], in ? mine[i] : slot, RECORD);
+    for (uint32_t i = 0; i < BURST * FRAME; i++) {
+        uint8_t *slot = slots[(burst * BURST * FRAME + i) % ZR_MIRROR_SLOTS];
+        const uint8_t *next = slots[(burst * BURST * FRAME + i + 1) % ZR_MIRROR_SLOTS];
+        memcpy(in ? slot : mine[i % FRAME], in ? mine[i % FRAME] : slot, RECORD);
         for (uint32_t k = 0; k < RECORD; k += ZR_CACHELINE)
             __builtin_prefetch(next + k);
     }
-    note(frames, began);
+    note(bursts, began);
 }
 
 /* Nanoseconds per packet. */
-static double median(const spent frames)
+static double median(const spent bursts)
 {
     uint32_t all = 0, seen = 0, ns = 0;
 
     for (uint32_t i = 0; i < SPENT_MAX; i++)
-        all += frames[i];
-    while ((seen += frames[ns]) * 2 < all)
+        all += bursts[i];
+    while ((seen += bursts[ns]) * 2 < all)
         ns++;
-    return (double)ns / FRAME;
+    return (double)ns / (BURST * FRAME);
 }
 
 static void pin(int cpu)
@@ -180,66 +187,68 @@ static void open_scene(scene *sc)
     DO(&sc->owner.rig, .op = ZR_CMD_mirror_add, .a = 0, .b = 1, .c = SLOT, .d = FEED);
 }
 
-static void *take_frames(void *arg)
+static void *take_bursts(void *arg)
 {
     scene *sc = arg;
 
     pin(sc->cpu);
-    for (uint32_t frame = 0; frame < WARM_UP + ROUND * ROUNDS; frame++) {
-        while (atomic_load_explicit(&sc->given, memory_order_acquire) == frame)
+    for (uint32_t burst = 0; burst < WARM_UP + ROUND * ROUNDS; burst++) {
+        while (atomic_load_explicit(&sc->given, memory_order_acquire) == burst)
             sched_yield();
         timed(&sc->target, UINT32_MAX);
-        move(sc->moved, frame, sc->there, false, sc->read);
-        atomic_store_explicit(&sc->taken, frame + 1, memory_order_release);
+        move(sc->moved, burst, sc->there, false, sc->read);
+        atomic_store_explicit(&sc->taken, burst + 1, memory_order_release);
     }
     return NULL;
 }
 
-static void give_frame(scene *sc, uint32_t frame)
+static void give_burst(scene *sc, uint32_t burst)
 {
-    timed(&sc->owner, frame * FRAME);
-    move(sc->moved, frame, sc->here, true, sc->written);
-    atomic_store_explicit(&sc->given, frame + 1, memory_order_release);
-    while (atomic_load_explicit(&sc->taken, memory_order_acquire) != frame + 1)
+    timed(&sc->owner, burst * BURST * FRAME);
+    move(sc->moved, burst, sc->here, true, sc->written);
+    atomic_store_explicit(&sc->given, burst + 1, memory_order_release);
+    while (atomic_load_explicit(&sc->taken, memory_order_acquire) != burst + 1)
         sched_yield();
+    note(sc->clock, cpu_ns());
 }
 
 static void take_time(scene *sc, int cpu, int other)
 {
     pthread_t thread;
-    uint32_t frame = 0;
+    uint32_t burst = 0;
 
     pin(cpu);
     sc->cpu = other;
-    CHECK_EQ(pthread_create(&thread, NULL, take_frames, sc), 0);
-    for (; frame < WARM_UP; frame++) {
-        timed(&sc->local, frame * FRAME);
-        give_frame(sc, frame);
+    CHECK_EQ(pthread_create(&thread, NULL, take_bursts, sc), 0);
+    for (; burst < WARM_UP; burst++) {
+        timed(&sc->local, burst * BURST * FRAME);
+        give_burst(sc, burst);
     }
     for (int round = 0; round < ROUNDS; round++) {
         for (uint32_t i = 0; i < ROUND; i++)
-            timed(&sc->local, (frame + i) * FRAME);
-        for (uint32_t i = 0; i < ROUND; i++, frame++)
-            give_frame(sc, frame);
+            timed(&sc->local, (burst + i) * BURST * FRAME);
+        for (uint32_t i = 0; i < ROUND; i++, burst++)
+            give_burst(sc, burst);
     }
     CHECK_EQ(pthread_join(thread, NULL), 0);
-    CHECK_EQ(sc->target.sent, (uint64_t)frame * FRAME);
-    CHECK_EQ(sc->local.sent, (uint64_t)frame * FRAME);
-    double local = median(sc->local.frames), owner = median(sc->owner.frames), target = median(sc->target.frames);
-    double bare = median(sc->written) + median(sc->read);
-    printf("local %.1f owner %.1f target %.1f added %.1f bare %.1f\n", local, owner, target, owner + target - local,
-           bare);
+    CHECK_EQ(sc->target.sent, (uint64_t)burst * BURST * FRAME);
+    CHECK_EQ(sc->local.sent, (uint64_t)burst * BURST * FRAME);
+    double empty = median(sc->clock), local = median(sc->local.bursts) - empty;
+    double owner = median(sc->owner.bursts) - empty, target = median(sc->target.bursts) - empty;
+    double bare = median(sc->written) + median(sc->read) - 2 * empty;
+    printf("local %.1f owner %.1f target %.1f added %.1f bare %.1f clock %.1f\n", local, owner, target,
+           owner + target - local, bare, empty);
 }
 
 static void count(scene *sc, const char *which, uint32_t packets)
 {
-    for (uint32_t frame = 0; frame < WARM_UP + packets / FRAME; frame++) {
+    for (uint32_t frame = 0; frame < WARM_UP * BURST + packets / FRAME; frame++) {
         side *sides[] = { &sc->local, &sc->owner, &sc->target };
         const char *const names[] = { "local", "owner", "target" };
         for (int i = 0; i < 3; i++) {
             sides[i]->rig.now += ZR_MS(1);
-            (frame >= WARM_UP && strcmp(which, names[i]) == 0 ? counted : turn)(sides[i],
-                                                                                i == 2 ? UINT32_MAX : frame * FRAME);
+            (frame >= WARM_UP * BURST && strcmp(which, names[i]) == 0 ? counted : turn)(
+                sides[i], i == 2 ? UINT32_MAX : frame * FRAME);
         }
     }
     CHECK_EQ(sc->target.sent, sc->local.sent);

@@ -1,11 +1,9 @@
 """A subscriber on another worker than its stream costs at most 0.25 us of CPU more per packet, where the machine can.
 
-Moving a packet's 1 240 bytes from one CPU's cache to the other's is part of it, and measured in the same run (`bare`):
-0.23 to 0.29 us on the guest where this was written. Where that alone takes more than half of the bar, the rest may take
-half of the bar.
-
-Two threads on two CPUs, frames of 8 x 1200 B, beside the same packets through one worker in alternating rounds: time on
-the clock, so it wants a machine without other work. Instructions by callgrind are the same everywhere.
+Two threads on two CPUs, frames of 8 x 1200 B, beside the same packets through one worker in alternating rounds: the
+CPU time of both threads. Moving a packet's 1 240 bytes from one CPU's cache to the other's is part of it, and measured
+in the same run (`bare`). What is ours, the rest, has half of the bar everywhere; all of it, bytes included, has the bar
+where moving them leaves us our half. Instructions by callgrind are the same everywhere.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ import cbuild  # isort: skip  # on the path since benchmarks.test_instructions
 from cflags import Switches, core_cflags, link_flags  # isort: skip
 
 OUT = ROOT / "build" / "bench"
-ADDED_NS_MAX = 250.0
+ADDED_NS_MAX, OURS_NS_MAX = 250.0, 125.0
 RUNS = 5
 
 
@@ -41,17 +39,39 @@ def driver() -> Path:
     return program
 
 
-@pytest.mark.figures
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two threads want two CPUs: run it on a larger machine")
-def test_crossing_to_another_worker_adds_little(driver: Path) -> None:
+@pytest.fixture(scope="module")
+def crossing(driver: Path) -> dict[str, float]:
+    """Nanoseconds per packet of the median run, printed."""
     cpus = [str(cpu) for cpu in sorted(os.sched_getaffinity(0))[:2]]
     runs = []
     for _ in range(RUNS):
         done = subprocess.run([driver, "time", *cpus], check=True, capture_output=True, text=True, timeout=60)
         runs.append({word: float(value) for word, value in re.findall(r"(\w+) (-?[\d.]+)", done.stdout)})
-    best = sorted(runs, key=lambda run: run["added"])[RUNS // 2]
-    print(f"\nns per packet, median of {RUNS} runs: {best}")
-    assert best["added"] <= slack() * max(ADDED_NS_MAX, best["bare"] + ADDED_NS_MAX / 2)
+    median = sorted(runs, key=lambda run: run["added"] - run["bare"])[RUNS // 2]
+    print(f"\nCPU ns per packet, median of {RUNS} runs: {median}; the bar of `added` is {ADDED_NS_MAX:g}")
+    return median
+
+
+two_cpus = pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) < 2, reason="two threads want two CPUs: run it on a larger machine"
+)
+
+
+@pytest.mark.figures
+@two_cpus
+def test_crossing_to_another_worker_adds_little_to_moving_the_bytes(crossing: dict[str, float]) -> None:
+    assert crossing["added"] - crossing["bare"] <= OURS_NS_MAX * slack()
+
+
+@pytest.mark.figures
+@two_cpus
+def test_crossing_to_another_worker_adds_little_in_all(crossing: dict[str, float]) -> None:
+    if crossing["added"] > ADDED_NS_MAX and crossing["bare"] > ADDED_NS_MAX - OURS_NS_MAX:
+        pytest.skip(
+            f"not held here, {crossing['added']:.0f} of {ADDED_NS_MAX:g} ns: moving the bytes alone takes "
+            f"{crossing['bare']:.0f}. Run it on a machine whose CPUs are closer"
+        )
+    assert crossing["added"] <= ADDED_NS_MAX
 
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed (Debian: valgrind)")

@@ -4,7 +4,7 @@
 PACKAGES_BUILD="python3-venv python3-dev gcc libssl-dev"
 PACKAGES_MEDIA="ffmpeg gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav"
-PACKAGES_TEST="binutils clang-format-14 curl valgrind"
+PACKAGES_TEST="binutils clang-format-14 curl strace valgrind"
 # Other implementations that tests and figures talk to. Tests that miss theirs are skipped and name it.
 PACKAGES_PEERS="golang-go golang-github-xtaci-kcp-dev linux-perf wireguard-go wireguard-tools iproute2"
 PACKAGES_PEERS_FULL="srt-tools rist-tools"

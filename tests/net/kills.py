@@ -15,8 +15,10 @@ import struct
 import subprocess
 import sys
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from relay.client import Client
 from relay.dev import DevRelay
@@ -60,16 +62,18 @@ while True:
 sys.stdout.buffer.write(b"".join(out))
 """
 _ARRIVAL = struct.Struct("<IQ")
+_when = itemgetter(1)
 SETTLE_S = 0.25  # after a death, before the next one
 
 
 @dataclass
 class Flow:
-    """One stream's publisher and player; `arrivals` once it has ended: (number, when in ns)."""
+    """One stream's publisher and player; once it has ended, `arrivals` in their order: (number, when in ns)."""
 
     publisher: subprocess.Popen[bytes]
     player: subprocess.Popen[bytes]
     arrivals: list[tuple[int, int]] = field(default_factory=list)
+    seqs: set[int] = field(default_factory=set)  # of these
 
     @classmethod
     def start(cls, ingress_port: int, sink: socket.socket, pps: int) -> Flow:
@@ -91,15 +95,16 @@ class Flow:
         self.publisher.communicate()
         data, _ = self.player.communicate(timeout=30)
         self.arrivals = list(_ARRIVAL.iter_unpack(data))
+        self.seqs = {number for number, _ in self.arrivals}
 
     def missing(self, since: int = 0, until: int = 1 << 62) -> list[int]:
         """Numbers that never came, of those that should have come between these times."""
-        seqs = {number for number, _ in self.arrivals}
-        inside = [number for number, when in self.arrivals if since <= when <= until]
-        return [number for number in range(min(inside), max(inside)) if number not in seqs] if inside else []
+        first = bisect_left(self.arrivals, since, key=_when)
+        inside = [number for number, _ in self.arrivals[first : bisect_right(self.arrivals, until, key=_when)]]
+        return [number for number in range(min(inside), max(inside)) if number not in self.seqs] if inside else []
 
     def twice(self) -> int:
-        return len(self.arrivals) - len({number for number, _ in self.arrivals})
+        return len(self.arrivals) - len(self.seqs)
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,8 @@ def deaths(flow: Flow, kills: list[Kill], settle_s: float = SETTLE_S) -> list[De
     """What each kill cost this flow."""
     found = []
     for kill in kills:
-        first = min((when for _, when in flow.arrivals if when >= kill.successor_ns), default=1 << 62)
+        at = bisect_left(flow.arrivals, kill.successor_ns, key=_when)
+        first = flow.arrivals[at][1] if at < len(flow.arrivals) else 1 << 62
         lost = flow.missing(kill.at_ns - 50_000_000, kill.at_ns + int(settle_s * 0.9e9))
         found.append(Death(len(lost), (first - kill.at_ns) / 1e6))
     return found

@@ -1,8 +1,9 @@
 """Bad input, S01 to S05 and S10: what a neighbour may have written into shared memory.
 
 S02 and S05 speak of descriptors that point into a pool of packets. Ours are whole records by value: a record's numbers
-are checked by the command they are for (S02), and no two rings can name one buffer (S05); tests/c/hostile_test.c throws
-both at a forwarder. Left of them here: a record with numbers out of range is refused, counted, and the next one holds.
+are checked by the command they are for (S02), and no two rings can name one buffer (S05), but one packet:
+tests/c/two_rings_test.c. tests/c/hostile_test.c writes at random. Left of them here: a record with numbers out of range
+is refused, counted, and the next one holds.
 """
 
 from __future__ import annotations
