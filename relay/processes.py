@@ -18,6 +18,7 @@ import msgpack
 START_AGAIN_S = 1.0  # after a start for which the system had no process, descriptor or memory
 STEADY_S = 10.0  # who lived this long starts without back-off
 _PR_SET_PDEATHSIG = 1
+_PF_EXITING = 0x4  # of a task's flags: set before the kernel touches its robust list (zr_life.h)
 
 
 @dataclass
@@ -100,6 +101,17 @@ class Child:
         """It has called itself by a name of ours: its interpreter has started."""
         with contextlib.suppress(OSError), open(f"/proc/{self.pid}/comm") as file:
             return file.read().startswith("zr-")
+        return False
+
+    def is_over(self) -> bool:
+        """It runs no instruction of its own any more, in any thread: the kernel says so, not shared memory.
+
+        False also when /proc does not tell: then its pidfd will, when its memory is gone.
+        """
+        with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{self.pid}/stat", "rb") as file:
+            words = file.read().rpartition(b")")[2].split()  # from "state", the third of proc_pid_stat(5), on
+            ending = words[0] in (b"Z", b"X") or int(words[6]) & _PF_EXITING != 0
+            return ending and int(words[17]) <= 1
         return False
 
     def send_signal(self, number: signal.Signals) -> None:

@@ -11,14 +11,12 @@ import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from relay import __version__
 from relay.places import Place
 from relay.processes import START_AGAIN_S, Child, say
-
-if TYPE_CHECKING:
-    from relay.supervisor import SupervisorConf
+from relay.supervisorconf import SupervisorConf
 
 COMMAND = (sys.executable, "-m", "relay.worker")
 START_AFTER_S = 0.05  # a new spare does not compete with the successor's first turns

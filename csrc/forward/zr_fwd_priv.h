@@ -52,6 +52,7 @@ struct zr_fwd {
     zr_ns_t let_at;
     zr_shed shed;
     zr_shed_track *child_cuts; /* [conversation's handle][track], where the sub's `cut` has a bit */
+    uint32_t inbox_before;     /* permille of our fullest inbox ring, at the look before */
     uint32_t looked_at;        /* next subscriber slot to be looked at for children that are stuck */
     zr_itemq byes;             /* good-byes that overtook media, until that can come no more: a player stops at them */
     zr_ns_t release_at;        /* next look at the locks; ZR_NEVER when there are none */

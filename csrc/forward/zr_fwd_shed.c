@@ -119,13 +119,29 @@ static uint32_t permille(uint32_t part, uint32_t whole)
     return (uint32_t)((uint64_t)part * 1000 / whole);
 }
 
+/* The fullest ring of our inbox. A mirror that catches up fills half of one now and then, and not for long: what counts
+ * was there at the last look, too. */
+static uint32_t inbox(zr_fwd *fwd)
+{
+    uint32_t fullest = 0, before = fwd->inbox_before;
+
+    for (uint32_t from = 0; from < fwd->mirrors.workers; from++) {
+        const zr_inbox_end *in = &fwd->mirrors.in[from];
+        if (in->ring != NULL)
+            fullest = ZR_MAX(fullest, permille(zr_inbox_depth(in), in->slots));
+    }
+    fwd->inbox_before = fullest;
+    return ZR_MIN(fullest, before);
+}
+
 void zr_fwd_load(zr_fwd *fwd, const zr_load *load, zr_ns_t now)
 {
     zr_load worst = *load;
-    uint32_t events = zr_spsc_depth(fwd->events);
+    uint32_t events = zr_spsc_depth(fwd->events), records = inbox(fwd);
 
     worst.ring = ZR_MAX(worst.ring, permille(events, fwd->events->mask + 1));
     worst.ring = ZR_MAX(worst.ring, permille(zr_spsc_depth(fwd->commands), fwd->commands->mask + 1));
+    worst.ring = ZR_MAX(worst.ring, records);
     worst.pool = ZR_MAX(worst.pool, permille(fwd->pool.in_use, fwd->conf.pkts_max));
     zr_stat_set(fwd->page, ZR_STAT_events_queued, events);
     zr_stat_set(fwd->page, ZR_STAT_byes_held, fwd->byes.count);

@@ -149,6 +149,8 @@ int zr_lane_session_kick(zr_lane *lane, uint32_t slot, zr_ns_t now);
 zr_probe *zr_lane_session_probe(const zr_lane *lane, uint32_t slot);
 /* The session carries streams: it promises the higher rate. ZR_E_missing. */
 int zr_lane_session_set_active(zr_lane *lane, uint32_t slot, bool active, zr_ns_t now);
+/* A datagram of so many bytes to a peer's agent was refused as too long (zr_udp_tx_oversize): see zr_mtu_on_refused. */
+void zr_lane_on_oversize(zr_lane *lane, const zr_addr *to, uint32_t bytes, zr_ns_t now);
 /* A worker's lane heard it at `when`. ZR_E_missing. */
 int zr_lane_session_heard_at(zr_lane *lane, uint32_t slot, zr_ns_t when, zr_ns_t now);
 /* The next session whose state (up, down), path mtu or address changed since it was last named; ZR_E_again. */

@@ -247,6 +247,7 @@ void zr_lane_on_rate(zr_lane *lane, zr_lane_session *session);
 uint32_t zr_lane_rate_fill(const zr_lane_session *session, uint32_t queued);
 
 /* zr_lane_probe.c */
+#define ZR_LANE_AROUND    48u                               /* IP size minus datagram: IPv6, UDP */
 #define ZR_LANE_ENVELOPED 80u                               /* IP size minus KCP mtu: IPv6, UDP, envelope */
 #define ZR_LANE_MTU_SAFE  (ZR_MTU_BASE - ZR_LANE_ENVELOPED) /* KCP mtu of an IP size that every path takes */
 #define ZR_LANE_BEAT_GRID ZR_MS(5)                          /* of a probing lane: sessions share its turns */

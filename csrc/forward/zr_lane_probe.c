@@ -122,6 +122,17 @@ int zr_lane_session_heard_at(zr_lane *lane, uint32_t slot, zr_ns_t when, zr_ns_t
     return ZR_OK;
 }
 
+void zr_lane_on_oversize(zr_lane *lane, const zr_addr *to, uint32_t bytes, zr_ns_t now)
+{
+    for (uint32_t slot = 0; slot < lane->conf.sessions_max; slot++) { /* all of them: this is rare */
+        zr_lane_session *session = zr_lane_session_at(lane, slot);
+        if (session == NULL || session->probe == NULL || !zr_addr_eq(&session->conf.agent, to))
+            continue;
+        zr_probe_on_refused(session->probe, bytes + ZR_LANE_AROUND, now);
+        follow(lane, session, now);
+    }
+}
+
 int zr_lane_probed(zr_lane *lane, uint32_t *slot)
 {
     if (zr_list_empty(&lane->news))

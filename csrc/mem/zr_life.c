@@ -12,7 +12,7 @@
 
 static bool ended(uint32_t word)
 {
-    return (word & FUTEX_OWNER_DIED) != 0;
+    return (word & ~FUTEX_WAITERS) == FUTEX_OWNER_DIED; /* what the kernel leaves: nobody's id */
 }
 
 int zr_life_begin(_Atomic uint32_t *word)

@@ -7,8 +7,9 @@
  *
  * A pidfd becomes readable at the very end, when all memory has been taken apart: for a worker of 120 MiB 2 ms later on
  * a quiet machine, and 4 to 13 on a busy one. The robust list (set_robust_list(2), robust-futexes in the kernel's
- * documentation) is looked at before that, when the thread runs no further instruction of its own. Proof only of a
- * process with one thread, and of one that tells the truth: whoever acts on it sends SIGKILL first.
+ * documentation) is looked at before that, when the thread runs no further instruction of its own. A hint, no
+ * proof: anybody can write the word. Whoever acts on it sends SIGKILL and asks the kernel whether the process is ending
+ * (PF_EXITING, in /proc/PID/stat, is set before the word); if it is not, its pidfd tells when it has.
  */
 #ifndef ZR_LIFE_H
 #define ZR_LIFE_H

@@ -37,6 +37,11 @@ struct zr_udp_tx {
         uint32_t came_us, count;
     } groups[GROUPS];
     uint32_t group_count;
+    struct {
+        zr_addr to;
+        uint32_t bytes;
+    } oversize[ZR_UDP_OVERSIZE]; /* not asked for yet */
+    uint32_t oversize_count;
     zr_udp_routes routes;
 };
 
@@ -177,6 +182,18 @@ static void unreachable(zr_udp_tx *tx, tx_list *list, bool host, zr_stat_page *p
         dropped(tx, list, ZR_DROP_tx_skipped, page);
 }
 
+static void too_long(zr_udp_tx *tx, tx_list *list, zr_stat_page *page)
+{
+    const tx_message *m = &list->messages[list->at];
+
+    zr_stat_set(page, ZR_STAT_tx_refused_bytes, m->bytes);
+    if (tx->oversize_count < ZR_UDP_OVERSIZE) {
+        tx->oversize[tx->oversize_count].to = *m->to;
+        tx->oversize[tx->oversize_count++].bytes = m->bytes;
+    }
+    dropped(tx, list, ZR_DROP_tx_oversize, page);
+}
+
 static bool without_memory(zr_udp_tx *tx, tx_list *list, zr_stat_page *page, zr_ns_t now)
 {
     pace_slow(&tx->pace, page, now);
@@ -236,8 +253,7 @@ static bool refused(zr_udp_tx *tx, tx_list *list, const zr_udp_sock *sock, int e
     }
     switch (error) {
     case EMSGSIZE:
-        zr_stat_set(page, ZR_STAT_tx_refused_bytes, m->bytes);
-        dropped(tx, list, ZR_DROP_tx_oversize, page);
+        too_long(tx, list, page);
         return true;
     case ENETUNREACH:
     case EHOSTUNREACH:
@@ -382,6 +398,15 @@ void zr_udp_tx_give_up(zr_udp_tx *tx, zr_stat_page *page)
     zr_udp_list_clear(&tx->single);
     tx->waiting = 0;
     tx->stage = IDLE;
+}
+
+bool zr_udp_tx_oversize(zr_udp_tx *tx, zr_addr *to, uint32_t *bytes)
+{
+    if (tx->oversize_count == 0)
+        return false;
+    *to = tx->oversize[--tx->oversize_count].to;
+    *bytes = tx->oversize[tx->oversize_count].bytes;
+    return true;
 }
 
 void zr_udp_tx_timed(zr_udp_tx *tx, zr_stat_page *page, zr_ns_t now)

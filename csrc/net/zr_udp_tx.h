@@ -17,7 +17,7 @@
  *                    four fifths of the rate of the last 10 ms, for 100 ms
  *   EIO, EINVAL, EMSGSIZE on a run   its entries go out one by one, and so does all that follows for this host: routes
  *                    lack UDP_SEGMENT, which setsockopt does not tell
- *   EMSGSIZE         dropped: `oversize`, and its length told
+ *   EMSGSIZE         dropped: `oversize`, its length told, and who it was for: zr_udp_tx_oversize
  *   ENETUNREACH, EHOSTUNREACH, ENETDOWN, EHOSTDOWN, EADDRNOTAVAIL   dropped: `refused`, and the host
  *   EINVAL, EPERM, EACCES                                           dropped: `refused`, and this very address
  *                    is left out (`local_unreachable`) for a twentieth of the time it has been so, 1 to 50 ms
@@ -53,6 +53,10 @@ bool zr_udp_tx_full(const zr_udp_tx *tx);
 zr_ns_t zr_udp_tx_resume(const zr_udp_tx *tx);
 /* Drops what is left: `again`. The batch is the caller's once more. */
 void zr_udp_tx_give_up(zr_udp_tx *tx, zr_stat_page *page);
+/* A datagram that its own interface refused as too long, since this was asked last: who it was for, and how long it was
+ * (UDP payload). False: no more are known; of many between two asks, the first ZR_UDP_OVERSIZE are. */
+#define ZR_UDP_OVERSIZE 16u
+bool zr_udp_tx_oversize(zr_udp_tx *tx, zr_addr *to, uint32_t *bytes);
 /* Records the delays of what zr_udp_send has sent since the last call; `now`: when it returned. */
 void zr_udp_tx_timed(zr_udp_tx *tx, zr_stat_page *page, zr_ns_t now);
 

@@ -84,6 +84,14 @@ bool zr_mtu_on_answer(zr_mtu *mtu, uint32_t id, uint32_t token, zr_ns_t now)
     return true;
 }
 
+/* The larger size, for a while. */
+static void give_up(zr_mtu *mtu, zr_ns_t now)
+{
+    mtu->climbing = false;
+    mtu->climb_at = now + ZR_MTU_AGAIN;
+    begin(mtu, mtu->at > 0 ? now : ZR_NEVER);
+}
+
 bool zr_mtu_on_deadline(zr_mtu *mtu, zr_ns_t now)
 {
     if (mtu->paused)
@@ -93,14 +101,23 @@ bool zr_mtu_on_deadline(zr_mtu *mtu, zr_ns_t now)
     if (now < mtu->fail_at)
         return false;
     if (mtu->climbing) {
-        mtu->climbing = false;
-        mtu->climb_at = now + ZR_MTU_AGAIN;
-        begin(mtu, mtu->at > 0 ? now : ZR_NEVER);
+        give_up(mtu, now);
         return false;
     }
     mtu->at = 0;
     climb(mtu, now);
     return true;
+}
+
+bool zr_mtu_on_refused(zr_mtu *mtu, uint32_t size, zr_ns_t now)
+{
+    if (size <= zr_mtu_size(mtu) && mtu->at > 0) {
+        zr_mtu_restart(mtu, now);
+        return true;
+    }
+    if (mtu->climbing && size <= at_hand(mtu))
+        give_up(mtu, now);
+    return false;
 }
 
 void zr_mtu_pause(zr_mtu *mtu, bool paused, zr_ns_t now)

@@ -9,7 +9,8 @@
  * one the session is down                      nothing is asked and nothing concluded
  *
  * Where loss alone would silence that many probes more than once in 1e5 times, more of them must stay unanswered.
- * What the kernel or a router says of sizes is not listened to: only what arrives counts.
+ * What a router says of sizes is not listened to: only what arrives counts. A size that our own interface refuses goes
+ * no further, so nobody is waited for: one in use is left for 1200 at once, one that is tried is given up.
  */
 #ifndef ZR_MTU_H
 #define ZR_MTU_H
@@ -57,6 +58,8 @@ bool zr_mtu_asked(const zr_mtu *mtu, uint32_t id, uint32_t token);
 /* Both: true when the size changed. */
 bool zr_mtu_on_answer(zr_mtu *mtu, uint32_t id, uint32_t token, zr_ns_t now);
 bool zr_mtu_on_deadline(zr_mtu *mtu, zr_ns_t now);
+/* Our own interface refused a datagram of this IP size (EMSGSIZE). True when the size changed. */
+bool zr_mtu_on_refused(zr_mtu *mtu, uint32_t size, zr_ns_t now);
 /* While the session is down nothing is asked; up again: what stood before counts for nothing. */
 void zr_mtu_pause(zr_mtu *mtu, bool paused, zr_ns_t now);
 /* Another path: nothing is known of its sizes. */

@@ -203,6 +203,12 @@ void zr_probe_moved(zr_probe *probe, zr_ns_t now)
     probe->changed = true;
 }
 
+void zr_probe_on_refused(zr_probe *probe, uint32_t size, zr_ns_t now)
+{
+    if (zr_mtu_on_refused(&probe->mtu, size, now))
+        probe->changed = true;
+}
+
 zr_ns_t zr_probe_ping_at(const zr_probe *probe)
 {
     const zr_alive *alive = &probe->alive;

@@ -121,6 +121,8 @@ void zr_probe_on_call(zr_probe *probe, zr_ns_t now);
 bool zr_probe_worried(const zr_probe *probe, zr_ns_t now);
 /* Another way is used from now on. */
 void zr_probe_moved(zr_probe *probe, zr_ns_t now);
+/* As zr_mtu_on_refused. */
+void zr_probe_on_refused(zr_probe *probe, uint32_t size, zr_ns_t now);
 /* Up or down, the size, or the way: changed since it was last asked? */
 bool zr_probe_take_changed(zr_probe *probe);
 /* The longest this side may be silent. */

@@ -150,6 +150,12 @@ uint32_t zr_inbox_waiting(zr_inbox_end *end)
     return 0;
 }
 
+uint32_t zr_inbox_depth(const zr_inbox_end *end)
+{
+    uint32_t depth = end->ring == NULL || end->corrupt ? 0 : look(&end->ring->tail) - end->at;
+    return depth <= end->slots ? depth : 0;
+}
+
 const void *zr_inbox_peek(zr_inbox_end *end)
 {
     if ((end->at == end->seen && zr_inbox_waiting(end) == 0) || end->corrupt)

@@ -63,6 +63,8 @@ uint32_t zr_inbox_room(zr_inbox_end *end);
 
 /* Reader: records that wait; looks at the other's counter. 0 when corrupt, and when this look found it so. */
 uint32_t zr_inbox_waiting(zr_inbox_end *end);
+/* Reader, of what it could read: the same without noting anything. */
+uint32_t zr_inbox_depth(const zr_inbox_end *end);
 /* Reader: the oldest record, NULL when there is none. Copy before you judge: the neighbour may still write to it. */
 const void *zr_inbox_peek(zr_inbox_end *end);
 void zr_inbox_release(zr_inbox_end *end);

@@ -446,6 +446,16 @@ static void look(zr_agentlane *a, zr_ns_t now)
     zr_stat_set(a->page, ZR_STAT_link_sndbuf, memory.sndbuf);
 }
 
+/* The probe of a size in use is as long as anything that a worker sends there. */
+static void tell_oversize(zr_agentlane *a, zr_ns_t now)
+{
+    zr_addr to;
+    uint32_t bytes;
+
+    while (zr_udp_tx_oversize(a->tx, &to, &bytes))
+        zr_lane_on_oversize(a->lane, &to, bytes, now);
+}
+
 void zr_agentlane_flush(zr_agentlane *a, int fd, zr_ns_t now)
 {
     int rc;
@@ -463,6 +473,7 @@ void zr_agentlane_flush(zr_agentlane *a, int fd, zr_ns_t now)
         ZR_CHECK(rc == ZR_OK || a->batch.count > 0);
         if (zr_udp_send(a->tx, &a->sock, 1, &a->batch, a->page, now) != ZR_OK)
             zr_udp_tx_give_up(a->tx, a->page); /* KCP sends it again */
+        tell_oversize(a, now);
         zr_batch_reset(&a->batch);
     } while (rc == ZR_E_full);
 }

@@ -193,6 +193,35 @@ ZR_TEST(a_full_ring_costs_its_own_mirror_packets_and_each_is_counted)
     close_pair(&p);
 }
 
+static uint64_t level_after_a_look(rig *r)
+{
+    zr_fwd_load(r->fwd, &(zr_load){ .busy = 0 }, r->now += ZR_SHED_EVERY);
+    while (rig_event(r).op != ZR_EVT_COUNT) /* the ring of events counts, too */
+        ;
+    return rig_stat(r, ZR_STAT_overload_level);
+}
+
+ZR_TEST(an_inbox_ring_that_stays_full_raises_the_overload_level_and_one_that_was_full_for_a_moment_does_not)
+{
+    pair p = open_pair(16);
+    rig *t = &p.target;
+    got g = { .count = 0 };
+
+    for (int round = 0; round < 2; round++) { /* 13 of 16 are 80 %: level 3; 11 are more than 65 %: level 2 */
+        for (uint16_t i = 0; i < (round == 0 ? 13 : 11); i++)
+            rig_media(&p.owner, false, i, i, i == 0);
+        rig_turn(&p.owner, NULL, NULL);
+        CHECK_EQ(level_after_a_look(t), 0); /* there for one look */
+        CHECK_EQ(level_after_a_look(t), round == 0 ? 3 : 2);
+        turn(&p, &g);
+        for (int i = 0; i < 40; i++)
+            (void)level_after_a_look(t);
+        CHECK_EQ(level_after_a_look(t), 0);
+    }
+    p.owner.now = t->now;
+    close_pair(&p);
+}
+
 ZR_TEST(a_mirror_answers_a_nack_and_a_joiner_from_its_own_cache)
 {
     static const uint8_t nack[16] = { 0x81, 205, 0, 3, 0, 0, 0, 9, 0x11, 0x11, 0x11, 0x11, 0, 2, 0, 1 };

@@ -65,6 +65,60 @@ ZR_TEST(a_size_falls_also_when_fewer_probes_are_enough_than_a_moment_before)
     CHECK_EQ(zr_mtu_size(&mtu), 1200);
 }
 
+/* EMSGSIZE: nobody waits for answers to what has not left. */
+ZR_TEST(a_size_that_our_interface_refuses_is_left_at_the_next_probe_and_comes_back_within_10_s)
+{
+    for (int i = 0; i < 10; i++) {
+        rig r = rig_plain(0.01, 1, 360 + (uint64_t)i);
+        rig_end *e = &r.end[0];
+        zr_probe_set_active(&e->probe, true, rig_local(e, r.now));
+        rig_run(&r, ZR_SEC(10) + ZR_MS(17) * i);
+        CHECK_EQ(size_of(&r, 0), 1500);
+        e->largest = 1300;
+        e->told = true;
+        zr_ns_t shrunk = r.now;
+        while (size_of(&r, 0) > 1300 && r.now - shrunk <= ZR_SEC(20))
+            rig_run(&r, r.now + ZR_MS(1));
+        CHECK(r.now - shrunk <= ZR_MTU_ACTIVE + ZR_MS(2));
+        rig_run(&r, r.now + ZR_SEC(1));
+        CHECK_EQ(size_of(&r, 0), 1280);
+        CHECK_EQ(e->too_long, 2); /* 1500, which was in use; 1400, which was tried: once */
+        e->largest = 1500;
+        zr_ns_t grown = r.now;
+        while (size_of(&r, 0) < 1500 && r.now - grown < ZR_SEC(20))
+            rig_run(&r, r.now + ZR_MS(1));
+        CHECK(r.now - grown <= ZR_SEC(10));
+        CHECK_EQ(e->downs, 0);
+        rig_close(&r);
+    }
+}
+
+ZR_TEST(what_is_refused_lowers_the_size_only_when_it_is_no_longer_than_that)
+{
+    zr_mtu mtu;
+    zr_ns_t now = ZR_SEC(1);
+
+    zr_mtu_init(&mtu, 1500, now);
+    for (uint32_t id = 0; id < 2; id++) {
+        zr_mtu_sent(&mtu, id, 7, true, ZR_MS(10), 0, now);
+        CHECK(zr_mtu_on_answer(&mtu, id, 7, now));
+    }
+    CHECK_EQ(zr_mtu_size(&mtu), 1400);
+    CHECK(!zr_mtu_on_refused(&mtu, 1501, now)); /* a segment of earlier times */
+    CHECK_EQ(zr_mtu_due(&mtu, now), 1500);
+    CHECK(!zr_mtu_on_refused(&mtu, 1500, now)); /* the probe: it is not tried again soon */
+    CHECK_EQ(zr_mtu_size(&mtu), 1400);
+    CHECK_EQ(zr_mtu_due(&mtu, now), 1400);
+    zr_mtu_sent(&mtu, 2, 7, true, ZR_MS(10), 0, now);
+    CHECK(zr_mtu_on_refused(&mtu, 1330, now));
+    CHECK_EQ(zr_mtu_size(&mtu), 1200);
+    CHECK(!zr_mtu_on_answer(&mtu, 2, 7, now)); /* of before */
+    CHECK_EQ(zr_mtu_due(&mtu, now), 1280);
+    CHECK(!zr_mtu_on_refused(&mtu, 1100, now)); /* there is nothing below */
+    CHECK_EQ(zr_mtu_size(&mtu), 1200);
+    CHECK_EQ(zr_mtu_deadline(&mtu), now + ZR_MTU_AGAIN);
+}
+
 ZR_TEST(loss_alone_takes_no_size_away)
 {
     rig r = rig_plain(0.30, 1, 8);

@@ -14,10 +14,11 @@ typedef struct rig_end {
     uint64_t counter;
     zr_ns_t last_tx, ahead; /* its clock minus the true one, at 0 */
     double ppm;             /* by how much its clock runs fast */
-    uint64_t sent, sent_bytes, refused;
+    uint64_t sent, sent_bytes, refused, too_long;
     uint32_t run;
     bool stopped, silent;      /* neither sends nor hears; what it sends is lost */
     uint32_t largest;          /* IP size that its way out takes */
+    bool told;                 /* of what it does not: its own interface is what refuses it */
     zr_ns_t went_down, was_up; /* true times of the last change */
     uint32_t downs;
 } rig_end;
@@ -117,6 +118,10 @@ static inline void rig_put(rig *r, int i, const uint8_t *data, size_t len)
     e->counter++;
     if (!e->silent && len + RIG_AROUND <= e->largest)
         CHECK_EQ(zr_simlink_put(r->link[i], data, len, 0, r->now), ZR_OK);
+    if (e->told && len + RIG_AROUND > e->largest) {
+        zr_probe_on_refused(&e->probe, (uint32_t)len + RIG_AROUND, e->last_tx);
+        e->too_long++;
+    }
 }
 
 /* What zr_lane_output does: probe segments, small ones together, or a heartbeat when nothing went out for its time. */

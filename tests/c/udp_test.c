@@ -313,6 +313,11 @@ ZR_TEST(whatever_sendmmsg_answers_each_datagram_is_sent_once_or_dropped_with_its
         CHECK_EQ(stat_of(&n, ZR_STAT_tx_short), cases[c].shorts);
         CHECK_EQ(stat_of(&n, ZR_STAT_tx_hints), cases[c].hints);
         CHECK_EQ(stat_of(&n, ZR_STAT_tx_refused_bytes), cases[c].oversize > 0 ? 100 : 0);
+        zr_addr to;
+        uint32_t bytes;
+        for (uint64_t left = cases[c].oversize; left > 0; left--)
+            CHECK(zr_udp_tx_oversize(n.tx, &to, &bytes) && zr_addr_eq(&to, &n.to) && bytes == 100);
+        CHECK(!zr_udp_tx_oversize(n.tx, &to, &bytes));
         CHECK_EQ(stat_of(&n, ZR_STAT_tx_due), 10);
         int count = 0;
         zr_udp_dgram d;

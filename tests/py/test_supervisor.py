@@ -8,7 +8,6 @@ import select
 import signal
 import socket
 import stat
-import struct
 import subprocess
 import sys
 import time
@@ -192,27 +191,6 @@ def test_a_death_is_said_with_its_signal_and_leaves_no_zombie(rig: Rig) -> None:
     rig.hear("worker_moved")
     wait_until(lambda: gone(pid))
     wait_until(lambda: f"zr-worker-0 (pid {pid}) ended: signal 11" in rig.log.read_text())
-
-
-def test_a_worker_that_only_says_it_ends_is_ended(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, workers=2)
-    rig.meet_agent()
-    pids = []
-    for _ in range(2):
-        rig.hear("worker_up")
-    for worker in range(2):
-        pids.append(rig.page(worker)["pid"])
-    page = life_word(pids[0])
-    (word,) = struct.unpack("<I", os.pread(page, 4, LIFE_AT))
-    assert word & 0x3FFFFFFF == pids[0]
-    os.pwrite(page, struct.pack("<I", 0x40000000), LIFE_AT)  # FUTEX_OWNER_DIED
-    os.close(page)
-    os.kill(pids[1], signal.SIGKILL)
-    moved = {rig.hear("worker_moved", "worker_up")["worker"] for _ in range(2)}
-    assert moved == {0, 1}
-    for pid in pids:
-        wait_until(lambda pid=pid: gone(pid))
-    rig.close()
 
 
 def test_rtp_flows_from_an_ingress_that_the_agent_asked_for_to_a_subscriber(rig: Rig) -> None:
