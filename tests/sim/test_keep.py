@@ -1,4 +1,4 @@
-"""What outlives what: media an agent that is gone, keys a path that is gone, a link the last epoch of a lane. Sealed."""
+"""What outlives what: media an agent that is gone, keys a path that is gone, links the last epoch of a lane."""
 
 from __future__ import annotations
 
