@@ -159,6 +159,7 @@ class Control:
         def answered(rc: int, ago: int, now: int) -> None:
             if rc == 0 and ago <= now and self._sessions.session_at(slot) is session:
                 self._desk.emit(actions.HeardElsewhere(slot, now - ago))
+                self.on_heard(slot, now - ago)
 
         return answered
 
@@ -309,6 +310,14 @@ class Control:
             self._workers.add_session(worker, rekey, now)
 
     # -- workers ----------------------------------------------------------------------------------------------------
+
+    def on_lane_epoch(self, worker: int, epoch: int, now: int) -> None:
+        """Whoever is this worker from now on sends with this epoch. A session's peer takes only higher ones: when they
+        begin anew after 65535, so do all sessions, by new handshakes."""
+        if epoch < self._workers.epoch[worker]:
+            self._desk.log("info", "lane epochs begin anew", worker=worker)
+            self.discard_sessions(now)
+        self._workers.epoch[worker] = epoch
 
     def on_worker_up(self, worker: int, now: int) -> None:
         """It knows nothing: sessions, then streams, then what was waiting for it."""

@@ -20,20 +20,23 @@ class Generation:
     keys: SessionKeys
     made_at: int
     ours: bool
+    heard: bool = False
 
     def proven(self) -> Generation:
-        """The peer was heard under these keys: we may send under them."""
+        """The peer was heard under these keys: we may send under them, and need none from before."""
         keys = SessionKeys(self.keys.cipher, self.keys.send, self.keys.recv, True, self.keys.made_at)
-        return Generation(self.index, self.peer_index, keys, self.made_at, self.ours)
+        return Generation(self.index, self.peer_index, keys, self.made_at, self.ours, heard=True)
 
 
 @dataclass
 class SealedSession(Session):
-    """A session with its keys. `generations`: the newest last; those before it are kept for datagrams under way."""
+    """A session with its keys. `generations`: the one in use, and what was agreed since; the newest last. `leaving`:
+    indices of older ones, whose keys only lanes still have, for datagrams under way, and for seconds."""
 
     our_boot: int = 0
     heard: bool = False
     generations: deque[Generation] = field(default_factory=deque)
+    leaving: deque[int] = field(default_factory=deque)
 
     @property
     def newest(self) -> Generation:
@@ -42,6 +45,17 @@ class SealedSession(Session):
     def in_use(self) -> Generation:
         """The newest generation we may send under; where there is none yet, the first, as every lane does."""
         return next((g for g in reversed(self.generations) if g.keys.initiator), self.generations[0])
+
+    def retire(self) -> list[int]:
+        """Forgets the keys that no lane is told again: those before the one in use; of too many that nothing was heard
+        under, the oldest, as the lanes do. Returns the indices that no lane can still know."""
+        used = self.in_use()
+        while self.generations[0] is not used:
+            self.leaving.append(self.generations.popleft().index)
+        while len(self.generations) > LANE_GENERATIONS:
+            self.leaving.append(self.generations[1].index)
+            del self.generations[1]
+        return [self.leaving.popleft() for _ in range(len(self.leaving) - LANE_GENERATIONS)]
 
     def since(self) -> list[SessionRekey]:
         """What a lane that knows the generation in use lacks: those after it, of which the peer may use any."""

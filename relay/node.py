@@ -203,12 +203,14 @@ class Node:
                 handle.begin()
                 self._corrupt.discard(handle.index)
                 self._ctl.close_all_ingress(handle.index)
+                self.control.on_lane_epoch(handle.index, message["epoch"], now)
                 self.control.on_worker_up(handle.index, now)
             case "worker_moved":
                 handle = self.workers[message["worker"]]
                 handle.moved()
                 self._remember(f"worker {handle.index} died and was replaced")
                 log.warning("worker replaced", worker=handle.index, code="ZR1007")
+                self.control.on_lane_epoch(handle.index, message["epoch"], now)
                 self.control.on_worker_moved(handle.index, now)
             case "worker_lost":
                 handle = self.workers[message["worker"]]

@@ -10,6 +10,9 @@ go on with the conversations it had. An initiation with the same pair brings the
 *candidate*: a slot of its own that is not used before the peer was heard there. So whatever an initiation was (replayed
 after our restart, made with another mesh key), the session in use goes on.
 
+Silence ends no session: its keys do, 15 minutes after the newest were made. Meanwhile initiations go out, for a peer
+that has none of them left, and what comes through first goes on under the keys there are.
+
 Whose initiation was answered says `have {}` at once: a control message is repeated until it is acknowledged, so the
 peer hears the new keys as soon as the path lets anything through.
 """
@@ -28,14 +31,13 @@ from relay.handshake_wire import Params
 from relay.identity import Identity
 from relay.messages import Have, encode_message
 from relay.pace import SECOND
-from relay.sessions import DOWN_NS, REKEY_SHUT, SILENT_NS, Peer, Session, SessionDown, Sessions, SessionUp
+from relay.sessions import REKEY_SHUT, SILENT_NS, Peer, Session, SessionDown, Sessions, SessionUp
 from relay.stamp import Stamps
 from relay.units import Address
 
 REKEY_NS = 120 * SECOND
 EXPIRE_NS = 900 * SECOND  # of the newest keys
 CANDIDATE_NS = 10 * SECOND  # a candidate that was not heard by then is gone
-GENERATIONS_MAX = 4  # three in the lanes, and one that may still be leaving them
 _PRESENT = encode_message(Have(streams={}))
 
 
@@ -90,14 +92,15 @@ class SealedSessions(Sessions):
             if len(candidate.generations) == 1:  # else only the lane knows which keys those were
                 self._confirm(candidate, candidate.newest.index >> 6)
         session = peer.sealed
-        if session is None or session.slot != slot or now < session.heard_at:
+        if session is None or session.slot != slot:
             return
-        if peer.state == "silent" or not session.heard:  # what was tried for want of a sign of life
-            self.handshakes.stop(peer.id)
-        session.heard_at, session.heard = now, True
-        self.handshakes.heard(peer.id, now)
-        if peer.state == "silent" and session.alive:
-            self._set_state(peer, "up")
+        if now > session.heard_at or not session.heard:
+            if (peer.state == "silent" and session.alive) or not session.heard:  # what was tried for want of it
+                self.handshakes.stop(peer.id)
+            session.heard_at, session.heard = max(now, session.heard_at), True
+            self.handshakes.heard(peer.id, now)
+            if peer.state == "silent" and session.alive:
+                self._set_state(peer, "up")
 
     def on_confirmed(self, slot: int, index: int, now: int) -> None:
         """The agent's lane sends under the keys of this receive index: the peer has them, any lane may."""
@@ -182,7 +185,8 @@ class SealedSessions(Sessions):
                 times.append(peer.candidate.newest.made_at + wait)
             if session is not None:
                 made = session.newest.made_at
-                times += [session.heard_at + (SILENT_NS if peer.state == "up" else DOWN_NS), made + EXPIRE_NS]
+                times += [session.heard_at + SILENT_NS] if peer.state == "up" else []
+                times.append(made + EXPIRE_NS)
                 if session.newest.ours and not trying:
                     times.append(made + (REKEY_NS if session.heard else WAIT_NS))
         return min((time for time in times if time is not None), default=None)
@@ -222,11 +226,12 @@ class SealedSessions(Sessions):
         return None if peer is None else next((session for session in peer.both() if session.slot == slot), None)
 
     def _watch(self, peer: SealedPeer, session: SealedSession, now: int) -> None:
-        """A session's clocks: silence and its end; the next keys, and the end of these."""
-        silence, age = now - session.heard_at, now - session.newest.made_at
-        if age >= EXPIRE_NS or silence >= DOWN_NS:
+        """A session's clocks: the next keys, and the end of these. Silence is the lane's to judge, as soon as the peer
+        has promised it a rate; before that it is 2 s."""
+        age = now - session.newest.made_at
+        if age >= EXPIRE_NS:
             self._end(peer)
-        elif silence >= SILENT_NS and peer.state == "up":
+        elif now - session.heard_at >= SILENT_NS and peer.state == "up":
             self._set_state(peer, "silent")
             self.handshakes.begin(peer.id, now)
         elif session.newest.ours and age >= (REKEY_NS if session.heard else WAIT_NS):
@@ -293,20 +298,25 @@ class SealedSessions(Sessions):
 
     def _renew(self, session: SealedSession, generation: Generation) -> None:
         session.generations.append(generation)
-        while len(session.generations) > GENERATIONS_MAX:
-            self.handshakes.indices.give(session.generations.popleft().index)
+        self._retire(session)
         self.actions.append(session.rekey())
 
     def _confirm(self, session: SealedSession, index: int) -> None:
-        """Only forward: lanes may have forgotten what was before the generation in use."""
-        for at in reversed(range(len(session.generations))):
-            generation = session.generations[at]
-            if generation.keys.initiator:
-                return
-            if generation.index >> 6 == index:
+        """Only forward: lanes may have forgotten what was before the generation in use.
+
+        Every lane hears of it, also of keys we began and send under anyway: it wipes those before, a little later.
+        """
+        for at, generation in enumerate(session.generations):
+            if generation.index >> 6 == index and not generation.heard:
                 session.generations[at] = generation.proven()
-                self.actions.append(session.rekey(session.generations[at]))
+                self._retire(session)
+                if session.leaving or not generation.keys.initiator:
+                    self.actions.append(session.rekey(session.generations[0]))
                 return
+
+    def _retire(self, session: SealedSession) -> None:
+        for index in session.retire():
+            self.handshakes.indices.give(index)
 
     def _promote(self, peer: SealedPeer, session: SealedSession) -> None:
         """The peer is there: what there was before ends, and this is the session."""
@@ -345,8 +355,8 @@ class SealedSessions(Sessions):
     def _release(self, session: SealedSession) -> None:
         del self._by_slot[session.slot]
         self._slots.give(session.slot)
-        for generation in session.generations:
-            self.handshakes.indices.give(generation.index)
+        for index in (*session.leaving, *(generation.index for generation in session.generations)):
+            self.handshakes.indices.give(index)
 
     def _session_add(self, session: Session) -> SessionAdd:
         assert isinstance(session, SealedSession)

@@ -185,6 +185,8 @@ class Sessions:
         peer.session.alive = alive
         if alive:
             self.on_heard(slot, now)
+            if peer.state == "silent":  # it was heard at this very moment before
+                self._set_state(peer, "up")
             self.events.append(SessionHeard(peer.id, slot))
         else:
             if peer.state == "up":

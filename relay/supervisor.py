@@ -371,7 +371,8 @@ class Supervisor:
         assert worker.page is not None
         kind = "worker_moved" if worker.told else "worker_up"
         worker.told = True
-        self._tell_agent({"t": kind, "worker": worker.index, "generation": worker.page.generation})
+        said = {"t": kind, "worker": worker.index, "generation": worker.page.generation, "epoch": worker.epoch}
+        self._tell_agent(said)
 
     def _tell_agent(self, message: dict[str, Any]) -> None:
         if self.agent.ours is not None and not self._mailbox.say(message):

@@ -44,6 +44,7 @@ class Workers:
     ) -> None:
         self.up = [False] * count
         self.level = [0] * count  # of overload
+        self.epoch = [0] * count  # of its lane
         self.streams = [Slots(streams_max) for _ in range(count)]
         self.subs = [Slots(min(max(streams_max * 5, 64), 65536)) for _ in range(count)]
         self.ingress = [Slots(min(streams_max, 60000)) for _ in range(count)]

@@ -236,7 +236,12 @@ zr_ns_t zr_lane_session_heard(const zr_lane *lane, uint32_t slot)
 uint32_t zr_lane_session_index(const zr_lane *lane, uint32_t slot)
 {
     const zr_lane_session *session = zr_lane_session_at(lane, slot);
-    return session == NULL ? ZR_LANE_INDEX_NONE : session->gens[session->sending].index;
+    if (session == NULL)
+        return ZR_LANE_INDEX_NONE;
+    for (uint32_t i = 0; i < ZR_LANE_GENS; i++)
+        if (session->gens[i].open && session->gens[i].serial == session->heard_serial)
+            return session->gens[i].index;
+    return session->gens[session->sending].index;
 }
 
 uint32_t zr_lane_session_rtt_us(const zr_lane *lane, uint32_t slot)

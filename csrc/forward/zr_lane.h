@@ -52,6 +52,7 @@
 /* Of a session: at most 100 receive keys in any second are derived on a stranger's word. */
 #define ZR_LANE_DERIVE_EVERY ZR_US(15625)
 #define ZR_LANE_DERIVE_BURST 36
+#define ZR_LANE_KEYS_LATE    ZR_SEC(5) /* keys are gone so long after the peer was heard under newer ones */
 #define ZR_LANE_EPOCH_LATE   ZR_SEC(1) /* datagrams of a replaced lane are taken so long after its successor's first */
 
 typedef struct zr_lane_conf {
@@ -132,7 +133,8 @@ bool zr_lane_rekey_wanted(zr_lane *lane, uint32_t *session, enum zr_rekey_why *w
 bool zr_lane_session_open(const zr_lane *lane, uint32_t slot);
 /* When anything valid of this session was last heard on this lane; 0: never. */
 zr_ns_t zr_lane_session_heard(const zr_lane *lane, uint32_t slot);
-/* Our index of the generation that is sent under; ZR_LANE_INDEX_NONE without the session. */
+/* Our index of the newest generation that the peer was heard under, else of the one sent under; ZR_LANE_INDEX_NONE
+ * without the session. */
 uint32_t zr_lane_session_index(const zr_lane *lane, uint32_t slot);
 /* Round trip of the session's conversation 0, microseconds; 0: not measured, or below KCP's 1 ms. Only who sends
  * measures, so workers, whose conversations mostly receive, are told by the agent what it measured. */

@@ -329,7 +329,7 @@ int zr_lane_input(zr_lane *lane, zr_pkt *pkt, const zr_addr *from, zr_ns_t now)
         zr_pkt_drop(pkt);
         return ZR_E_dropped;
     }
-    zr_lane_gen_heard(lane, in.session, in.gen);
+    zr_lane_gen_heard(lane, in.session, in.gen, now);
     if (in.stray)
         zr_stat_add(lane->page, ZR_STAT_roam_refused, 1);
     if (in.session->probe != NULL && in.env.lane == ZR_LANE_AGENT)

@@ -208,10 +208,18 @@ static void show(zr_lane *lane, zr_lane_session *session)
     }
 }
 
-void zr_lane_gen_heard(zr_lane *lane, zr_lane_session *session, uint32_t gen)
+void zr_lane_gen_heard(zr_lane *lane, zr_lane_session *session, uint32_t gen, zr_ns_t now)
 {
-    if (gen != session->sending)
-        send_under(lane, session, gen);
+    uint32_t serial = session->gens[gen].serial;
+
+    if (serial <= session->heard_serial)
+        return;
+    session->heard_serial = serial;
+    send_under(lane, session, gen);
+    for (uint32_t i = 0; i < ZR_LANE_GENS; i++)
+        if (session->gens[i].open && session->gens[i].serial < serial)
+            session->gens[i].until = ZR_MIN(session->gens[i].until, now + ZR_LANE_KEYS_LATE);
+    arm_expiry(lane, session);
 }
 
 int zr_lane_gen_add(zr_lane *lane, zr_lane_session *session, uint32_t index, uint32_t peer_index, const zr_keys *keys,
@@ -280,7 +288,7 @@ int zr_lane_session_rekey(zr_lane *lane, uint32_t slot, uint32_t index, uint32_t
             continue;
         if (known != slot * ZR_LANE_GENS + i || !keys->initiator)
             return ZR_E_exists;
-        send_under(lane, session, i); /* another lane of ours has heard the peer under it */
+        zr_lane_gen_heard(lane, session, i, now); /* in another lane of ours */
         return ZR_OK;
     }
     if (known != ZR_MAP_NONE)

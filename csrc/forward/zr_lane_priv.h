@@ -59,6 +59,7 @@ typedef struct zr_lane_session {
     zr_lane_gen gens[ZR_LANE_GENS];
     uint32_t sending; /* under this one */
     uint32_t serials;
+    uint32_t heard_serial;  /* of the newest generation that the peer was heard under; 0: none */
     zr_ns_t derive_full_at; /* zr_rate */
     zr_timer expiry;        /* of the oldest generation; never armed in plaintext */
     zr_list wanting;        /* in lane->wanting */
@@ -216,8 +217,9 @@ int zr_lane_gen_add(zr_lane *lane, zr_lane_session *session, uint32_t index, uin
 void zr_lane_gens_drop(zr_lane *lane, zr_lane_session *session);
 /* Generations whose time is over. */
 void zr_lane_on_expiry(zr_lane *lane, zr_lane_session *session, zr_ns_t now);
-/* A valid datagram came under it. */
-void zr_lane_gen_heard(zr_lane *lane, zr_lane_session *session, uint32_t gen);
+/* A valid datagram came under it, here or in another lane of ours; the first one ends what was before, a little later.
+ */
+void zr_lane_gen_heard(zr_lane *lane, zr_lane_session *session, uint32_t gen, zr_ns_t now);
 /* Nothing more under it; the session is told to want another for that reason. */
 void zr_lane_gen_shut(zr_lane *lane, zr_lane_session *session, uint32_t gen, enum zr_rekey_why why);
 void zr_lane_want_keys(zr_lane *lane, zr_lane_session *session, enum zr_rekey_why why);

@@ -50,6 +50,7 @@ void zr_lane_probe_begin(zr_lane *lane, zr_lane_session *session, zr_ns_t now)
         return;
     zr_probe_conf conf = lane->conf.probe;
     conf.ip_max = (uint16_t)(session->conf.mtu + ZR_LANE_ENVELOPED);
+    conf.rate_elsewhere = (uint16_t)ZR_MIN(session->conf.rate_mhz / 1000, ZR_ALIVE_RATE);
     uint64_t seed = lane->conf.probe.seed, who = (uint64_t)session->conf.index << 32 | session->conf.peer_index;
     conf.seed = zr_sip(seed, 0, who); /* what its tokens show of it leads nowhere */
     session->probe = &lane->probes[session->slot];

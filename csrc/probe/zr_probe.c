@@ -38,9 +38,9 @@ void zr_probe_init(zr_probe *probe, const zr_probe_conf *conf, zr_ns_t now)
 static void settle(zr_probe *probe, zr_ns_t now)
 {
     zr_alive *alive = &probe->alive;
+    uint16_t rate = probe->elsewhere ? ZR_MIN(probe->conf.rate_elsewhere, alive->theirs) : alive->theirs;
 
-    alive->dead_after =
-        zr_alive_dead_after(alive->theirs, zr_path_loss(&probe->path.in), zr_path_longest(&probe->path, now));
+    alive->dead_after = zr_alive_dead_after(rate, zr_path_loss(&probe->path.in), zr_path_longest(&probe->path, now));
     probe->settle_at = now + SETTLE;
 }
 
@@ -69,8 +69,9 @@ void zr_probe_set_active(zr_probe *probe, bool active, zr_ns_t now)
 
 void zr_probe_on_counter(zr_probe *probe, uint32_t run, uint64_t counter, zr_ns_t now)
 {
-    bool hole = probe->path.gap.at != 0;
+    bool hole = probe->path.gap.at != 0 || probe->elsewhere;
 
+    probe->elsewhere = false;
     zr_path_on_counter(&probe->path, run, counter, now);
     if (hole || probe->path.gap.at != 0) /* the next one may be as long */
         settle(probe, now);
@@ -81,7 +82,16 @@ void zr_probe_on_counter(zr_probe *probe, uint32_t run, uint64_t counter, zr_ns_
 
 void zr_probe_on_heard(zr_probe *probe, zr_ns_t when, zr_ns_t now)
 {
-    if (when > probe->alive.heard && when <= now && now - when < probe->alive.dead_after) {
+    if (when <= probe->alive.heard || when > now)
+        return;
+    /* Heard so long after this lane was: it is not the peer that is gone but its agent, and with it what that promised.
+     */
+    if (!probe->elsewhere && probe->conf.rate_elsewhere > 0 &&
+        when - probe->path.heard >= probe->alive.dead_after / 2) {
+        probe->elsewhere = true;
+        settle(probe, now);
+    }
+    if (now - when < probe->alive.dead_after) {
         probe->ask = false;
         if (zr_alive_on_heard(&probe->alive, when))
             news(probe, now);
@@ -217,12 +227,25 @@ zr_ns_t zr_probe_ping_at(const zr_probe *probe)
     return ZR_MIN(probe->ping_at, last_call);
 }
 
+/* When somebody is to look elsewhere, again and again until something was heard: with streams, from half of T_dead on.
+ */
+static zr_ns_t ask_at(const zr_probe *probe)
+{
+    const zr_alive *alive = &probe->alive;
+
+    if (!probe->active || alive->theirs == 0)
+        return ZR_NEVER;
+    zr_ns_t from = alive->heard + alive->dead_after / 2;
+    if (!probe->ask)
+        return from;
+    return ZR_MAX(from, probe->asked_at + (alive->deaf ? ZR_PROBE_URGENT : ZR_PROBE_LAST_CALL));
+}
+
 zr_ns_t zr_probe_deadline(const zr_probe *probe)
 {
     zr_ns_t at = ZR_MIN(zr_probe_ping_at(probe), zr_alive_deadline(&probe->alive));
 
-    if (probe->active && !probe->ask)
-        at = ZR_MIN(at, half(&probe->alive));
+    at = ZR_MIN(at, ask_at(probe));
     return probe->owed > 0 ? 0 : ZR_MIN(at, zr_mtu_deadline(&probe->mtu));
 }
 
@@ -230,8 +253,10 @@ void zr_probe_on_deadline(zr_probe *probe, zr_ns_t listened, zr_ns_t now)
 {
     if (now >= probe->settle_at)
         settle(probe, now);
-    if (probe->active && !probe->ask && now >= half(&probe->alive))
+    if (now >= ask_at(probe)) {
         probe->ask = probe->changed = true;
+        probe->asked_at = now;
+    }
     if (zr_alive_on_deadline(&probe->alive, listened, now))
         news(probe, now);
     if (zr_mtu_on_deadline(&probe->mtu, now))

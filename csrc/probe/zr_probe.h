@@ -46,8 +46,9 @@ enum zr_probe_cmd {
 
 typedef struct zr_probe_conf {
     uint16_t rate_idle, rate_active; /* datagrams a second that this side promises; 1..ZR_ALIVE_RATE */
-    uint16_t ip_max;                 /* links.mtu; 0: sizes are not probed */
-    uint64_t seed;                   /* of the tokens: nobody else's, and no other engine's of this session */
+    uint16_t rate_elsewhere; /* and that each of the peer's other lanes keeps, with streams; 0: nobody looks there */
+    uint16_t ip_max;         /* links.mtu; 0: sizes are not probed */
+    uint64_t seed;           /* of the tokens: nobody else's, and no other engine's of this session */
 } zr_probe_conf;
 
 /* The fields of a segment's header that mean something to probes, by their own names. */
@@ -70,7 +71,9 @@ typedef struct zr_probe {
     zr_alive alive;
     zr_mtu mtu;
     bool active, changed;
-    bool ask;                    /* since the peer was last heard: somebody was told to look elsewhere */
+    bool ask;       /* since the peer was last heard: somebody was told to look elsewhere */
+    bool elsewhere; /* this lane of the peer's is gone, and others were heard: their rate counts */
+    zr_ns_t asked_at;
     zr_ns_t ping_at, pinged_at;  /* the next, the last */
     uint32_t pinged;             /* pings sent since the start */
     uint32_t next_id, newest_id; /* ours; of the peer's pings, for what they say */

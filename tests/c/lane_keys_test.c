@@ -487,6 +487,52 @@ ZR_TEST(keys_that_were_heard_on_another_lane_are_sent_under_when_told_again)
     end_close(&a);
 }
 
+static bool remembers(const end *e, uint32_t generation)
+{
+    zr_keys keys = keys_of(generation, A_TO_B, ZR_CIPHER_AES_128_GCM, true);
+    const zr_lane_session *session = &e->lane->sessions[1];
+
+    return memmem(session, sizeof *session, keys.send, 8) != NULL ||
+           memmem(session, sizeof *session, keys.recv, 8) != NULL;
+}
+
+ZR_TEST(keys_end_five_seconds_after_the_peer_was_heard_under_newer_ones_T20)
+{
+    zr_ns_t now = ZR_SEC(60), at = ZR_SEC(121);
+    end a;
+    peer b;
+
+    peer_open(&b, ZR_CIPHER_AES_128_GCM);
+    sealed_open(&a, 0, A_TO_B, ZR_CIPHER_AES_128_GCM, ZR_SEC(1));
+    CHECK_EQ(hear(&a, &b, 0, 0, 0, 0, now), ZR_OK);
+    CHECK_EQ(rekey(&a, 1, A_TO_B, ZR_CIPHER_AES_128_GCM, true, now), ZR_OK);
+    zr_lane_on_deadline(a.lane, at);
+    CHECK_EQ(hear(&a, &b, 0, 0, 0, 1, at), ZR_OK); /* it may not have the new ones yet, however long that takes */
+    CHECK_EQ(zr_lane_session_index(a.lane, 1), index_of(0, A_TO_B));
+    CHECK_EQ(hear(&a, &b, 1, 0, 0, 0, at), ZR_OK);
+    CHECK_EQ(zr_lane_session_index(a.lane, 1), index_of(1, A_TO_B));
+    CHECK_EQ(hear(&a, &b, 0, 0, 0, 2, at + ZR_LANE_KEYS_LATE - 1), ZR_OK);
+    CHECK_EQ(hear(&a, &b, 0, 0, 0, 3, at + ZR_LANE_KEYS_LATE), ZR_E_dropped);
+    CHECK_EQ(dropped(&a, ZR_DROP_expired), 1);
+    CHECK(remembers(&a, 0));
+    zr_lane_on_deadline(a.lane, at + ZR_LANE_KEYS_LATE + ZR_MS(10));
+    CHECK(!remembers(&a, 0) && remembers(&a, 1));
+
+    /* A lane that hears nothing is told: what it would send under, and what it need not keep. */
+    now = at + ZR_SEC(120);
+    CHECK_EQ(rekey(&a, 2, A_TO_B, ZR_CIPHER_AES_128_GCM, false, now), ZR_OK);
+    zr_lane_on_deadline(a.lane, now + ZR_SEC(60));
+    CHECK(remembers(&a, 1) && remembers(&a, 2));
+    now += ZR_SEC(60);
+    CHECK_EQ(rekey(&a, 2, A_TO_B, ZR_CIPHER_AES_128_GCM, true, now), ZR_OK);
+    zr_lane_on_deadline(a.lane, now + ZR_LANE_KEYS_LATE + ZR_MS(10));
+    CHECK(!remembers(&a, 1) && remembers(&a, 2));
+    CHECK(zr_lane_check(a.lane));
+    CHECK_EQ(hear(&a, &b, 2, 0, 0, 0, now + ZR_SEC(300)), ZR_OK);
+    end_close(&a);
+    peer_close(&b);
+}
+
 ZR_TEST(a_rekey_that_cannot_be_is_refused_and_changes_nothing)
 {
     zr_keys plain = { .cipher = ZR_CIPHER_PLAIN }, keys = keys_of(5, A_TO_B, ZR_CIPHER_AES_128_GCM, true);
@@ -501,10 +547,10 @@ ZR_TEST(a_rekey_that_cannot_be_is_refused_and_changes_nothing)
     CHECK_EQ(zr_lane_session_rekey(a.lane, 1, 7, 1u << 26, &keys, ZR_SEC(1)), ZR_E_inval);
     CHECK_EQ(zr_lane_session_rekey(a.lane, 1, index_of(0, A_TO_B), 8, &keys, ZR_SEC(1)), ZR_E_exists);
     CHECK_EQ(rekey(&a, 0, A_TO_B, ZR_CIPHER_AES_128_GCM, false, ZR_SEC(1)), ZR_E_exists); /* the same keys */
-    CHECK_EQ(rekey(&a, 0, A_TO_B, ZR_CIPHER_AES_128_GCM, true, ZR_SEC(1)), ZR_OK);        /* in use already */
     keys.cipher = ZR_CIPHER_COUNT;
     CHECK_EQ(zr_lane_session_rekey(a.lane, 1, 7, 8, &keys, ZR_SEC(1)), ZR_E_inval);
     CHECK(state_of(&a) == before);
+    CHECK_EQ(rekey(&a, 0, A_TO_B, ZR_CIPHER_AES_128_GCM, true, ZR_SEC(1)), ZR_OK); /* in use already: it was heard */
     keys.cipher = ZR_CIPHER_AES_128_GCM;
     CHECK_EQ(zr_lane_session_rekey(p.lane, 1, 7, 8, &keys, ZR_SEC(1)), ZR_E_inval); /* plaintext stays plaintext */
     end_close(&a);

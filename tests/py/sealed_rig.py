@@ -1,7 +1,8 @@
 """Two relays' sessions over a network that loses, delays, doubles and replays, with a model of what the lanes do.
 
 The lane model is the contract of relay/actions.py: three generations a session, the initiator's used at once, the
-other side's after the first datagram under it; control messages repeated until acknowledged; heartbeats.
+other side's after the first datagram under it; control messages repeated until acknowledged; heartbeats; 2 s of silence
+are death, and the next datagram ends it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from relay.units import Address
 WALL = 1_800_000_000 * SECOND  # the wall clock at virtual time 0
 DAY = 86400 * SECOND
 TICK = 5 * MS
-REPEAT_NS, BEAT_NS = 100 * MS, 250 * MS
+REPEAT_NS, BEAT_NS, DEAD_NS = 100 * MS, 250 * MS, 2 * SECOND
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Held:
     unsaid: dict[int, int] = field(default_factory=dict)  # control messages not acknowledged: number -> sent at
     said: int = 0
     beat_at: int = 0
+    heard_at: int = 0  # 0: never, its silence means nothing
+    alive: bool = True
 
     def install(self, index: int, peer_index: int, keys: SessionKeys) -> None:
         held = (index, peer_index, keys)
@@ -84,6 +87,7 @@ class End:
     def turn(self) -> None:
         """Timers, then what the sessions want done."""
         now = self.net.now
+        self.judge(now)
         self.sessions.on_timer(now)
         self.ups += sum(isinstance(event, SessionUp) for event in self.sessions.events)
         self.sessions.events.clear()
@@ -119,12 +123,20 @@ class End:
                 self.say(held, "beat")
         self.due = min(self._deadlines(), default=now + SECOND)
 
+    def judge(self, now: int) -> None:
+        for slot, held in self.slots.items():
+            if held.alive and held.heard_at and now - held.heard_at >= DEAD_NS:
+                held.alive = False
+                self.sessions.on_alive(slot, False, now)
+
     def _deadlines(self) -> Iterator[int]:
         """When `turn` has something to do again: the sessions must say so themselves."""
         deadline = self.sessions.deadline()
         if deadline is not None:
             yield deadline
         for held in self.slots.values():
+            if held.alive and held.heard_at:
+                yield held.heard_at + DEAD_NS
             if held.current is not None:
                 yield held.beat_at
                 yield from (sent + REPEAT_NS for sent in held.unsaid.values())
@@ -154,6 +166,10 @@ class End:
                     if generation is held.next:
                         held.step(generation)
                     self.heard += 1
+                    held.heard_at = now
+                    if not held.alive:
+                        held.alive = True
+                        self.sessions.on_alive(slot, True, now)
                     self.sessions.on_confirmed(slot, data.index, now)
                     if data.what == "control" and held.current is not None:
                         self.say(held, "ack", data.number)
@@ -178,6 +194,7 @@ class Net:
         self.now = SECOND
         self.loss, self.delay_ns, self.jitter_ns = loss, delay_ns, jitter_ns
         self.dup = 0.0
+        self.mute: Address | None = None  # nothing from there gets through
         self.addresses = {"a": Address("127.0.0.1", 100), "b": Address("127.0.0.2", 200)}
         self.others = {"a": self.addresses["b"], "b": self.addresses["a"]}
         self.ends: dict[str, End] = {}
@@ -204,7 +221,7 @@ class Net:
     def send(self, source: Address, to: Address, datagram: bytes | Data) -> None:
         self.tape.append((source, to, datagram))
         for _ in range(1 + (self.rng.random() < self.dup)):
-            if self.rng.random() >= self.loss:
+            if self.rng.random() >= self.loss and source != self.mute:
                 self.inject(source, to, datagram, self.delay_ns + int(self.rng.random() * self.jitter_ns))
 
     def inject(self, source: Address, to: Address, datagram: bytes | Data, delay_ns: int = 0) -> None:

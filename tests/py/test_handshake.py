@@ -124,20 +124,60 @@ def test_a_reset_and_a_clone_begin_again_as_a_new_session_at_both_ends() -> None
         assert [end.ups for end in net.ends.values()] == [up + 1 for up in ups]
 
 
-def test_two_seconds_of_silence_are_silent_and_ten_are_the_end() -> None:
+def silent(net: Net) -> list[bool]:
+    return [end.sessions.peers[peer].state == "silent" for end, peer in zip(net.ends.values(), "ba", strict=True)]
+
+
+@pytest.mark.parametrize("seconds", [15, 300])
+def test_silence_keeps_the_keys_and_they_go_on_as_soon_as_anything_comes_through(seconds: int) -> None:
+    net = met(7)
+    assert net.run(SECOND, until_up=True)
+    net.run(SECOND)
+    kept, net.loss = net.ends["a"].keys(), 1.0
+    sent = [end.sessions.handshakes.counts["initiations_sent"] for end in net.ends.values()]
+    net.run(2500 * MS)
+    assert silent(net) == [True, True]
+    net.run(seconds * SECOND)
+    assert silent(net) == [True, True]
+    tried = [end.sessions.handshakes.counts["initiations_sent"] for end in net.ends.values()]
+    assert all(after - before >= 40 for before, after in zip(sent, tried, strict=True))  # all the while
+    assert net.ends["a"].keys() == kept
+    net.loss = 0.0
+    assert net.run(300 * MS, until_up=True)  # a heartbeat and its way
+    net.agree()
+    assert [end.ups for end in net.ends.values()] == [1, 1]
+    assert sum(end.shut_out for end in net.ends.values()) == 0
+
+
+def test_a_hole_of_one_direction_keeps_the_keys_whoever_initiates_meanwhile() -> None:
+    """The end that hears answers each initiation anew: none of these keys takes the place of those in use."""
+    for mute in "ab":
+        net = met(7)
+        assert net.run(SECOND, until_up=True)
+        net.run(SECOND)
+        kept = net.ends["a"].keys()
+        net.mute = net.addresses[mute]
+        net.run(15 * SECOND)
+        assert net.ends[mute].sessions.handshakes.counts["agreed_responder"] >= 10
+        assert net.ends["a"].keys() == kept
+        assert [len(end.slots) for end in net.ends.values()] == [1, 1]
+        (row,) = net.ends[mute].sessions.adds()  # a new worker is told those in use
+        assert row.keys is not None
+        assert (row.keys.send.reveal(), row.keys.recv.reveal()) == net.ends[mute].keys()[0]
+        net.mute = None
+        assert net.run(300 * MS, until_up=True)
+        net.run(SECOND)
+        net.agree()
+        assert [end.ups for end in net.ends.values()] == [1, 1]
+
+
+def test_silence_ends_with_the_keys_after_fifteen_minutes() -> None:
     net = met(7)
     assert net.run(SECOND, until_up=True)
     net.run(SECOND)
     net.loss = 1.0
-    net.run(2500 * MS)
-    assert [end.sessions.peers[peer].state for end, peer in zip(net.ends.values(), "ba", strict=True)] == ["silent"] * 2
-    kept = net.ends["a"].keys()
-    net.loss = 0.0
-    net.run(SECOND)
-    net.agree()
-    assert [end.ups for end in net.ends.values()] == [1, 1]
-    assert net.ends["a"].keys() != kept
-    net.loss = 1.0
+    net.run(890 * SECOND)
+    assert [len(end.slots) for end in net.ends.values()] == [1, 1]
     net.run(12 * SECOND)
     assert net.ends["a"].slots == net.ends["b"].slots == {}
     net.loss = 0.0

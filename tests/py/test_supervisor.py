@@ -161,10 +161,10 @@ def gone(pid: int) -> bool:
 
 def test_a_killed_worker_is_replaced_on_the_same_page_and_port(rig: Rig) -> None:
     rig.meet_agent()
-    assert rig.hear("worker_up") == {"t": "worker_up", "worker": 0, "generation": 1}
+    assert rig.hear("worker_up") == {"t": "worker_up", "worker": 0, "generation": 1, "epoch": 1}
     first = rig.page()["pid"]
     os.kill(first, signal.SIGKILL)
-    assert rig.hear("worker_moved") == {"t": "worker_moved", "worker": 0, "generation": 2}
+    assert rig.hear("worker_moved") == {"t": "worker_moved", "worker": 0, "generation": 2, "epoch": 2}
     second = rig.page()
     assert second["pid"] != first
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
