@@ -495,10 +495,7 @@ class Control:
 
     def slots_in_use(self) -> dict[str, int]:
         """For tests: nothing may leak."""
-        workers = self._workers
-        kinds = {"streams": workers.streams, "subs": workers.subs, "ingress": workers.ingress}
-        taken = {kind: sum(len(slots) for slots in each) for kind, each in kinds.items()}
-        return taken | {"children": len(self._children)}
+        return self._workers.slots_in_use() | {"children": len(self._children)}
 
     def _get(self, stream_id: str) -> Stream:
         stream = self._streams.get(stream_id)

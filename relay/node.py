@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import errno
 import os
 import random
 import signal
@@ -31,7 +30,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from relay import __version__, _core, hostinfo
+from relay import __version__, _core
 from relay import actions as act
 from relay.agentlog import set_up_logging
 from relay.api import make_app
@@ -49,7 +48,8 @@ from relay.metrics import Facts, PageCollector
 from relay.outbox import Outbox
 from relay.report import control_report, lanes_report, loss_of
 from relay.roster import Roster
-from relay.sockets import EXIT_OS, EXIT_PERMISSION, StartError, remove_stale_socket
+from relay.sites import open_sites
+from relay.sockets import StartError
 from relay.stamp import open_stamps
 from relay.step import step
 from relay.units import Address
@@ -130,7 +130,7 @@ class Node:
         runner = web.AppRunner(make_app(self), access_log=None, handle_signals=False)
         await runner.setup()
         try:
-            await self._listen(runner)
+            await open_sites(runner, self.config.listen.api, self.config.listen.socket)
             self._api_up = True
             self._ctl.ready()
             log.info(
@@ -140,25 +140,6 @@ class Node:
             await self._stop.wait()
         finally:
             await runner.cleanup()  # the workers go on: the supervisor decides when they stop
-
-    async def _listen(self, runner: web.AppRunner) -> None:
-        """StartError when the API's port or socket cannot be had."""
-        api, path = self.config.listen.api, self.config.listen.socket
-        try:
-            await web.TCPSite(runner, api.ip, api.port, shutdown_timeout=1.0).start()
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                holder = hostinfo.tcp_holder(api.port)
-                by = f" by {holder}" if holder else ""
-                raise StartError(EXIT_OS, f"TCP {api} is in use{by}: set listen.api to a free port") from None
-            raise StartError(_os_exit(error), f"TCP {api}: {error.strerror}: check listen.api") from None
-        try:
-            remove_stale_socket(path)
-            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-            await web.UnixSite(runner, path, shutdown_timeout=1.0).start()
-            os.chmod(path, 0o660)
-        except OSError as error:
-            raise StartError(_os_exit(error), f"{path}: {error.strerror}: listen.socket must be writable") from None
 
     # -- inputs ---------------------------------------------------------------------------------------------------
 
@@ -507,10 +488,6 @@ class Node:
 def _look() -> Moment:
     before, boot = time.clock_gettime_ns(time.CLOCK_MONOTONIC), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     return moment(before, boot, time.clock_gettime_ns(time.CLOCK_MONOTONIC))
-
-
-def _os_exit(error: OSError) -> int:
-    return EXIT_PERMISSION if error.errno in (errno.EACCES, errno.EPERM) else EXIT_OS
 
 
 def main() -> None:

@@ -77,6 +77,11 @@ class Workers:
         if done is not None:
             done(rc, value, now)
 
+    def slots_in_use(self) -> dict[str, int]:
+        """By kind, over all workers."""
+        kinds = {"streams": self.streams, "subs": self.subs, "ingress": self.ingress}
+        return {kind: sum(len(slots) for slots in each) for kind, each in kinds.items()}
+
     def overloaded(self, worker: int) -> bool:
         """It takes nobody new; who is there stays."""
         return self.level[worker] >= CLOSED_LEVEL

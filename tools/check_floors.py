@@ -41,7 +41,7 @@ PY_FLOORS = [
         "subscriptions control desk placement mirrors workers validation handshake handshake_peer sealed generations "
         "links hostlimits roster supervisorconf trust views rates assault moves shelters step"
     ).split(),
-    "api openapi media_types metrics sdp client status report".split(),
+    "api openapi media_types metrics sdp sites client status report".split(),
     ["node"],
     [
         "ask",
