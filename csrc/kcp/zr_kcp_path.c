@@ -10,6 +10,8 @@
 #define OUTCOMES_FIRST 16u  /* the weight of what is assumed at the start */
 #define ASSUMED_PPM    50000u
 #define LEVEL_EVERY    8u
+#define REORDER_STEP   128 /* 1/256 ms, at least, and */
+#define REORDER_SHARE  8   /* of what it is */
 
 static void least_init(zr_kcp_least *least, uint32_t half, uint32_t ms)
 {
@@ -54,6 +56,7 @@ static void set_level(zr_kcp_path *path)
     path->level = level;
     path->version++;
     path->fall256 = (int32_t)(256 * (0.02 + zr_kcp_plan_unheard(path->level)));
+    path->calm256 = (int32_t)(256 * (0.01 + zr_kcp_plan_loss(path->level) / 2));
 }
 
 void zr_kcp_path_init(zr_kcp_path *path, uint32_t ms)
@@ -72,7 +75,8 @@ void zr_kcp_path_init(zr_kcp_path *path, uint32_t ms)
 static uint32_t timer_of(const zr_kcp_path *path)
 {
     int32_t least = least_of(&path->recent), floor = least + ZR_KCP_PATH_SLACK;
-    return (uint32_t)ZR_MAX(floor, (path->high256 + 255) / 256 + ZR_KCP_PATH_SLACK * 5 / 8);
+    uint32_t steady = (uint32_t)ZR_MAX(floor, (path->high256 + 255) / 256 + ZR_KCP_PATH_SLACK * 5 / 8);
+    return steady + (uint32_t)path->reorder256 / 256;
 }
 
 void zr_kcp_path_rtt(zr_kcp_path *path, int32_t rtt, uint32_t ms)
@@ -130,6 +134,34 @@ void zr_kcp_path_set_copies(zr_kcp_path *path, uint32_t copies)
         failed *= loss;
     path->copies = copies;
     path->failed_ppm = (uint32_t)(failed * 1e6);
+}
+
+static void set_reorder(zr_kcp_path *path, int32_t reorder256)
+{
+    int32_t before = path->reorder256 / 256;
+
+    path->reorder256 = ZR_MAX(ZR_MIN(reorder256, (int32_t)path->srtt * 256), 0);
+    if (path->reorder256 / 256 == before || path->srtt16 == 0)
+        return;
+    path->timer = timer_of(path);
+    path->version++;
+}
+
+static int32_t reorder_step(const zr_kcp_path *path)
+{
+    return ZR_MAX(path->reorder256 / REORDER_SHARE, REORDER_STEP);
+}
+
+void zr_kcp_path_spurious(zr_kcp_path *path, uint32_t late)
+{
+    if (late > zr_kcp_path_patience(path))
+        set_reorder(path, path->reorder256 + reorder_step(path));
+}
+
+void zr_kcp_path_in_time(zr_kcp_path *path, uint32_t count)
+{
+    if (path->reorder256 > 0)
+        set_reorder(path, path->reorder256 - (int32_t)count * ZR_MAX(reorder_step(path) * path->calm256 / 256, 1));
 }
 
 void zr_kcp_path_bytes(zr_kcp_path *path, uint32_t acknowledged, uint32_t ms)
