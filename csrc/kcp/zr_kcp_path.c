@@ -10,8 +10,9 @@
 #define OUTCOMES_FIRST 16u  /* the weight of what is assumed at the start */
 #define ASSUMED_PPM    50000u
 #define LEVEL_EVERY    8u
-#define REORDER_STEP   128 /* 1/256 ms, at least, and */
-#define REORDER_SHARE  8   /* of what it is */
+#define REORDER_STEP   128 /* 1/256 ms, at least, else the share of what it is */
+#define REORDER_SHARE  8
+#define REORDER_SPREAD 6
 
 static void least_init(zr_kcp_least *least, uint32_t half, uint32_t ms)
 {
@@ -136,12 +137,18 @@ void zr_kcp_path_set_copies(zr_kcp_path *path, uint32_t copies)
     path->failed_ppm = (uint32_t)(failed * 1e6);
 }
 
+/* RFC 8985's reordering window, a quantile: up when something was sent again for nothing, down with what came in time.
+ * Lost ACKs, too, make that happen. So it is no more than the prompt samples vary by, which those hardly touch; and the
+ * more is lost, the more of it is borne with: then an attempt before the deadline is worth more than what it costs. */
 static void set_reorder(zr_kcp_path *path, int32_t reorder256)
 {
-    int32_t before = path->reorder256 / 256;
+    int32_t before = path->reorder256 / 256, most = path->srtt16 * 16;
 
-    path->reorder256 = ZR_MAX(ZR_MIN(reorder256, (int32_t)path->srtt * 256), 0);
-    if (path->reorder256 / 256 == before || path->srtt16 == 0)
+    if (most == 0)
+        return;
+    most = ZR_MIN(most, REORDER_SPREAD * ZR_MAX(most - least_of(&path->recent) * 256, 0));
+    path->reorder256 = ZR_MAX(ZR_MIN(reorder256, most), 0);
+    if (path->reorder256 / 256 == before)
         return;
     path->timer = timer_of(path);
     path->version++;

@@ -4,7 +4,7 @@
  *   prompt RTT samples --+--> srtt, high: the round trip, and the one that hardly any exceeds
  *                        |    (but for those whose first ACKs were lost)
  *                        +--> least of 15..30 s, least of 100..200 ms: their difference is a standing queue
- *   sent again for nothing -> how much later than that acknowledgements come when the path reorders
+ *   sent again for nothing -> how much longer is waited, as the path reorders
  *   first transmissions ----> share that did not arrive -> loss level; frozen while the queue stands or all is silent
  *   acknowledged bytes -----> delivery rate
  *
@@ -31,7 +31,7 @@ typedef struct zr_kcp_path {
     int32_t srtt16;           /* 1/16 ms; 0: no sample yet */
     int32_t high256, fall256; /* 1/256 ms; how much of a gap `high` falls by, in 1/256 */
     int32_t reorder256;       /* 1/256 ms: what the waits are longer by, as the path reorders */
-    int32_t calm256;          /* of its step up it falls by so much with each that came in time */
+    int32_t calm256;          /* with each that came in time it falls by so much of its step up */
     uint32_t srtt, timer;     /* ms; see the functions */
     uint32_t version; /* raised when srtt, timer, full or level change: what is derived from them is to be made anew */
     int32_t last;     /* the newest sample, */
@@ -71,7 +71,7 @@ static inline uint32_t zr_kcp_path_timer(const zr_kcp_path *path)
 {
     return path->timer;
 }
-/* The same when something later was acknowledged: how much later it may still have left. */
+/* The same when something later was acknowledged. */
 static inline uint32_t zr_kcp_path_patience(const zr_kcp_path *path)
 {
     return ZR_MIN(path->timer, path->srtt + ZR_KCP_PATH_SLACK + (uint32_t)path->reorder256 / 256);
