@@ -167,8 +167,10 @@ void zr_kcp_path_spurious(zr_kcp_path *path, uint32_t late)
 
 void zr_kcp_path_in_time(zr_kcp_path *path, uint32_t count)
 {
+    int64_t fall = (int64_t)count * ZR_MAX(reorder_step(path) * path->calm256 / 256, 1);
+
     if (path->reorder256 > 0)
-        set_reorder(path, path->reorder256 - (int32_t)count * ZR_MAX(reorder_step(path) * path->calm256 / 256, 1));
+        set_reorder(path, (int32_t)ZR_MAX(path->reorder256 - fall, 0));
 }
 
 void zr_kcp_path_bytes(zr_kcp_path *path, uint32_t acknowledged, uint32_t ms)
