@@ -79,5 +79,5 @@ def test_inputs_that_lead_where_none_led_before_break_nothing(
     assert done.returncode == 0, f"{done.stderr[-4000:]}\n{inputs}"
     made = re.search(r"stat::number_of_executed_units: (\d+)", done.stderr)
     assert made is not None, done.stderr[-4000:]
-    assert int(made[1]) > len(corpus(target)), "a machine too slow for this to mean anything"
+    assert int(made[1]) >= len(corpus(target)), "not even its corpus was tried"
     print(f"{target}: {made[1]} inputs in {SECONDS} s")
