@@ -26,6 +26,10 @@ WHOLE_PROGRAM = ["-flto=auto"]
 LIBRARIES = ["-lcrypto"]
 LINK_HARDENING = ["-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack"]
 
+# clang alone has libFuzzer: what tells it where an input leads, in each object; and its main.
+LIBFUZZER_OBJECT = ["-fsanitize=fuzzer-no-link"]
+LIBFUZZER = ["-fsanitize=fuzzer"]
+
 SANITIZERS = {
     "address": ["-fsanitize=address"],
     "undefined": ["-fsanitize=undefined", "-fno-sanitize-recover=all"],

@@ -354,7 +354,12 @@ static void settled(zr_kcp *kcp, uint32_t sn, zr_kcp_slot *slot, const uint32_t 
         media->arrived++; /* fresh: the usual case, counted in `heard` */
         return;
     }
-    outcome(kcp, slot, first_arrived(kcp, slot, ts, ms));
+    bool first = first_arrived(kcp, slot, ts, ms);
+    outcome(kcp, slot, first);
+    if (slot->media.attempts == 1)
+        zr_kcp_path_in_time(&media->path, 1);
+    else if (first)
+        zr_kcp_path_spurious(&media->path, ms - arrived);
     zr_kcp_unlink(kcp, slot);
 }
 
@@ -366,6 +371,7 @@ __attribute__((noinline)) static void estimate(zr_kcp *kcp, uint32_t ms)
     if (media->arrived >= ARRIVED_MIN) {
         if (!media->path.full && media->path.copies == 1)
             zr_kcp_path_arrived(&media->path, media->arrived, media->in_flight);
+        zr_kcp_path_in_time(&media->path, media->arrived);
         media->arrived = 0;
     }
     if (media->settled_bytes > 0 && ms - media->path.rate_since >= ZR_KCP_PATH_RATE_MS) {

@@ -10,6 +10,9 @@
 #define OUTCOMES_FIRST 16u  /* the weight of what is assumed at the start */
 #define ASSUMED_PPM    50000u
 #define LEVEL_EVERY    8u
+#define REORDER_STEP   128 /* 1/256 ms, at least, else the share of what it is */
+#define REORDER_SHARE  8
+#define REORDER_SPREAD 6
 
 static void least_init(zr_kcp_least *least, uint32_t half, uint32_t ms)
 {
@@ -54,6 +57,7 @@ static void set_level(zr_kcp_path *path)
     path->level = level;
     path->version++;
     path->fall256 = (int32_t)(256 * (0.02 + zr_kcp_plan_unheard(path->level)));
+    path->calm256 = (int32_t)(256 * (0.01 + zr_kcp_plan_loss(path->level) / 2));
 }
 
 void zr_kcp_path_init(zr_kcp_path *path, uint32_t ms)
@@ -72,7 +76,8 @@ void zr_kcp_path_init(zr_kcp_path *path, uint32_t ms)
 static uint32_t timer_of(const zr_kcp_path *path)
 {
     int32_t least = least_of(&path->recent), floor = least + ZR_KCP_PATH_SLACK;
-    return (uint32_t)ZR_MAX(floor, (path->high256 + 255) / 256 + ZR_KCP_PATH_SLACK * 5 / 8);
+    uint32_t steady = (uint32_t)ZR_MAX(floor, (path->high256 + 255) / 256 + ZR_KCP_PATH_SLACK * 5 / 8);
+    return steady + (uint32_t)path->reorder256 / 256;
 }
 
 void zr_kcp_path_rtt(zr_kcp_path *path, int32_t rtt, uint32_t ms)
@@ -130,6 +135,42 @@ void zr_kcp_path_set_copies(zr_kcp_path *path, uint32_t copies)
         failed *= loss;
     path->copies = copies;
     path->failed_ppm = (uint32_t)(failed * 1e6);
+}
+
+/* RFC 8985's reordering window, a quantile: up when something was sent again for nothing, down with what came in time.
+ * Lost ACKs, too, make that happen. So it is no more than the prompt samples vary by, which those hardly touch; and the
+ * more is lost, the more of it is borne with: then an attempt before the deadline is worth more than what it costs. */
+static void set_reorder(zr_kcp_path *path, int32_t reorder256)
+{
+    int32_t before = path->reorder256 / 256, most = path->srtt16 * 16;
+
+    if (most == 0)
+        return;
+    most = ZR_MIN(most, REORDER_SPREAD * ZR_MAX(most - least_of(&path->recent) * 256, 0));
+    path->reorder256 = ZR_MAX(ZR_MIN(reorder256, most), 0);
+    if (path->reorder256 / 256 == before)
+        return;
+    path->timer = timer_of(path);
+    path->version++;
+}
+
+static int32_t reorder_step(const zr_kcp_path *path)
+{
+    return ZR_MAX(path->reorder256 / REORDER_SHARE, REORDER_STEP);
+}
+
+void zr_kcp_path_spurious(zr_kcp_path *path, uint32_t late)
+{
+    if (late > zr_kcp_path_patience(path))
+        set_reorder(path, path->reorder256 + reorder_step(path));
+}
+
+void zr_kcp_path_in_time(zr_kcp_path *path, uint32_t count)
+{
+    int64_t fall = (int64_t)count * ZR_MAX(reorder_step(path) * path->calm256 / 256, 1);
+
+    if (path->reorder256 > 0)
+        set_reorder(path, (int32_t)ZR_MAX(path->reorder256 - fall, 0));
 }
 
 void zr_kcp_path_bytes(zr_kcp_path *path, uint32_t acknowledged, uint32_t ms)

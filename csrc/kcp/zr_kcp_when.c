@@ -7,7 +7,7 @@ uint32_t zr_kcp_lost_at(const zr_kcp *kcp, const zr_kcp_slot *slot)
     uint32_t since = (slot->media.flags & ZR_KCP_LISTED) != 0 ? slot->media.due : slot->ts;
 
     if (media->any_acked && zr_seq_before(since, media->newest))
-        wait = ZR_MIN(wait, zr_kcp_path_srtt(&media->path) + ZR_KCP_PATH_SLACK);
+        wait = ZR_MIN(wait, zr_kcp_path_patience(&media->path));
     uint32_t at = since + wait;
     if (zr_kcp_endless(slot) || zr_seq_before(at, slot->media.give_up))
         return at;

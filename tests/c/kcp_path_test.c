@@ -161,6 +161,42 @@ ZR_TEST(a_longer_way_is_taken_for_a_queue_for_half_a_minute_at_most)
     CHECK(ms - from > 10000); /* a queue may stand for long */
 }
 
+/* What is sent again for nothing: one in `every`; the timer at the end. */
+static uint32_t timer_after(int32_t jitter, uint32_t every)
+{
+    for (uint32_t n = 0; n < 4000; n++) {
+        zr_kcp_path_rtt(&path, 100 + (int32_t)(chance() * jitter), 1000 + 5 * n);
+        if (every > 0 && n % every == 0)
+            zr_kcp_path_spurious(&path, 1000);
+        else
+            zr_kcp_path_in_time(&path, 1);
+        CHECK(zr_kcp_path_patience(&path) <= zr_kcp_path_timer(&path));
+        CHECK(zr_kcp_path_patience(&path) <= 2 * zr_kcp_path_srtt(&path) + ZR_KCP_PATH_SLACK);
+    }
+    return zr_kcp_path_timer(&path);
+}
+
+ZR_TEST(repeats_for_nothing_make_it_wait_longer_only_where_round_trips_vary_and_until_they_end)
+{
+    begin(1000);
+    uint32_t before = timer_after(40, 0);
+    CHECK(timer_after(40, 8) >= before + 30);
+    CHECK(timer_after(40, 0) <= before + 2);
+
+    begin(1000);
+    CHECK_EQ(timer_after(0, 8), 100 + ZR_KCP_PATH_SLACK); /* lost ACKs do that: waiting would not help */
+}
+
+ZR_TEST(the_more_is_lost_the_more_repeats_for_nothing_are_borne_with)
+{
+    begin(1000);
+    uint32_t clean = timer_after(40, 8);
+    begin(1000);
+    for (int n = 0; n < 1000; n++)
+        zr_kcp_path_outcome(&path, chance() >= 0.3, 24);
+    CHECK(timer_after(40, 8) + 20 <= clean);
+}
+
 ZR_TEST(the_loss_estimate_is_within_two_points_of_the_truth_for_one_copy_and_two)
 {
     static const double losses[] = { 0.01, 0.10, 0.30, 0.70 };

@@ -1,13 +1,15 @@
 """The fuzz targets of tests/fuzz under AddressSanitizer and UBSan: their corpus and mutations of it.
 
 20 000 of them for RTP; as many as 5 seconds allow for the gate, 8 for sealed datagrams, 20 for a lane, 30 for the pair
-of KCP conversations.
+of KCP conversations. With ZR_FULL=1 five minutes each: here, or, where there is clang, by libFuzzer
+(test_libfuzzer.py).
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +25,8 @@ OUT = ROOT / "build" / "fuzz"
 FUZZ = Path("tests/fuzz")
 FLOORS = ("base", "mem", "ring", "stat", "time", "coll", "wire", "kcp", "probe", "gate", "forward")
 BUDGETS = {"gate": "5s", "kcp": "30s", "lane": "20s", "rtp": "20000", "sealed": "8s"}
+SECONDS_FULL = 300
+LONG = bool(os.environ.get("ZR_FULL")) and shutil.which("clang") is None
 SEED = 1
 INPUT_BYTES_MAX = 8192
 
@@ -41,7 +45,7 @@ def corpus(target: str) -> list[Path]:
     return sorted((ROOT / FUZZ / "corpus" / target).glob("*.hex"))
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(SECONDS_FULL + 120 if LONG else 120)
 @pytest.mark.parametrize("target", BUDGETS)
 def test_corpus_and_mutations_break_nothing(objects: list[Path], target: str) -> None:
     program = OUT / target
@@ -50,9 +54,9 @@ def test_corpus_and_mutations_break_nothing(objects: list[Path], target: str) ->
     cbuild.link(mine, [*SANITIZERS["address"], *SANITIZERS["undefined"], *LIBRARIES], program, changed=True)
     inputs = corpus(target)
     done = subprocess.run(
-        [program, BUDGETS[target], str(SEED), *inputs],
+        [program, f"{SECONDS_FULL}s" if LONG else BUDGETS[target], str(SEED), *inputs],
         env={**os.environ, "ASAN_OPTIONS": "abort_on_error=1", "UBSAN_OPTIONS": "abort_on_error=1:print_stacktrace=1"},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=SECONDS_FULL + 60 if LONG else 60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     mutations = re.fullmatch(rf"{len(inputs)} inputs, (\d+) mutations\n", done.stdout)

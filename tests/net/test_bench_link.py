@@ -25,9 +25,11 @@ from relay.bench.link import run_all
 from relay.dev import free_ports
 from relay.units import Address
 
-pytestmark = [pytest.mark.net, pytest.mark.slow, pytest.mark.timeout(300)]
+FULL = bool(os.environ.get("ZR_FULL"))
+pytestmark = [pytest.mark.net, pytest.mark.slow, pytest.mark.timeout(900 if FULL else 300)]
 
-SECONDS = 12.0
+SECONDS = 60.0 if FULL else 12.0
+TRIES, MISSES = 6, 3  # a machine that is disturbed may be so for a while; who misses thrice has not met a rare die
 TWINS = 80  # virtual runs of the same length: their middle 95 % is the interval
 LOSSES = (0.1, 0.3)
 PACKETS = round(SECONDS * 200)
@@ -103,14 +105,14 @@ def _disagreements(real: dict[str, Any], virtual: tuple[int, int, float], stalle
 def test_through_zrelay_impair_loss_and_overhead_are_those_of_the_virtual_clock() -> None:
     """Of a run that the machine disturbed, only bounds far away are asked, and another is tried, with other dice.
 
-    So is one that misses: an interval of 95 % is missed one time in twenty by its definition.
+    So is one that misses: an interval of 95 % is missed one time in twenty by its definition. Without one run that is
+    neither, nothing was found out.
     """
     virtual = [_interval(Case(loss=loss, rloss=loss, seconds=SECONDS)) for loss in LOSSES]
     misses: list[list[str]] = []
-    for seed in (1, 100, 200):
+    for seed in range(1, 100 * TRIES, 100):
         reals = _both(seed)
         stalled = max(map(_overslept, reals))
-        exact = stalled < STALLED
         for real, (lower, upper, overhead) in zip(reals, virtual, strict=True):
             print(
                 f"loss {real['loss']:.0%}: missing {real['missing']} ({lower}..{upper} of {PACKETS}), overhead "
@@ -121,16 +123,19 @@ def test_through_zrelay_impair_loss_and_overhead_are_those_of_the_virtual_clock(
             assert real["duplicates"] == 0
             assert real["counts"]["receiver"]["broken"] == 0
             assert real["impaired"]["loss_pct"] == pytest.approx(100 * real["loss"], abs=2)
-        pairs = zip(reals, virtual, strict=True)
+        pairs = list(zip(reals, virtual, strict=True))
+        if not any(_disagreements(real, twin, 0) for real, twin in pairs):
+            return  # also when the machine was late, which moves no figure towards its bar
         wrong = [text for real, twin in pairs for text in _disagreements(real, twin, stalled)]
         print(*wrong, sep="\n")
-        if not exact:
+        if stalled >= STALLED:
             assert not wrong
         elif not wrong:
             return
         else:
             misses.append(wrong)
-    assert len(misses) < 2, misses
+            assert len(misses) < MISSES, misses
+    pytest.skip(f"in {TRIES - len(misses)} of {TRIES} runs the machine was late; wants one that is left alone")
 
 
 def test_the_command_brings_its_own_impairer_and_leaves_nothing_behind() -> None:
