@@ -8,7 +8,8 @@
  *
  * Up is neither: so a cut of one direction takes both ends down, the second as soon as the first one's word arrives.
  *
- *   T_dead = max(K, 2 R) / r, within 150 ms .. 2 s     r  the rate the peer promises, datagrams a second
+ *   T_dead = max(K, 2 R) / r, within 150 ms .. 2 s     r  the rate the peer promises, datagrams a second; while only
+ *                                                         its other lanes are heard, what each of those keeps
  *   K = ceil(ln 1e-9 / ln p)                            p  measured loss, 1 % at least    R  longest run of losses
  *
  * A promise that falls is kept until the peer has repeated the new one: it must not wait for what does not come.

@@ -80,6 +80,7 @@ class End:
         )
         self.slots: dict[int, Held] = {}
         self.words: list[str] = []
+        self.told: list[SessionRekey] = []  # to every lane
         self.ups = self.heard = self.shut_out = self.due = 0
         self.sessions.start(net.now)
         self.turn()
@@ -104,6 +105,7 @@ class End:
                     if action.keys.initiator:
                         self.slots[action.slot].current = (action.index, action.peer_index, action.keys)
                 case SessionRekey():
+                    self.told.append(action)
                     self.slots[action.slot].install(action.index, action.peer_index, action.keys)
                 case SessionDrop(slot):
                     del self.slots[slot]

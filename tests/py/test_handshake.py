@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from relay.generations import SealedSession
 from relay.pace import MS, SECOND
 from tests.py.sealed_rig import DAY, Net, met
 
@@ -57,6 +58,25 @@ def test_a_session_is_rekeyed_by_its_initiator_and_no_datagram_lacks_its_key(los
     sent = [end.sessions.handshakes.counts["initiations_sent"] for end in net.ends.values()]
     assert any(before == after for before, after in zip(was, sent, strict=True))  # the other only follows
     net.loss = 0.0
+    net.agree()
+
+
+def test_once_the_peer_has_newer_keys_an_agent_keeps_no_older_ones_and_tells_every_lane_T20() -> None:
+    net = met(10)
+    assert net.run(SECOND, until_up=True)
+    for _ in range(3):
+        for end in net.ends.values():
+            end.told.clear()
+        net.run(121 * SECOND)
+        for end, peer in zip(net.ends.values(), "ba", strict=True):
+            session = end.sessions.peers[peer].session
+            assert isinstance(session, SealedSession)
+            (kept,) = session.generations
+            assert kept.heard
+            assert [(told.index, told.keys.initiator) for told in end.told] == [
+                (kept.index >> 6, kept.ours),  # by who began it: sent under at once
+                (kept.index >> 6, True),  # and now it was heard: nothing from before comes any more
+            ]
     net.agree()
 
 
