@@ -1,6 +1,6 @@
 """A4: relays that start while strangers who know the mesh key flood both with initiations whose MAC1 is right.
 
-On a virtual clock, through the lane's gate, which is under load from the first burst on: who begins must carry a cookie.
+On a virtual clock, through the lane's gate, which is under load from the first burst on: who begins needs a cookie.
 What the flood costs the agent is measured with real sockets: tests/net/test_flood_delay.py.
 """
 
@@ -15,6 +15,7 @@ from tests.sim.world import DATA_PORT, MS, SECOND, LinkConf, SimRelay, World
 FULL = bool(os.environ.get("ZR_FULL"))
 SETUPS = 100
 PER_MS = 50 if FULL else 2  # at each relay: 50 000 a second; 2 000, when it has 1 000 for all
+EVERY_MS = 10
 SOURCES = 10_000
 MADE = 500
 LATE_NS = SECOND
@@ -36,13 +37,13 @@ class Strangers:
         self.throw()
 
     def throw(self) -> None:
-        """This millisecond's, and so on for ever."""
+        """Those of EVERY_MS, and so on for ever."""
         for name, relay in self._world.relays.items():
             said = self._said[name]
-            for n in range(self.thrown, self.thrown + PER_MS):
+            for n in range(self.thrown, self.thrown + PER_MS * EVERY_MS):
                 relay.arrive(DATA_PORT, said[n % MADE], self._sources[n % SOURCES])
-        self.thrown += PER_MS
-        self._world.at(self._world.now + MS, self.throw)
+        self.thrown += PER_MS * EVERY_MS
+        self._world.at(self._world.now + EVERY_MS * MS, self.throw)
 
 
 def met(world: World) -> bool:
@@ -61,7 +62,7 @@ def session_of(relay: SimRelay) -> tuple[int, int]:
 
 
 def test_honest_relays_find_each_other_within_a_second_while_strangers_flood_both_gates_A4() -> None:
-    world = World(4, sealed=True)
+    world = World(4, sealed=True, pkts_max=256)
     world.chain(["a", "b"], LinkConf(delay_ns=20 * MS, jitter_ns=5 * MS))
     strangers = Strangers(world)
     world.run(world.now + SECOND)
