@@ -102,7 +102,7 @@ static void expect_none_refused(const end *e)
 
 ZR_TEST(a_thousand_rekeys_under_load_with_loss_refuse_no_datagram_for_want_of_a_key)
 {
-    enum { GENERATIONS = MANY == 1 ? 1000 : 30, EVERY_MS = 80, PER_MS = 20 };
+    enum { GENERATIONS = MANY == 1 ? 1000 : 30, EVERY_MS = 50, PER_MS = 20 };
     static way ab, ba;
     zr_ns_t now = ZR_SEC(1);
     uint32_t responded = 0, initiated = 0;

@@ -24,7 +24,7 @@ from tests.py.raw_udp import raw_udp
 
 pytestmark = pytest.mark.net
 
-FORGED = 1_000_000 if os.environ.get("ZR_FULL") else 20_000
+FORGED = 1_000_000 if os.environ.get("ZR_FULL") else 10_000
 RUN = 50
 MADE = 200  # packets for each lane and kind
 BODY_BYTES = 184

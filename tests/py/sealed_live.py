@@ -63,7 +63,7 @@ class HandLane:
 class SealedPeer:
     """Relay PEER_ID, listed by `relay`; make it before the relay starts."""
 
-    def __init__(self, relay: DevRelay) -> None:
+    def __init__(self, relay: DevRelay, cipher: int) -> None:
         assert relay.keyring is not None
         self.data = Address("127.0.0.1", free_ports(1 + LANES))
         self.relay = relay.data
@@ -75,7 +75,7 @@ class SealedPeer:
         relay.public_keys[PEER_ID] = encode_public(self.static.public)
         now = _core.clock_now()
         self._name, self.theirs = relay.name, theirs
-        self.identity = Identity(private, self.mesh_key, {relay.name: theirs})
+        self.identity = Identity(private, self.mesh_key, {relay.name: theirs}, cipher)
         self.macs = Macs(ZRELAY, theirs, self.mesh_key.reveal())
         self.sessions = SealedSessions(
             PEER_ID, 1, LANES, {relay.name: [relay.data]}, random.Random(1),
@@ -203,14 +203,17 @@ class SealedPeer:
 
 
 class SealedRelay(LiveRelay):
-    """One relay with keys, and PEER_ID as its only peer, with rights over `live/` alone."""
+    """One relay with keys, and PEER_ID as its only peer, with rights over `live/` alone.
 
-    def __init__(self) -> None:
+    `cipher`: what the relay's file says; `ours`: what the peer says its CPU is good at, 1 or 2.
+    """
+
+    def __init__(self, cipher: str = "auto", ours: int = 1) -> None:
         self._runner = asyncio.Runner()
         self.mesh = DevMesh(1)
         self.relay = self.mesh.relays[0]
-        self.hand = SealedPeer(self.relay)
-        toml = self.relay.toml()
+        self.hand = SealedPeer(self.relay, ours)
+        toml = self.relay.toml().replace("[security]\n", f'[security]\ncipher = "{cipher}"\n')
         self.relay.toml = lambda: toml + '[peers.rights]\npublish = ["live/"]\npull = ["live/"]\n'  # type: ignore[method-assign]
         self.client = Client(self.relay.api_url)
         self.stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
