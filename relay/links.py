@@ -61,6 +61,8 @@ class LinkFacts(NamedTuple):
     flaps: int
     rtt_counts: list[int]
     rtt_sum_s: float
+    answered: int  # pings, of all sessions so far
+    unanswered: int  # of those that have had about a second
 
 
 @dataclass
@@ -74,6 +76,9 @@ class _Link:
     flaps_seen: int = 0  # of the present one
     buckets: list[int] = field(default_factory=lambda: [0] * (len(RTT_BOUNDS_S) + 1))
     rtt_sum_us: int = 0
+    pings: int = 0  # of all sessions so far
+    unanswered: int = 0
+    pings_seen: int = 0  # of the present one
     history: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MINUTES))
 
 
@@ -98,7 +103,7 @@ class Links:
             self._close(link, view, now)
         if view["samples"] < link.taken:
             link.trips.clear()  # another session
-            link.flaps_seen = 0
+            link.flaps_seen = link.pings_seen = 0
         link.taken = view["samples"]
         link.trips.extend(trips)
         link.samples += 1
@@ -108,6 +113,9 @@ class Links:
         link.rtt_sum_us += sum(trips)
         for trip in trips:
             link.buckets[bisect_left(RTT_BOUNDS_S, trip / 1e6)] += 1
+        link.unanswered = max(link.unanswered, link.pings - sum(link.buckets))  # of the pings before this second's
+        link.pings += max(0, view["pings"] - link.pings_seen)
+        link.pings_seen = view["pings"]
 
     def facts(self, peer: str, view: View) -> LinkFacts:
         """What /metrics says of it."""
@@ -115,7 +123,7 @@ class Links:
         return LinkFacts(
             peer, view["loss_in"], view["loss_out"], view["jitter_ns"] / 1e9,
             None if view["offset_ns"] is None else view["offset_ns"] / 1e9, view["mtu"], link.flaps,
-            list(accumulate(link.buckets)), link.rtt_sum_us / 1e6,
+            list(accumulate(link.buckets)), link.rtt_sum_us / 1e6, sum(link.buckets), link.unanswered,
         )  # fmt: skip
 
     def _close(self, link: _Link, view: View, now: int) -> None:

@@ -3,6 +3,9 @@
 Every counter of ``ZR_STAT_LIST`` becomes a metric. The usual ones have their field's standard names (``_NAMED``); any
 other is ``zrelay_<name>``, so that a new counter is visible without a line here. Labels are bounded: worker, direction,
 call, kind, reason.
+
+Of a link (label peer): up, flaps, round trips, losses, jitter, mtu, probes, clock offset. Not its bytes: a lane has one
+socket for all its peers and counts for all of them (`zrelay_udp_bytes_total`, `zrelay_rx_media_bytes_total`).
 """
 
 from __future__ import annotations
@@ -160,24 +163,29 @@ def _by_reason(name: str, text: str, counts: Mapping[str, int]) -> CounterMetric
 
 def _links(links: Sequence[LinkFacts]) -> Iterator[Metric]:
     rtt = HistogramMetricFamily("zrelay_link_rtt_seconds", "Round trips of probes to this peer", labels=["peer"])
+    probe_rtt = HistogramMetricFamily("zrelay_probe_rtt_seconds", "As zrelay_link_rtt_seconds", labels=["peer"])
+    probes = CounterMetricFamily("zrelay_probe", "Pings of this peer by what came of them", labels=["peer", "result"])
+    offset = GaugeMetricFamily("zrelay_clock_offset_seconds", "This peer's monotonic clock minus ours", labels=["peer"])
     flaps = CounterMetricFamily("zrelay_link_flaps", "Times the link to this peer went down", labels=["peer"])
     gauges = {
         "loss_in_ratio": "Loss from this peer over the last minute",
         "jitter_seconds": "Jitter of the way from this peer",
-        "clock_offset_seconds": "This peer's monotonic clock minus ours",
         "mtu_bytes": "Largest IP packet that reaches this peer",
     }
     made = {name: GaugeMetricFamily(f"zrelay_link_{name}", text, labels=["peer"]) for name, text in gauges.items()}
     for link in links:
         bounds = [*(f"{bound:g}" for bound in RTT_BOUNDS_S), "+Inf"]
-        rtt.add_metric([link.peer], list(zip(bounds, link.rtt_counts, strict=True)), link.rtt_sum_s)
+        for histogram in (rtt, probe_rtt):  # a link's round trips are those of its probes
+            histogram.add_metric([link.peer], list(zip(bounds, link.rtt_counts, strict=True)), link.rtt_sum_s)
+        probes.add_metric([link.peer, "answered"], link.answered)
+        probes.add_metric([link.peer, "unanswered"], link.unanswered)
         flaps.add_metric([link.peer], link.flaps)
         made["loss_in_ratio"].add_metric([link.peer], link.loss_in)
         made["jitter_seconds"].add_metric([link.peer], link.jitter_s)
         made["mtu_bytes"].add_metric([link.peer], link.mtu)
         if link.offset_s is not None:
-            made["clock_offset_seconds"].add_metric([link.peer], link.offset_s)
-    yield from (rtt, flaps, *made.values())
+            offset.add_metric([link.peer], link.offset_s)
+    yield from (rtt, probe_rtt, probes, offset, flaps, *made.values())
 
 
 def _counters(counts: Sequence[LaneCounts]) -> Iterator[Metric]:

@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ FULL = bool(os.environ.get("ZR_FULL"))
 full = pytest.mark.skipif(not FULL, reason="takes long: ZR_FULL=1")
 SSRC = 7
 STATIC_MTU = 1500
+STALL_S, ATTEMPTS = 0.1, 3
 
 
 class PlacedSink(Sink):
@@ -111,7 +113,7 @@ class Media:
     @property
     def calm(self) -> bool:
         """No relay of ours can have been silent for so long that its peer takes it for dead: that is 150 ms."""
-        return self.stall_s < 0.1
+        return self.stall_s < STALL_S
 
     def end(self) -> None:
         self.sink.close()
@@ -123,7 +125,19 @@ async def hints(client: Client) -> int:
     return int(sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith("zrelay_tx_hints")))
 
 
+async def in_calm(attempt: Callable[[], Awaitable[bool]]) -> None:
+    """Makes the attempt again while the machine stalled in it; it asserts only when it was calm, and says whether."""
+    for _ in range(ATTEMPTS):
+        if await attempt():
+            return
+    pytest.skip(f"this machine stalled for {STALL_S:g} s in each of {ATTEMPTS} runs: run it alone")
+
+
 async def test_t07_forged_icmp_changes_neither_the_link_nor_its_size_nor_what_arrives() -> None:
+    await in_calm(forged_icmp)
+
+
+async def forged_icmp() -> bool:
     with router() as way:
         async with RoutedMesh(way) as mesh, mesh.client(mesh.a) as a, mesh.client(mesh.b) as b:
             media = Media(way, mesh)
@@ -149,12 +163,15 @@ async def test_t07_forged_icmp_changes_neither_the_link_nor_its_size_nor_what_ar
             forging.cancel()
             raw.close()
             link = await link_of(a)
-            assert (link["state"], link["mtu"]) == ("up", STATIC_MTU)
-            assert link["flaps"] == 0 or not media.calm
-            assert before >= 0.99 or not media.calm
-            assert during >= before - 0.01 or not media.calm
-            assert await hints(a) > told_before  # they came, and were counted
+            told = await hints(a)
             media.end()
+            if not media.calm:
+                return False
+            assert (link["state"], link["mtu"], link["flaps"]) == ("up", STATIC_MTU, 0)
+            assert before >= 0.99
+            assert during >= before - 0.01
+            assert told > told_before  # they came, and were counted
+            return True
 
 
 # Whose end of which cable becomes smaller.
@@ -173,6 +190,10 @@ async def test_d15_a_smaller_path_is_found_in_time(mtu: int, how: str) -> None:
 
     300 ms on a quiet machine, and 100 ms until we have asked; tests/c/probe_test.c has it on a virtual clock.
     """
+    await in_calm(partial(smaller_path, mtu, silent))
+
+
+async def smaller_path(mtu: int, silent: bool) -> bool:
     with router() as way:
         async with RoutedMesh(way) as mesh, mesh.client(mesh.a) as a, mesh.client(mesh.b) as b:
             media = Media(way, mesh)
@@ -189,8 +210,11 @@ async def test_d15_a_smaller_path_is_found_in_time(mtu: int, how: str) -> None:
             await link_at(a, mtu, 20)
             sending.cancel()
             flaps, share = (await link_of(a))["flaps"], await media.share(0.5)
-            assert not media.calm or (flaps == 0 and share >= 0.99 and took_s <= (0.4 if FULL else 1.5))
             media.end()
+            if not media.calm:
+                return False
+            assert (flaps, share >= 0.99, took_s <= (0.4 if FULL else 1.5)) == (0, True, True), (share, took_s)
+            return True
 
 
 LIMIT = 16 + 1420 + 16  # envelope, KCP mtu, tag
@@ -219,10 +243,11 @@ def test_u34_valid_datagrams_in_ip_fragments_are_accepted_up_to_the_limit() -> N
             time.sleep(0.001)
         assert lanes[0].probe(1, _core.clock_now())["mtu"] == STATIC_MTU  # padded probes came through in pieces
         with socket.socket(fileno=fds[0]) as sock:
-            sock.sendto(bytes(LIMIT + 1), (hosts[1].ip, hosts[1].port))
-            sock.sendto(b"\x0b" + bytes(LIMIT), (hosts[1].ip, hosts[1].port))
+            head = struct.pack("<BBHIQ", 0x0B, 63, 0, 101 << 6 | 63, 1 << 40)  # in use, so that length is looked at
+            for size in (LIMIT, LIMIT + 1):
+                sock.sendto(head + bytes(size - len(head)), (hosts[1].ip, hosts[1].port))
             time.sleep(0.2)
         lanes[1].receive(fds[1], _core.clock_now())
         drops = lanes[1].drops()
         os.close(fds[1])
-        assert sum(drops.values()) == 2
+        assert {word: count for word, count in drops.items() if count} == {"auth": 1, "link_oversize": 1}

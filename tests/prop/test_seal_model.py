@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.whitebox import ffi, lib
@@ -22,6 +23,7 @@ AES, CHACHA = 1, 2
 HEAD, TAG = 16, 16
 VECTORS = Path(cryptography_vectors.__file__).parent / "ciphers"
 KEY_BYTES = {AES: 16, CHACHA: 32}
+MANY = settings(max_examples=100_000) if os.environ.get("ZR_FULL") else settings()
 
 
 class Seals:
@@ -88,6 +90,7 @@ heads = st.binary(min_size=HEAD, max_size=HEAD)
 bodies = st.binary(max_size=64) | st.binary(min_size=1380, max_size=1468)
 
 
+@MANY
 @given(ciphers, secrets, paths, counters, heads, bodies)
 def test_what_c_seals_python_opens_and_the_other_way(
     cipher: int, secret: bytes, path: tuple[int, int, int], counter: int, head: bytes, body: bytes

@@ -59,6 +59,18 @@ def test_flaps_and_round_trips_go_on_counting_over_a_new_session() -> None:
     assert facts.rtt_sum_s == pytest.approx(0.7304)
 
 
+def test_a_ping_counts_as_unanswered_when_a_second_has_brought_no_answer() -> None:
+    links = Links()
+    links.sample("b", view(samples=8, pings=10), [1000] * 8, 0)
+    assert (links.facts("b", view()).answered, links.facts("b", view()).unanswered) == (8, 0)
+    links.sample("b", view(samples=9, pings=13), [1000], SECOND)
+    assert (links.facts("b", view()).answered, links.facts("b", view()).unanswered) == (9, 1)
+    links.sample("b", view(samples=10, pings=13), [1000], 2 * SECOND)
+    links.sample("b", view(samples=0, pings=2), [], 3 * SECOND)  # another session
+    links.sample("b", view(samples=2, pings=2), [1000] * 2, 4 * SECOND)
+    assert (links.facts("b", view()).answered, links.facts("b", view()).unanswered) == (12, 3)
+
+
 @pytest.mark.parametrize(
     "bad",
     [

@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from relay import __version__, _core
 from relay.client import Client
 from relay.dev import DevMesh
-from relay.metrics import percentile
+from relay.links import RTT_BOUNDS_S, LinkFacts
+from relay.metrics import Facts, PageCollector, exposition, percentile
 from tests.net.rtp import Sender, Sink, publish_body
 
 pytestmark = pytest.mark.net
@@ -74,6 +75,21 @@ async def test_the_exposition_parses_and_says_what_happened() -> None:
     assert summed(parsed, "zrelay_handshakes_total", event="begun") >= 1
     age = "zrelay_packet_age_seconds"
     assert summed(parsed, f"{age}_bucket", le="+Inf") == summed(parsed, f"{age}_count")
+
+
+def test_a_links_probes_are_there_under_the_names_of_the_dashboards() -> None:
+    counts = [n // 2 for n in range(len(RTT_BOUNDS_S) + 1)]
+    link = LinkFacts("sh-1", 0.0, 0.0, 0.001, -0.25, 1500, 0, counts, 0.125, answered=counts[-1], unanswered=2)
+    facts = Facts("1", 0.0, True, {}, {}, {}, {}, {}, {}, probed=[link, link._replace(peer="gz-1", offset_s=None)])
+    parsed = samples(exposition(PageCollector(lambda: [], lambda: facts)).decode())
+    peer = ("peer", "sh-1")
+    for name in ("zrelay_probe_rtt_seconds", "zrelay_link_rtt_seconds"):
+        assert parsed[f"{name}_count", (peer,)] == counts[-1]
+        assert parsed[f"{name}_sum", (peer,)] == 0.125
+    results = [parsed["zrelay_probe_total", (peer, ("result", result))] for result in ("answered", "unanswered")]
+    assert results == [counts[-1], 2]
+    offsets = {key: value for key, value in parsed.items() if key[0] == "zrelay_clock_offset_seconds"}
+    assert offsets == {("zrelay_clock_offset_seconds", (peer,)): -0.25}
 
 
 async def test_every_counter_and_drop_word_of_the_core_is_exported() -> None:

@@ -8,6 +8,7 @@ from tests.sim.test_chain import STREAM, check_run, run_chain
 from tests.sim.world import MS, SECOND, VIDEO, LinkConf, SimRelay, Sink, World
 
 SEEDS = 100 if os.environ.get("ZR_FULL") else 6
+REKEYS = 1000 if os.environ.get("ZR_FULL") else 20
 BATCH = 3
 
 
@@ -34,29 +35,29 @@ def test_no_datagram_lacks_its_key_while_the_keys_change_under_load() -> None:
     world = World(6, sealed=True)
     world.chain(["a", "b"], LinkConf(delay_ns=30 * MS, jitter_ns=5 * MS, loss=0.01), workers=2)
     world.run(world.now + SECOND)
-    busy, packets = send(world, STREAM), 1200
-    for number in range(20):
-        relay = world.relays["b" if number > 10 else "ab"[number % 2]]
+    busy = send(world, STREAM, REKEYS * 60)
+    for number in range(REKEYS):
+        relay = world.relays["b" if number > REKEYS // 2 else "ab"[number % 2]]
         world.at(world.now + number * 300 * MS, lambda relay=relay: rekey(relay))
-    world.run(world.now + 7 * SECOND)
-    idle = send(world, "cam/2")
+    world.run(world.now + REKEYS * 300 * MS + SECOND)
+    idle = send(world, "cam/2", 1200)
     assert world.relays["a"].control.worker_of(STREAM) != world.relays["a"].control.worker_of("cam/2")
     world.run(world.now + 8 * SECOND)
     world.check()
-    assert [len(sink.numbers[1000 + VIDEO.payload_type]) for sink in (busy, idle)] == [packets, packets]
+    assert [len(sink.numbers[1000 + VIDEO.payload_type]) for sink in (busy, idle)] == [REKEYS * 60, 1200]
     for relay in world.relays.values():
         for lane in (relay.lane, *relay.forwarders):
             words = {word for word, count in lane.drops().items() if count > 0}
             assert words <= ({"noindex"} if lane is relay.lane else set()), relay.name  # a response that came twice
-            assert lane.stats()["rekeys"] >= 10  # each lane was told of each
+            assert lane.stats()["rekeys"] >= REKEYS // 2  # each lane was told of each
 
 
-def send(world: World, stream: str) -> Sink:
-    """1200 packets from a to b, from 1 s on."""
+def send(world: World, stream: str, packets: int) -> Sink:
+    """So many packets from a to b, from 1 s on."""
     world.publish("a", stream)
     sink = world.subscribe("b", stream)
     worker, slot = world.ingress_of("a", stream)
-    for number in range(1200):
+    for number in range(packets):
         at = world.now + SECOND + number * 5 * MS
         world.at(at, lambda n=number: world.rtp("a", worker, slot, VIDEO, n, 1000))
     return sink

@@ -216,6 +216,7 @@ class World:
         self._hash = hashlib.sha256()
         self.arrived = 0
         self.drop: Callable[[str, str, int, bytes], bool] | None = None  # (from, to, lane, datagram) -> lost?
+        self.change: Callable[[bytes], bytes] | None = None  # what the path makes of a datagram
 
     # -- building ---------------------------------------------------------------------------------------------------
 
@@ -311,6 +312,8 @@ class World:
         link = self.links.get((relay.name, peer or ""))
         if link is None or (self.drop is not None and self.drop(relay.name, peer or "", lane, data)):
             return
+        if self.change is not None:
+            data = self.change(data)
         source = relay.address_of_lane(lane).pack()
         self._next_tag += 1
         self._in_flight[self._next_tag] = (source, to)
