@@ -182,18 +182,47 @@ ZR_TEST(H3_a_round_trip_comes_from_our_own_send_time_and_no_echo_we_did_not_send
     victim_close(&v);
 }
 
+ZR_TEST(K17_a_shut_window_stops_what_is_sent_into_it_and_nothing_else)
+{
+    uint32_t asked = 0;
+    victim v;
+
+    victim_open(&v);
+    int shut = v.conv, other = open_media(&v.a, CONV + 1, 0, 2);
+    CHECK_EQ(say(&v, SEG(.cmd = ZR_SEG_WINS, .wnd = 0, .una = IN_FLIGHT)), ZR_OK);
+    for (uint32_t sn = 0; sn < 20; sn++, v.now += ZR_MS(10)) {
+        zr_lane_msg msg;
+        send_one(&v, 200);
+        v.conv = other;
+        send_one(&v, 200);
+        v.conv = shut;
+        CHECK_EQ(say(&v, SEG(.cmd = ZR_SEG_PUSH, .wnd = 0, .sn = sn, .una = IN_FLIGHT, .len = 100)), ZR_OK);
+        CHECK_EQ(zr_lane_recv(v.a.lane, &msg), ZR_OK);
+        zr_pkt_drop(msg.views[0].pkt);
+        zr_lane_on_deadline(v.a.lane, v.now);
+        output(&v);
+        CHECK_EQ(said(&v, CONV, ZR_SEG_PUSH), 0);
+        CHECK(said(&v, CONV, ZR_SEG_ACK) > 0);
+        CHECK(said(&v, CONV + 1, ZR_SEG_PUSH) > 0);
+        asked += said(&v, CONV, ZR_SEG_WASK);
+        CHECK_EQ(say(&v, SEG(.conv = CONV + 1, .sn = sn, .ts = zr_kcp_ms(v.now), .una = sn + 1)), ZR_OK);
+    }
+    CHECK_EQ(asked, 2); /* after 50 ms and 100 more */
+    CHECK_EQ(say(&v, SEG(.cmd = ZR_SEG_WINS, .una = IN_FLIGHT)), ZR_OK);
+    output(&v);
+    CHECK_EQ(said(&v, CONV, ZR_SEG_PUSH), 20);
+    victim_close(&v);
+}
+
 ZR_TEST(H4_K18_a_window_of_nothing_in_an_overtaken_datagram_stops_nothing)
 {
     victim v;
-    zr_seg older[] = { SEG(.cmd = ZR_SEG_WINS, .wnd = 0, .una = 0),
-                       SEG(.cmd = ZR_SEG_WINS, .wnd = 0, .una = IN_FLIGHT) }; /* by its counter alone */
+    zr_seg older = SEG(.cmd = ZR_SEG_WINS, .wnd = 0, .una = IN_FLIGHT); /* by its counter alone */
 
     victim_open(&v);
-    uint64_t overtaken = v.counter;
-    v.counter += ZR_LEN(older);
+    uint64_t overtaken = v.counter++;
     CHECK_EQ(say(&v, SEG(.cmd = ZR_SEG_WINS, .wnd = 128, .una = IN_FLIGHT)), ZR_OK);
-    for (uint32_t i = 0; i < ZR_LEN(older); i++)
-        CHECK_EQ(say_at(&v, overtaken + i, &older[i], 1), ZR_OK);
+    CHECK_EQ(say_at(&v, overtaken, &older, 1), ZR_OK);
     output(&v);
     uint64_t before = stat(&v.a, ZR_STAT_kcp_segs_sent);
     for (int i = 0; i < 20; i++)
@@ -218,7 +247,6 @@ ZR_TEST(H4_K18_the_window_is_what_the_newest_datagram_says_over_lanes_epochs_and
         { 0, 0, 0, 3, 128, 0 },   /* an overtaken one opens nothing either */
         { 1, 0, 0, 8, 60, 60 },   /* newer keys: its lane counts on */
         { 0, 0, 0, 7, 0, 60 },    /* the last under the old ones, late */
-        { 1, 0, 0, 1, 0, 60 },    /* overtaken */
         { 2, 0, 0, 0, 70, 70 },   /* newer keys, should a lane begin anew with them */
         { 1, 0, 0, 10, 80, 80 },  /* but the peer took two handshakes in the other order */
         { 2, 0, 0, 11, 85, 85 },  /* newer */
@@ -226,7 +254,6 @@ ZR_TEST(H4_K18_the_window_is_what_the_newest_datagram_says_over_lanes_epochs_and
         { 2, 0, 1, 0, 90, 90 },   /* a lane that was replaced begins anew */
         { 2, 0, 0, 12, 0, 90 },   /* what the one before said last */
         { 2, 1, 0, 0, 100, 100 }, /* another lane: not to be compared */
-        { 2, 0, 1, 1, 110, 110 }, /* newer */
     };
     victim v;
 

@@ -168,7 +168,7 @@ def test_kcp_go_gives_back_every_message_once_and_in_order(
 def test_kcp_go_takes_messages_of_two_segments_whole_and_its_own_arrive_in_any_order(
     address: tuple[str, int], stream: int, loss: float
 ) -> None:
-    """Our media profile, no deadline. A Write of kcp-go becomes messages of one segment, full but for the last."""
+    """Our media profile, without a deadline. What kcp-go writes leaves as messages of one segment, cut at its mss."""
     conf = conf_of("media", CONV, mtu=MTU, snd_wnd=128, rcv_wnd=128, deadline_ms=0, stream=stream)
     sent, received = messages(TWO), []  # type: ignore[var-annotated]
     answered = [len(text).to_bytes(4, "big") + text for text in sent]

@@ -36,6 +36,7 @@ class Talk:
         self.sent_at: dict[bytes, int] = {}
         self.got: list[list[bytes]] = [[], []]
         self.slowest = 0
+        self.deaf: set[int] = set()  # ends that do not read
 
     def send(self, number: int, size: int = 300) -> None:
         serial = len(self.sent[number])
@@ -49,7 +50,7 @@ class Talk:
             _, _, to, data = heapq.heappop(self.link)
             assert self.ends[to].input(data, self.now) == lib.ZR_OK
         for number, end in enumerate(self.ends):
-            while (message := end.recv()) is not None:
+            while number not in self.deaf and (message := end.recv()) is not None:
                 self.got[number].append(message)
                 self.slowest = max(self.slowest, self.now - self.sent_at.get(message, self.now))
             if (at := end.deadline()) is not None and at <= self.now:

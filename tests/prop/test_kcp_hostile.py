@@ -139,6 +139,39 @@ def test_k17_a_shut_window_is_asked_for_from_50_ms_on_and_opens_within_a_round_t
 
 
 @every_profile
+def test_k17_whose_window_is_shut_is_heard_and_acknowledged_as_ever(profile: str) -> None:
+    talk = Talk(profile, rcv_wnd=16, deadline_ms=0)
+    talk.deaf = {1}
+    for count in (16, 24):  # what the window takes, and what waits for it
+        for _ in range(count):
+            talk.send(0)
+        talk.run(100)
+    end, peer = talk.ends
+    assert end.words().rmt_wnd == 0
+    unsent, acks = end.waiting(), end.counts().acks_sent
+    assert unsent == 24
+    for _ in range(300):
+        talk.send(1)
+        talk.run(10)
+    talk.run(3 * IN_TIME)
+    assert talk.got[0] == talk.sent[1]
+    assert talk.slowest <= IN_TIME
+    assert peer.waiting() == 0, "acknowledged"
+    assert end.counts().acks_sent - acks >= 100
+    assert (end.words().rmt_wnd, end.waiting()) == (0, unsent)
+    assert peer.counts().retrans_timeout == peer.counts().retrans_fast == 0
+    talk.sent_at.clear()  # those that wait have taken as long as nobody read
+    talk.deaf.clear()
+    talk.turn()  # the peer reads, and says so
+    opened = talk.now
+    while not talk.got[1][16:]:
+        talk.turn()
+        talk.now += 1
+    assert talk.now - opened <= 2 * IN_TIME, "a round trip after the window opened"
+    talk.finish(slowest=IN_TIME)
+
+
+@every_profile
 def test_k18_an_overtaken_window_of_nothing_is_ignored(profile: str) -> None:
     talk = running(profile)
     una = mine(talk, 0)[0]
