@@ -53,9 +53,11 @@ static void outcome(zr_kcp *kcp, const zr_kcp_slot *slot, bool arrived)
         zr_kcp_path_outcome(&media->path, arrived, media->in_flight);
 }
 
-static void expire(zr_kcp *kcp, uint32_t sn, zr_kcp_slot *slot)
+/* What is given up before its first ACK could be here says nothing about loss. */
+static void expire(zr_kcp *kcp, uint32_t sn, zr_kcp_slot *slot, uint32_t ms)
 {
-    outcome(kcp, slot, false);
+    if (slot->media.attempts > 1 || ms - slot->media.first > zr_kcp_path_srtt(&kcp->media.path))
+        outcome(kcp, slot, false);
     kcp->counts.expired++;
     kcp->media.in_flight--;
     zr_kcp_unlink(kcp, slot);
@@ -153,7 +155,7 @@ static enum step again(zr_kcp *kcp, zr_pack *pack, uint32_t sn, uint32_t ms)
         if (zr_seq_before(ms, slot->media.give_up))
             wait_on(kcp, sn, slot, ms); /* its ACK may still come */
         else
-            expire(kcp, sn, slot);
+            expire(kcp, sn, slot, ms);
         return DONE;
     }
     if (!zr_kcp_has_pace(kcp, ms) || !may_probe(kcp, slot, ms))

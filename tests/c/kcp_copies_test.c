@@ -67,6 +67,28 @@ ZR_TEST(without_loss_nothing_is_sent_twice)
     }
 }
 
+ZR_TEST(what_is_given_up_before_its_ack_could_be_here_is_no_loss)
+{
+    static const uint16_t deadlines[] = { 400, 60 }; /* by turns, on a round trip of 80 ms */
+
+    start_link(&origins[0], zr_kcp_conf_media(7), 40, 0);
+    for (uint32_t ms = 0; ms < 4000; ms++) {
+        if (ms % 5 == 0) {
+            zr_pkt *pkt = zr_pool_copy(&pool, bytes, 1000);
+            zr_slice body = { pkt, pkt->off, pkt->len };
+            CHECK_EQ(zr_kcp_send_within(&a, NULL, 0, &body, deadlines[ms / 5 % 2], now), ZR_OK);
+            zr_pkt_drop(pkt);
+        }
+        step(NULL, NULL);
+        while (recv_len(&b) > 0)
+            ;
+    }
+    CHECK(zr_kcp_estimated(&a).loss_ppm < 20000);
+    CHECK_EQ(zr_kcp_counted(&a)->copies, 0);
+    CHECK_EQ(zr_kcp_counted(&a)->retrans_timeout, 0);
+    finish();
+}
+
 ZR_TEST(copies_are_5_ms_apart_unless_the_last_call_is_near_and_none_follows_it)
 {
     static const double losses[] = { 0.3, 0.5, 0.7 };

@@ -213,7 +213,7 @@ class Talk:
         while pos + HEADER <= len(data):
             heads.append(pos)
             pos += HEADER + int.from_bytes(data[pos + 20 : pos + HEADER], "little")
-        at = random.choice([4, 6, 7, 20, 21, 22, 23, *([5, 8, 9, 10, *range(12, 20)] if self.hostile else [])])
+        at = random.choice([4, 4, 4, 6, 7, 20, 21, 22, 23, *([5, 8, 9, 10, *range(12, 20)] if self.hostile else [])])
         data[random.choice(heads[1:] or heads) + at] = random.choice(
             [0, 1, 81, 82, 83, 84, 85, 255, random.randrange(256)]
         )
