@@ -2,8 +2,8 @@
 
 The mutants come from the sources: every acquire, release, acq_rel and seq_cst below csrc/ring and in csrc/stat, each
 with all orders that are weaker, and every exchange as a plain load and store. ThreadSanitizer (two threads on a ring or
-an inbox) and the explorer (all interleavings, all values that C11 allows) look at each. One that neither catches is an order
-without a reason: the run fails. So does an order elsewhere in csrc/ that is not listed here.
+an inbox) and the explorer (all interleavings, all values that C11 allows) look at each. One that neither catches is an
+order without a reason: the run fails. So does an order elsewhere in csrc/ that is not listed here.
 
     python tests/proof/orders.py [--list]
 """

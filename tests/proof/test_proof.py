@@ -119,7 +119,8 @@ def killed() -> dict[str, tuple[int, int]]:
     """Points and bad points of each row of the stepper."""
     orders.OUT.mkdir(parents=True, exist_ok=True)
     program = orders.OUT / "stepper"
-    flags = "-std=c11 -O2 -g -Wall -Wextra -Werror -D_GNU_SOURCE -Icsrc -Wl,-z,now".split()  # no stepping through the linker
+    # -z now: no child steps through the dynamic linker.
+    flags = "-std=c11 -O2 -g -Wall -Wextra -Werror -D_GNU_SOURCE -Icsrc -Wl,-z,now".split()
     subprocess.run(["gcc", *flags, *STEPPER, "-o", str(program)], cwd=orders.ROOT, check=True)
     done = subprocess.run([str(program)], capture_output=True, text=True, timeout=200, check=False)
     if done.returncode == NO_PTRACE:
