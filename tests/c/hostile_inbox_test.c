@@ -223,6 +223,7 @@ ZR_TEST(a_mad_worker_costs_its_neighbours_records_and_nothing_else)
     CHECK(broken(&m) > 10);
     CHECK(rig_stat(&m.rigs[TARGET], ZR_STAT_mirror_received) > 100);
     CHECK(rig_drops(&m.rigs[TARGET], ZR_DROP_record) > 0);
+    CHECK_EQ(rig_drops(&m.rigs[TARGET], ZR_DROP_pool), 0); /* no length comes as far as the pool */
     CHECK(own_ring_is_untouched(&m, OWNER) && own_ring_is_untouched(&m, TARGET));
     fprintf(stderr, "hostile: %u writes, %llu turns, %llu records taken, %llu rings broken, %llu repairs\n", writes,
             (unsigned long long)m.turns, (unsigned long long)rig_stat(&m.rigs[TARGET], ZR_STAT_mirror_received),
