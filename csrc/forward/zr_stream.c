@@ -32,9 +32,10 @@ void zr_stream_open(zr_stream *stream, bool local, uint64_t epoch, uint32_t numb
 {
     _Atomic uint64_t *words = (_Atomic uint64_t *)(void *)stream->row;
 
-    /* Which epoch, and how far it got, is the one word a successor has: it changes in one store, never by way of 0. */
+    /* Which epoch, and how far it got, is the last word a successor and the agent have: never by way of 0. */
     for (size_t i = 0; i < sizeof *stream->row / sizeof *words; i++)
-        if (&words[i] != &stream->row->epoch && &words[i] != &stream->row->next_number)
+        if (&words[i] != &stream->row->epoch && &words[i] != &stream->row->next_number &&
+            &words[i] != &stream->row->resume_number)
             put_row(&words[i], 0);
     stream->open = true;
     stream->ingress = ZR_INGRESS_NONE;
@@ -58,9 +59,9 @@ void zr_stream_restart(zr_stream *stream, bool local, uint64_t epoch, uint32_t n
         stream->tracks[i] = (zr_track){ .used = false };
     zr_win_init(&stream->window);
     put_row(&stream->row->next_number, number);
-    atomic_signal_fence(memory_order_seq_cst); /* killed in between, it is the old epoch's, or the new one's with it */
-    put_row(&stream->row->epoch, epoch);
     put_row(&stream->row->resume_number, number);
+    /* Behind both: killed before it, or read by the agent just then, the new epoch never has the old one's numbers. */
+    atomic_store_explicit(&stream->row->epoch, epoch, memory_order_release);
     put_row(&stream->row->first_ns, 0);
     put_row(&stream->row->last_ns, 0);
 }

@@ -94,12 +94,15 @@ int zr_stat_attach(zr_stat_page *page, size_t bytes)
 
     if (rc != ZR_OK)
         return rc;
+    if (word(&page->turn) % 2 == 0) /* else the one before died within a turn */
+        zr_stat_turn_begin(page);
     page->generation++;
     close_ledgers(page);
-    if (word(&page->turn) % 2 == 1) /* the one before died within a turn */
-        zr_stat_bump(&page->turn, 1);
-    zr_stat_bump(&page->drop[ZR_DROP_tx_again], word(&page->stat[ZR_STAT_tx_waiting])); /* went with it */
+    /* Went with it. Taken away first: of us, too, the next one may have to settle what was left halfway. */
+    uint64_t waiting = word(&page->stat[ZR_STAT_tx_waiting]);
     zr_stat_set(page, ZR_STAT_tx_waiting, 0);
+    zr_stat_bump(&page->drop[ZR_DROP_tx_again], waiting);
+    zr_stat_turn_end(page);
     return rc;
 }
 

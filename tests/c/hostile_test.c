@@ -6,40 +6,14 @@
  */
 #include <sched.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "fwd_rig.h"
+#include "hostile_rig.h"
 #include "sim/zr_rng.h"
 
 #define SLOTS 64u
-#define PAGE  4096u
-
-typedef struct region {
-    unsigned char *mapped;
-    size_t mapped_bytes, bytes;
-    zr_chan_mem *mem; /* its last byte is the last before a page that faults */
-} region;
-
-static region open_region(void)
-{
-    region r = { .bytes = zr_chan_bytes(SLOTS, sizeof(zr_cmd)) };
-    size_t inside = zr_round_up(r.bytes, PAGE);
-
-    r.mapped_bytes = inside + 2 * PAGE;
-    r.mapped = mmap(NULL, r.mapped_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    CHECK(r.mapped != MAP_FAILED);
-    r.mem = (void *)(r.mapped + PAGE + inside - r.bytes);
-    CHECK_EQ(mprotect(r.mapped, PAGE, PROT_NONE), 0);
-    CHECK_EQ(mprotect(r.mapped + PAGE + inside, PAGE, PROT_NONE), 0);
-    return r;
-}
-
-static void put32(void *at, uint32_t value)
-{
-    atomic_store_explicit((_Atomic uint32_t *)at, value, memory_order_relaxed);
-}
 
 /* Half of the writes go to the words that everything hangs on. */
 static void scribble(zr_chan *chan, size_t bytes, zr_rng *rng, uint32_t writes)
@@ -91,8 +65,8 @@ static void scribble(zr_chan *chan, size_t bytes, zr_rng *rng, uint32_t writes)
 /* The channel is made anew when one of its rings is broken, as the supervisor does it; attached to by both sides. */
 static bool renew(zr_chan *agent, zr_chan *worker, const region *r)
 {
-    return zr_chan_init(agent, r->mem, SLOTS, sizeof(zr_cmd)) == ZR_OK &&
-           zr_chan_attach(worker, r->mem, r->bytes, sizeof(zr_cmd)) == ZR_OK;
+    return zr_chan_init(agent, r->at, SLOTS, sizeof(zr_cmd)) == ZR_OK &&
+           zr_chan_attach(worker, r->at, r->bytes, sizeof(zr_cmd)) == ZR_OK;
 }
 
 typedef struct tally {
@@ -131,7 +105,7 @@ static void honest_turn(rig *r, zr_chan *agent, const region *at, tally *t)
 ZR_TEST(a_mad_neighbour_breaks_its_rings_and_nothing_else)
 {
     uint32_t writes = getenv("ZR_FULL") != NULL ? 10000000 : 1000000;
-    region at = open_region();
+    region at = region_open(zr_chan_bytes(SLOTS, sizeof(zr_cmd)));
     zr_chan agent;
     tally t = { 0 };
     int status;
@@ -166,5 +140,5 @@ ZR_TEST(a_mad_neighbour_breaks_its_rings_and_nothing_else)
             (unsigned long long)rig_stat(&r, ZR_STAT_ring_corrupt));
     CHECK(renew(&agent, r.chan, &at)); /* rig_close is both ends of r.chan */
     rig_close(&r);
-    munmap(at.mapped, at.mapped_bytes);
+    region_close(&at);
 }
