@@ -25,7 +25,9 @@ HOST = "127.0.0.1"
 class Rig:
     """The agent's and the supervisor's part in one."""
 
-    def __init__(self, stack: contextlib.ExitStack, *, gso: bool = True, gro: bool = True, spin_ns: int = 0) -> None:
+    def __init__(
+        self, stack: contextlib.ExitStack, *, gso: bool = True, gro: bool = True, spin_ns: int = 0, egress: str = HOST
+    ) -> None:
         def own(fd: int) -> int:
             stack.callback(os.close, fd)
             return fd
@@ -35,7 +37,7 @@ class Rig:
             "chan_fd": own(_core.shm_open("test-chan", _core.Channel.bytes_for(4096))),
             "page_fd": own(_core.shm_open("test-page", _core.StatPage.bytes_for(8))),
             "link_fd": own(_core.udp_open(loopback, gro=gro, rcvbuf=4 << 20)),
-            "egress_fd": own(_core.udp_open(loopback, sndbuf=4 << 20)),
+            "egress_fd": own(_core.udp_open(Address(egress, 0).pack(), sndbuf=4 << 20)),
             "wake_fd": own(os.eventfd(0, os.EFD_NONBLOCK)),
         }
         self.gro, self.wake_fd, self.egress_fd = gro, fds["wake_fd"], fds["egress_fd"]
