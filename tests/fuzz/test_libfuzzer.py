@@ -1,5 +1,6 @@
 """The same targets under clang's libFuzzer, which looks for inputs that lead where none led before: with ZR_FULL=1,
-five minutes each (the core once more, by another compiler, is too long for every run). What it finds is printed in the form of the corpus, ready to be kept there.
+five minutes each (the core once more, by another compiler, is too long for every run). What it finds is printed in the
+form of the corpus, ready to be kept there.
 """
 
 from __future__ import annotations

@@ -190,10 +190,10 @@ async def test_d15_a_smaller_path_is_found_in_time(mtu: int, how: str) -> None:
 
     300 ms on a quiet machine, and 100 ms until we have asked; tests/c/probe_test.c has it on a virtual clock.
     """
-    await in_calm(partial(smaller_path, mtu, silent))
+    await in_calm(partial(smaller_path, mtu, how))
 
 
-async def smaller_path(mtu: int, silent: bool) -> bool:
+async def smaller_path(mtu: int, how: str) -> bool:
     with router() as way:
         async with RoutedMesh(way) as mesh, mesh.client(mesh.a) as a, mesh.client(mesh.b) as b:
             media = Media(way, mesh)
