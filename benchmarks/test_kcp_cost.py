@@ -43,9 +43,9 @@ class Scenario(NamedTuple):
 
 
 SCENARIOS = {
-    "small": Scenario("W=256, no loss", 400, 2000 * LONG, 0.40),
+    "small": Scenario("W=256, no loss", 400, 1000 * LONG, 0.40),
     "large": Scenario("W=8192, no loss", 200, 240 * LONG, 0.40),
-    "lossy": Scenario("W=8192, 10 % loss", 2000, 4000 * LONG, 0.15),
+    "lossy": Scenario("W=8192, 10 % loss", 2000, 2000 * LONG, 0.15),
     "flush": Scenario("W=8192, flushed per packet", 50, 300 * LONG, 0.02),
 }
 PAIRS, PAIRS_BAR, ROUNDS = 5000, 3.0, 3 * LONG

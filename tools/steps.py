@@ -96,9 +96,10 @@ def steps(full: bool) -> list[Step]:
         *(ctest(variant) for variant in C_SANITIZERS),
         pytest("fuzz", "tests/fuzz", beside=RIGHT),
         pytest("interop", "tests/interop", beside=RIGHT),
+        # Last of these: who runs beside it only ends, so that no delay grows for want of a core.
+        pytest("soak", "tests/soak", beside="" if full else RIGHT),
         pytest("net", "tests/net", *right, *(f"--ignore={path}" for path in MEDIA)),
         pytest("media", *MEDIA),
-        pytest("soak", "tests/soak"),
     ]
 
 

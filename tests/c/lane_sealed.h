@@ -131,4 +131,41 @@ static inline uint64_t dropped(const end *e, enum zr_drop_id why)
     return atomic_load(&e->page->drop[why]);
 }
 
+/* An empty datagram of b's: what becomes of it at a. */
+static inline int hear_under(end *a, peer *b, uint32_t generation, uint8_t lane, uint16_t epoch, uint64_t counter,
+                             zr_ns_t now)
+{
+    uint8_t data[ZR_ENV_HEAD + ZR_ENV_TAG];
+    zr_env env = env_of(generation, lane, epoch, counter);
+    zr_addr from = peer_addr(lane);
+
+    return give(a, &from, data, peer_seal(b, data, generation, &env, NULL, 0), now);
+}
+
+/* What a session, its peer lanes and their windows are, without what counts strangers. */
+static inline uint64_t state_of(const end *e)
+{
+    uint64_t hash = 0xCBF29CE484222325u;
+    zr_lane_session session = e->lane->sessions[1];
+
+    session.derive_full_at = 0;
+    for (uint32_t i = 0; i < ZR_LANE_GENS; i++)
+        session.gens[i].forged = 0;
+    const struct {
+        const void *at;
+        size_t bytes;
+    } parts[] = {
+        { &session, sizeof session },
+        { e->lane->peers, e->lane->conf.peer_lanes_max * sizeof(zr_lane_peer) },
+        { e->lane->rxs, zr_lane_rx_max(&e->lane->conf) * sizeof(zr_lane_rx) },
+        { &e->lane->due, sizeof e->lane->due },
+        { &e->lane->by_index.count, sizeof e->lane->by_index.count },
+        { &e->lane->trial, sizeof e->lane->trial },
+    };
+    for (size_t part = 0; part < ZR_LEN(parts); part++)
+        for (size_t i = 0; i < parts[part].bytes; i++)
+            hash = (hash ^ ((const uint8_t *)parts[part].at)[i]) * 0x100000001B3u;
+    return hash;
+}
+
 #endif

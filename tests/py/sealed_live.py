@@ -171,8 +171,8 @@ class SealedPeer:
         (slot,) = (peer.session.slot for peer in self.sessions.peers.values() if peer.session is not None)
         self.lane.send(slot, raw, _core.clock_now())
 
-    async def message(self, kind: type[Any]) -> Any:
-        """The next control message of that kind; others before it are left out."""
+    async def message(self, kind: type[Any] | tuple[type[Any], ...]) -> Any:
+        """The next control message of that kind, or of one of these; others before it are left out."""
         async with asyncio.timeout(20):
             while True:
                 while self._heard:

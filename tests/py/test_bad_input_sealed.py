@@ -1,8 +1,8 @@
 """Bad input with keys, U08 to U36, K29 and K34 to K37, over real sockets against one running relay with sealed links.
 
-The same rows against the C core: tests/c/lane_keys_test.c, lane_probe_test.c; in one process: tests/py/test_gate.py,
-test_handshake_attacks.py, test_rights.py. Each row ends in its counter and no other, is not answered, and the link
-stays up; rows on lanes are run against the worker's port and the agent's.
+The same rows against the C core: tests/c/lane_keys_test.c, lane_generations_test.c, lane_probe_test.c; in one process:
+tests/py/test_gate.py, test_handshake_attacks.py, test_rights.py. Each row ends in its counter and no other, is not
+answered, and the link stays up; rows on lanes are run against the worker's port and the agent's.
 """
 
 from __future__ import annotations
