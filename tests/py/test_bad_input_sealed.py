@@ -424,10 +424,10 @@ def test_the_1025th_stream_on_a_link_is_refused_and_the_link_stays_K36(live: Sea
         codes = []
         for number in range(STREAMS_MAX + 1):
             await say(Pull(r=number, stream="live/k36", conv=100 + number, lane=0, route=[PEER_ID]))
-        for _ in range(STREAMS_MAX):
-            codes.append((await live.hand.message(PullOk)).r)
-        refused = await live.hand.message(PullNo)
-        assert (codes, refused.r, refused.code) == (list(range(STREAMS_MAX)), STREAMS_MAX, "quota")
+        for _ in range(STREAMS_MAX + 1):  # a refusal waits for no worker and may come before the last consents
+            answer = await live.hand.message((PullOk, PullNo))
+            codes.append((answer.r, getattr(answer, "code", "")))
+        assert sorted(codes) == [*((number, "") for number in range(STREAMS_MAX)), (STREAMS_MAX, "quota")]
         for number in range(STREAMS_MAX):
             await say(Drop(conv=100 + number))
         await say(Pull(r=5000, stream="live/k36", conv=5000, lane=0, route=[PEER_ID]))
