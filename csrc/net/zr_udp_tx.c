@@ -11,12 +11,14 @@
 #define GROUPS     64u   /* of datagrams that came in at the same time, in one call */
 #define FULL_WAIT  ZR_MS(10)
 #define PACE_TIME  ZR_MS(100)
-#define PACE_MIN   125u /* bytes a millisecond */
+#define PACE_KNOWN ZR_MS(250) /* at a rate that the card was seen to take: each end of a pace costs a packet */
+#define PACE_LOOK  ZR_MS(20)  /* in this time it takes enough packets to tell its rate */
+#define PACE_MIN   125u       /* bytes a millisecond */
 #define RATE_TIME  ZR_MS(10)
 
 enum stage { IDLE, LINK, EGRESS };
 
-typedef struct pace { /* four fifths of the rate before, while now < until */
+typedef struct pace { /* no faster than `rate` while now < until */
     zr_ns_t from, until;
     uint64_t rate, sent;      /* bytes a millisecond; bytes since `from` */
     zr_ns_t began;            /* of the window that measures */
@@ -72,27 +74,43 @@ zr_udp_tx *zr_udp_tx_init(void *mem, uint32_t entries, uint32_t fans, bool gso, 
 
 /* Pacing. */
 
+/* Bytes a millisecond; no time is shorter than one. */
+static uint64_t rate_of(uint64_t bytes, zr_ns_t time)
+{
+    return bytes * (uint64_t)ZR_MS(1) / (uint64_t)ZR_MAX(time, ZR_MS(1));
+}
+
 static void pace_measure(pace *p, zr_ns_t now)
 {
     zr_ns_t took = now - p->began;
 
     if (took < RATE_TIME)
         return;
-    p->measured = took > 2 * RATE_TIME ? 0 : p->bytes * (uint64_t)ZR_MS(1) / (uint64_t)took;
+    p->measured = took > 2 * RATE_TIME ? 0 : rate_of(p->bytes, took);
     p->bytes = 0;
     p->began = now;
 }
 
+/* At first a fifth less than we sent; of that nobody knows what the card took. Refused once more soon after, it has
+ * been full at both ends of the time since, and what it took in it is what it can do: a little less leaves it room.
+ * But when what it refused is what went at once as the pace ended, the pace was right, or too slow. */
 static void pace_slow(pace *p, zr_stat_page *page, zr_ns_t now)
 {
-    uint64_t took = (uint64_t)ZR_MAX(now - p->began, ZR_MS(1));
-    uint64_t rate = ZR_MAX(p->measured, p->bytes * (uint64_t)ZR_MS(1) / took);
+    bool paced = now < p->until;
+    bool known = p->until > 0 && now - p->until < PACE_TIME;
+    uint64_t took = rate_of(p->sent, now - p->from);
 
-    if (now < p->until) /* once in its time */
+    if (paced && now - p->from < PACE_LOOK)
         return;
+    if (!known)
+        p->rate = ZR_MAX(p->measured, rate_of(p->bytes, now - p->began)) * 4 / 5;
+    else if (paced)
+        p->rate = took * 31 / 32;
+    else
+        p->rate = ZR_MAX(took, p->rate);
+    p->rate = ZR_MAX(p->rate, (uint64_t)PACE_MIN);
     p->from = now;
-    p->until = now + PACE_TIME;
-    p->rate = ZR_MAX(rate * 4 / 5, (uint64_t)PACE_MIN);
+    p->until = now + (known ? PACE_KNOWN : PACE_TIME);
     p->sent = 0;
     zr_stat_add(page, ZR_STAT_tx_paced, 1);
 }
@@ -201,6 +219,7 @@ static bool without_memory(zr_udp_tx *tx, tx_list *list, zr_stat_page *page, zr_
         tx->resume = now + ZR_MS(1);
         return false;
     }
+    tx->pace.sent += list->messages[list->at].bytes; /* else the next one would go the same way at once */
     dropped(tx, list, ZR_DROP_tx_nobufs, page);
     return true;
 }

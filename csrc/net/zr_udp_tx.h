@@ -14,7 +14,8 @@
  *   ECONNREFUSED     an earlier datagram's: counted, this message once more. So may be EHOSTUNREACH, ENETUNREACH,
  *                    EHOSTDOWN, EACCES, EMSGSIZE, which count for this one when they are said twice
  *   ENOBUFS, ENOMEM  dropped: `nobufs`, only urgent ones are tried again a millisecond later; what follows is paced:
- *                    four fifths of the rate of the last 10 ms, for 100 ms
+ *                    four fifths of the rate of the last 10 ms, for 100 ms; if it is said again by then or in the 100
+ *                    ms after, what the card has taken meanwhile, for 250 ms
  *   EIO, EINVAL, EMSGSIZE on a run   its entries go out one by one, and so does all that follows for this host: routes
  *                    lack UDP_SEGMENT, which setsockopt does not tell
  *   EMSGSIZE         dropped: `oversize`, its length told, and who it was for: zr_udp_tx_oversize

@@ -81,7 +81,7 @@
     X(tx_blocked, c, "events", "a socket's buffer was full: the rest of its batch was kept and went later")            \
     X(tx_waiting, g, "datagrams", "handed to a socket and kept until it takes more")                                   \
     X(tx_hints, c, "errors", "told about earlier datagrams, by ICMP as a rule")                                        \
-    X(tx_paced, c, "events", "sends slowed by a fifth for 100 ms: the kernel had no memory (ENOBUFS, ENOMEM)")         \
+    X(tx_paced, c, "events", "times sends were slowed down: the kernel had no memory (ENOBUFS, ENOMEM)")               \
     X(tx_unreachable, c, "events", "destinations skipped from then on until they can be reached again")                \
     X(tx_refused_bytes, g, "bytes", "length of the last datagram that was too long for its path (EMSGSIZE)")           \
     X(holds, c, "events", "fan-outs put off so that runs get longer ([egress] hold)")                                  \

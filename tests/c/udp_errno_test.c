@@ -216,6 +216,73 @@ ZR_TEST(after_enobufs_what_leaves_is_a_fifth_less_for_100_ms_and_then_as_before)
     rig_close(&r);
 }
 
+/* A card that sends a packet each millisecond and holds eight: what is more it refuses. */
+enum { CARD_HOLDS = 8 };
+static struct {
+    const zr_ns_t *now;
+    zr_ns_t since; /* when the packet at its head began to go */
+    unsigned held;
+} card;
+
+static int full_card(int fd, struct mmsghdr *msgs, unsigned count, int flags)
+{
+    unsigned gone = (unsigned)((*card.now - card.since) / ZR_MS(1));
+
+    (void)fd;
+    (void)msgs;
+    (void)flags;
+    card.since = gone < card.held ? card.since + gone * ZR_MS(1) : *card.now;
+    card.held -= ZR_MIN(gone, card.held);
+    count = ZR_MIN(count, CARD_HOLDS - card.held);
+    card.held += count;
+    errno = ENOBUFS;
+    return count > 0 ? (int)count : -1;
+}
+
+/* What left from 500 ms to 2 s, in thousandths of what the card can send; how many it refused in this time. `late`: of
+ * every wake-up. */
+static uint64_t through_card(rig *r, unsigned due_in_100_ms, bool urgent, zr_ns_t late, uint64_t *refused)
+{
+    uint64_t due = 0, put_in = 0, sent = 0;
+    zr_ns_t begin = r->now, next;
+    int rc = ZR_OK;
+
+    card.now = &r->now;
+    card.since = r->now;
+    card.held = 0;
+    for (; r->now < begin + ZR_SEC(2); r->now = next) {
+        due = (uint64_t)(r->now - begin) * due_in_100_ms / ZR_MS(100);
+        if (sent == 0 && r->now >= begin + ZR_MS(500)) {
+            sent = stat_of(r, ZR_STAT_tx_sent);
+            *refused = drops_of(r, ZR_DROP_tx_nobufs);
+        }
+        while (rc == ZR_OK && r->batch.count < ENTRIES && put_in < due) {
+            put(r, &r->to, urgent);
+            put_in++;
+        }
+        rc = go(r);
+        next = rc == ZR_OK ? r->now + ZR_US(800) : zr_udp_tx_resume(r->tx);
+        next = ZR_MAX(next, r->now + ZR_US(100)) + late;
+    }
+    *refused = drops_of(r, ZR_DROP_tx_nobufs) - *refused;
+    return (stat_of(r, ZR_STAT_tx_sent) - sent) * 1000 / 1500;
+}
+
+/* What it can send is 1 500 packets of the 1 800. */
+ZR_TEST(a_card_that_is_full_all_the_time_is_kept_busy_and_refuses_less_than_one_packet_in_a_hundred)
+{
+    for (int urgent = 0; urgent < 2; urgent++)
+        for (int late = 0; late < 5; late++) {
+            static const zr_udp_calls calls = { .sendmmsg = full_card };
+            rig r = rig_open(&calls);
+            uint64_t refused, share = through_card(&r, 120, urgent, ZR_MS(late), &refused);
+            CHECK(share >= 950);
+            CHECK(urgent ? refused == 0 : refused > 0 && refused < 1800 / 100);
+            zr_udp_tx_give_up(r.tx, r.page);
+            rig_close(&r);
+        }
+}
+
 ZR_TEST(a_host_out_of_reach_is_left_out_for_1_to_50_ms_and_the_others_of_the_batch_get_theirs)
 {
     static const int errors[] = {

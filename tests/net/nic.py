@@ -3,8 +3,8 @@
     publisher ── lo ──▶ worker ──┬── lo ──▶ near player
                                  └── card ═══ veth ═══ far player
 
-`queue`: the card's queue holds two packets and gets 1.2 times what it sends on (d13). `flap`: it goes down for 400 ms
-(d16). Prints what came of it as JSON.
+`queue CODEC`: the card's queue holds two packets and gets 1.2 times what it sends on (d13). `flap`: it goes down for
+400 ms (d16). Prints what came of it as JSON; `stall_s`: the longest time in which the publisher could not publish.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class Player(threading.Thread):
 
 
 class Bench:
-    def __init__(self, stack: contextlib.ExitStack) -> None:
+    def __init__(self, stack: contextlib.ExitStack, codec: str = "opus") -> None:
         self.card = f"zrb{os.getpid()}a"
         far = stack.enter_context(veth())
         self.rig = rig = Rig(stack, gso=False, egress="0.0.0.0")
         rig.player.settimeout(None)
         sock = stack.enter_context(far.inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)))
         sock.bind((THERE, 0))
-        rig.open_stream()
+        rig.open_stream(codec)
         rig.post("sub_add", sub=1, stream=0, tracks=1, layers=0xFFFF, addr=Address(*sock.getsockname()))
         wait_until(lambda: rig.page.stats()["subs"] == 2)
         self.near, self.far, self.sent = Player(rig.player), Player(sock), list[float]()
@@ -74,9 +74,18 @@ class Bench:
             at += every_s
             time.sleep(max(0.0, at - time.monotonic()))
 
-    def told(self) -> dict[str, object]:
+    def told(self, first: int = 0) -> dict[str, object]:
         wait_until(self.rig.conserved)
-        return {"stats": self.rig.page.stats(), "drops": self.rig.page.drops()}
+        gap = max(later - at for at, later in itertools.pairwise(self.sent[first:]))
+        return {"stats": self.rig.page.stats(), "drops": self.rig.page.drops(), "stall_s": gap}
+
+
+def lost(player: Player, numbers: range) -> int:
+    """How many of them it does not get, be they late: they may still lie in the worker."""
+    ends = time.monotonic() + WAIT_S
+    while time.monotonic() < ends and not all(number in player.came for number in numbers):
+        time.sleep(0.01)
+    return sum(number not in player.came for number in numbers)
 
 
 def queue(bench: Bench) -> dict[str, object]:
@@ -87,11 +96,7 @@ def queue(bench: Bench) -> dict[str, object]:
     first = len(bench.sent)
     bench.publish(MEASURE_S, EVERY_S)
     numbers = range(first, len(bench.sent))
-    ends = time.monotonic() + WAIT_S  # what is late is still in the worker
-    while time.monotonic() < ends and not all(number in bench.far.came for number in numbers):
-        time.sleep(0.01)
-    lost = sum(number not in bench.far.came for number in numbers)
-    return {"published": len(numbers), "lost": lost, **bench.told()}
+    return {"published": len(numbers), "lost": lost(bench.far, numbers), **bench.told(first)}
 
 
 def flap(bench: Bench) -> dict[str, object]:
@@ -105,14 +110,13 @@ def flap(bench: Bench) -> dict[str, object]:
     up = time.monotonic()
     media.join()
     after = min((at for at in list(bench.far.came.values()) if at > before), default=float("inf"))
-    gap = max(later - at for at, later in itertools.pairwise(bench.sent))
-    near_lost = sum(number not in bench.near.came for number in range(len(bench.sent)))
-    return {"resumed_s": after - up, "stall_s": gap, "near_lost": near_lost, **bench.told()}
+    near_lost = lost(bench.near, range(len(bench.sent)))
+    return {"resumed_s": after - up, "near_lost": near_lost, **bench.told()}
 
 
 def main() -> None:
     with contextlib.ExitStack() as stack:
-        print(json.dumps({"queue": queue, "flap": flap}[sys.argv[1]](Bench(stack))))
+        print(json.dumps({"queue": queue, "flap": flap}[sys.argv[1]](Bench(stack, *sys.argv[2:]))))
 
 
 if __name__ == "__main__":

@@ -7,16 +7,20 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.machine import slack
-
 pytestmark = pytest.mark.net
 ROOT = Path(__file__).resolve().parents[2]
 LO_UP = "ip link set lo up"
+SHALLOW_QUEUE = "tc qdisc add dev lo root tbf rate 8mbit burst 5000 limit 3000"
+ATTEMPTS = 5  # of some seconds each
+MOST_LOST = {"opus": 0.01, "h264": 0.2}  # of 1.2 times what the card sends on, a sixth is too much
+RESUMED_S = 0.02
 
 
 def run(what: str, needs: str = "") -> dict[str, Any]:
@@ -37,18 +41,32 @@ def run(what: str, needs: str = "") -> dict[str, Any]:
     return told
 
 
-@pytest.mark.skipif(not os.environ.get("ZR_FULL"), reason="not held yet on a busy machine: ZR_FULL=1 runs it")
-def test_d13_a_full_queue_of_the_card_slows_the_sender_down_and_costs_at_most_one_packet_in_a_hundred() -> None:
-    told = run("queue", needs="tc qdisc add dev lo root tbf rate 8mbit burst 5000 limit 3000")
+def in_calm(what: str, held: Callable[[dict[str, Any]], bool], stall_s: float, needs: str = "") -> dict[str, Any]:
+    """A run in which it held, or, after which nothing else is worth asking, one in which the machine did not stall."""
+    for _ in range(ATTEMPTS):
+        told = run(what, needs)
+        if held(told) or told["stall_s"] < stall_s:
+            return told
+    pytest.skip(f"this machine stalled for {1000 * stall_s:g} ms in each of {ATTEMPTS} runs: run it alone")
+
+
+@pytest.mark.parametrize("codec", ["opus", "h264"])
+def test_d13_a_full_queue_of_the_card_slows_the_sender_down_and_refuses_a_packet_in_a_hundred(codec: str) -> None:
+    """What is too much waits: audio for so long that nothing is lost meanwhile; of video whole frames are shed."""
+    told = in_calm(f"queue {codec}", partial(waited, MOST_LOST[codec]), 0.004, needs=SHALLOW_QUEUE)
     assert told["stats"]["tx_paced"] > 0  # the kernel said it: ENOBUFS
     assert told["published"] > 500
-    assert told["lost"] <= told["published"] // 100
+    assert told["drops"]["tx_nobufs"] <= told["stats"]["rx_media"] // 100
+    assert told["lost"] <= told["published"] * MOST_LOST[codec]
 
 
-@pytest.mark.skipif(not os.environ.get("ZR_FULL"), reason="not held yet on a busy machine: ZR_FULL=1 runs it")
+def waited(share: float, told: dict[str, Any]) -> bool:
+    return bool(told["lost"] <= told["published"] * share)
+
+
 def test_d16_media_flows_again_at_once_when_the_card_is_up_and_others_miss_nothing_meanwhile() -> None:
-    told = run("flap")
+    told = in_calm("flap", lambda told: told["near_lost"] == 0 and told["resumed_s"] <= RESUMED_S, 0.02)
     assert told["drops"]["tx_refused"] + told["drops"]["tx_skipped"] > 100  # it was down, and not asked for each packet
     assert told["drops"]["tx_refused"] < told["drops"]["tx_skipped"]
     assert told["near_lost"] == 0
-    assert told["resumed_s"] <= 0.02 * slack() + 2 * told["stall_s"]  # the latter: when we could not publish
+    assert told["resumed_s"] <= RESUMED_S

@@ -69,14 +69,15 @@ class Rig:
         if self.channel.wake_needed():
             os.eventfd_write(self.wake_fd, 1)
 
-    def open_stream(self) -> None:
+    def open_stream(self, codec: str = "opus") -> None:
+        """Of audio, or of video when the codec is another."""
         fd = _core.udp_open(Address(HOST, 0).pack(), gro=self.gro, rcvbuf=4 << 20)
         self.ingress = port_of(fd)
         socket.send_fds(self.fdpass, [struct.pack("<IHH", *_core.FDPASS, 0)], [fd])
         os.close(fd)
-        opus = [word for word, _ in _core.CODECS].index("opus")
+        word = [word for word, _ in _core.CODECS].index(codec)
         self.post("stream_open", stream=0, local=1, epoch=1)
-        self.post("stream_track", stream=0, track=0, format=opus << 8 | 96 << 16, clock_rate=48000)
+        self.post("stream_track", stream=0, track=0, format=(codec != "opus") | word << 8 | 96 << 16, clock_rate=48000)
         self.post("ingress_bind", ingress=0, stream=0, learn=1)
         self.post("sub_add", sub=0, stream=0, tracks=1, layers=0xFFFF, addr=Address(*self.player.getsockname()))
         wait_until(lambda: self.page.stats()["subs"] == 1)
