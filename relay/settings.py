@@ -23,7 +23,6 @@ from relay.units import Address, parse_duration_ns, parse_ip, parse_rate_bps, pa
 MS, S = 1_000_000, 1_000_000_000
 WORKERS_MAX = 62
 NO_EFFECT_YET = {
-    "workers": ("numa",),
     "links": ("dscp",),
     "registry": ("endpoints", "lease_ttl", "store"),
     "limits": ("max_egress",),
@@ -178,7 +177,7 @@ class Listen(Section, frozen=True, kw_only=True):
 class Workers(Section, frozen=True, kw_only=True):
     count: Annotated[int, Parsed(_count, (int, str))] = field(default_factory=auto_workers)
     cpus: Annotated[tuple[int, ...], Parsed(_cpus)] = ()
-    numa: str = ""
+    numa: Literal["", "nic"] = ""  # nic: workers and their memory on the node of the card
     batch: Annotated[int, Meta(ge=1, le=256)] = 64
     gso: bool = True
     gro: bool = True

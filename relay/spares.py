@@ -80,7 +80,7 @@ class Spares:
             "hold_ns": conf.hold_ns, "window": conf.window, "deadlines_ms": conf.deadlines_ms,
             "residual": conf.residual, "max_overhead": conf.max_overhead, "overload_enter": conf.overload_enter,
             "peers": [(place.fds["inbox"], place.fds["wake"]) for place in self._places],
-            "sealed": bool(conf.keyring),
+            "sealed": bool(conf.keyring), "near": conf.near,
         }  # fmt: skip
         return boot, [wake, *(fd for place in self._places for fd in place.fds.values())]
 

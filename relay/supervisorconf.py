@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
+from relay import numa
 from relay.config import Config
+from relay.processes import say
 from relay.units import Address
 
 STREAMS_PER_WORKER_MAX = 16384
@@ -13,13 +15,15 @@ STREAMS_PER_WORKER_MAX = 16384
 
 @dataclass(frozen=True)
 class SupervisorConf:
-    """Of one relay. `cpus`: worker i runs on cpus[i]; empty: nobody is pinned."""
+    """Of one relay. `cpus`: worker i runs on cpus[i]; empty: nobody is pinned. `near`: where processes that are or may
+    become workers begin, so that their memory lies there, and stay unless pinned; empty: anywhere."""
 
     runtime_dir: str
     data: Address
     workers: int = 1
     spare: int = 1  # processes that wait to replace a worker
     cpus: tuple[int, ...] = ()
+    near: tuple[int, ...] = ()
     batch: int = 64
     gso: bool = True
     gro: bool = True
@@ -49,6 +53,7 @@ class SupervisorConf:
             workers=workers.count,
             spare=workers.spare,
             cpus=workers.cpus,
+            near=_near(config),
             batch=workers.batch,
             gso=workers.gso,
             gro=workers.gro,
@@ -67,3 +72,19 @@ class SupervisorConf:
             config_path=path,
             die_with_parent=die_with_parent,
         )
+
+
+def _near(config: Config) -> tuple[int, ...]:
+    """By [workers] numa, which is a wish: what cannot be known or is against `cpus` is said."""
+    if config.workers.numa != "nic":
+        return ()
+    try:
+        near = numa.near_cpus(config.listen.data)
+    except ValueError as error:
+        say(f'WARN [workers] numa = "nic": {error}')
+        return ()
+    far = [cpu for cpu in config.workers.cpus if near and cpu not in near]
+    if far:
+        cpus = ", ".join(map(str, far))
+        say(f'WARN [workers] numa = "nic": the card is not on the node of CPU {cpus}, which cpus names')
+    return near

@@ -52,6 +52,14 @@ def take_place(worker: _core.Worker, boot: dict[str, Any]) -> bool:
     return True
 
 
+def stay_near(cpus: list[int]) -> None:
+    """Before memory is touched, which then lies on their node; the supervisor may pin to one CPU later."""
+    try:
+        os.sched_setaffinity(0, cpus)
+    except OSError as error:
+        print(f"WARN not near the card, on CPU {', '.join(map(str, cpus))}: {error.strerror}", file=sys.stderr)
+
+
 def leave_no_core() -> None:
     """Lanes hold secrets of sessions. 1 byte, not 0: the kernel then starts no program that takes cores either.
 
@@ -81,6 +89,8 @@ def main() -> int:
         comm.write("zr-spare")
     if boot["sealed"]:
         leave_no_core()
+    if boot["near"]:
+        stay_near(boot["near"])
     try:
         worker = boot_worker(boot)
         if not worker.pin() and boot["warn"]:

@@ -33,7 +33,7 @@ PY_FLOORS = [
     ["__init__", "errors", "units", "names", "secret", "identity", "peers", "violations"],
     ["_core", "_bench", "_load", "_ring", "config", "settings", "tracks", "requests", "keys", "peermap"],
     (
-        "commands hostinfo sockets messages actions agentlog agenda ctl handles outbox "
+        "commands hostinfo hostfiles numa sockets messages actions agentlog agenda ctl handles outbox "
         "noise xchacha pace stamp handshake_wire handshake_own keymemory mapfile statedir continuity"
     ).split(),
     (

@@ -65,8 +65,10 @@ def numa(facts: Facts, nic: Nic) -> Finding:
     there = facts.cpu.nodes.get(nic.numa_node, ())
     said = f"the card is on node {nic.numa_node}"
     cpus = ",".join(map(str, there))
+    if not facts.relay.cpus and facts.relay.numa == "nic":
+        return ok(what, f'{said}, workers stay there (numa = "nic")')
     if not facts.relay.cpus:
-        return warn(what, f"{said}, workers are not pinned", hint=f'set workers.cpus = "{cpus}"')
+        return warn(what, f"{said}, workers are not pinned", hint=f'workers.cpus = "{cpus}", or numa = "nic"')
     far = [cpu for cpu in facts.relay.cpus if cpu not in there]
     if far:
         return warn(what, f"{said}, workers on CPU {', '.join(map(str, far))} are not", hint=f'workers.cpus = "{cpus}"')

@@ -17,6 +17,7 @@ class Relay(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     cpus: tuple[int, ...] = ()  # workers are pinned in this order; (): not pinned
     data_ip: str = "127.0.0.1"
+    numa: str = ""
     data_port: int = 29900  # the agent; worker i is at data_port + 1 + i
     ingress_first: int = 30000
     ingress_ports: int = 1000

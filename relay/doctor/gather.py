@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 from typing import TypeVar
 
+from relay import hostfiles
 from relay.config import Config
 from relay.doctor import nics
 from relay.doctor.ethtool import Ethtool
 from relay.doctor.facts import Counted, Cpu, Facts, Granted, Module, Relay
-from relay.doctor.host import Host, read
-from relay.doctor.nics import cpu_list
+from relay.hostfiles import HERE, Host, cpu_list, read
 
 INTERVAL_S = 1.0
 SYSCTLS = (
@@ -24,7 +24,6 @@ SYSCTLS = (
 )  # fmt: skip
 _CPUS = "/sys/devices/system/cpu"
 _CLOCKS = "/sys/devices/system/clocksource/clocksource0"
-HERE = Host()
 _TABLE_BYTES_MAX = 64 << 20
 _Key = TypeVar("_Key")
 
@@ -32,16 +31,16 @@ _Key = TypeVar("_Key")
 def gather(config: Config, interval_s: float = INTERVAL_S, host: Host = HERE) -> Facts:
     """Takes `interval_s`, for the rates. Files are read below `host`; sockets, limits and cards are always our own."""
     relay, lacks = _relay(config), dict[str, str]()
-    cards = nics.names(host)
+    names = hostfiles.cards(host)
     began = time.monotonic()
-    before, drops = _Counters.read(relay, host), {name: nics.drop_counts(host, name) for name in cards}
+    before, drops = _Counters.read(relay, host), {name: nics.drop_counts(host, name) for name in names}
     tracks, tracked = _conntrack(relay, host, lacks)
     granted, module, cpu = _granted(relay, lacks), _module(lacks), _cpu(host)
     time.sleep(max(0.0, interval_s - (time.monotonic() - began)))
     after = _Counters.read(relay, host)
     seconds = max(0.001, time.monotonic() - began)
     with Ethtool() as ethtool:
-        found = [nics.nic(host, name, drops[name], ethtool) for name in cards]
+        found = [nics.nic(host, name, drops[name], ethtool) for name in names]
     softnet: list[Counted | None] = [None, None]
     if len(before.softnet) == len(after.softnet) == 2:
         softnet = [Counted(total=now, more=now - then) for then, now in zip(before.softnet, after.softnet, strict=True)]
@@ -114,8 +113,9 @@ def _counted(before: dict[_Key, int], after: dict[_Key, int]) -> dict[_Key, Coun
 def _relay(config: Config) -> Relay:
     low, _, high = config.ingress.ports.partition("-")
     return Relay(
-        id=config.node.id, workers=config.workers.count, cpus=config.workers.cpus, data_ip=config.listen.data.ip,
-        data_port=config.listen.data.port, ingress_first=int(low), ingress_ports=int(high or low) - int(low) + 1,
+        id=config.node.id, workers=config.workers.count, cpus=config.workers.cpus, numa=config.workers.numa,
+        data_ip=config.listen.data.ip, data_port=config.listen.data.port,
+        ingress_first=int(low), ingress_ports=int(high or low) - int(low) + 1,
         receive_buffer=config.sockets.receive_buffer, send_buffer=config.sockets.send_buffer,
         gso=config.workers.gso, gro=config.workers.gro,
     )  # fmt: skip

@@ -7,29 +7,19 @@ from pathlib import Path
 
 from relay.doctor.ethtool import Ethtool
 from relay.doctor.facts import Counted, Irq, Nic, Rule
-from relay.doctor.host import Host, read
+from relay.hostfiles import NETWORK, Host, cpu_list, read
 
-_SYS = "/sys/class/net"
 _DROPS = ("rx_dropped", "rx_missed_errors", "rx_fifo_errors", "rx_over_errors", "tx_dropped", "tx_fifo_errors")
 
 
-def names(host: Host) -> list[str]:
-    """Cards of this machine, physical or given to a virtual one, that are up; neither loopback nor bridges."""
-    found = []
-    for path in sorted(host.path(_SYS).glob("*")):
-        if (path / "device").exists() and read(path / "operstate") in ("up", "unknown"):
-            found.append(path.name)
-    return found
-
-
 def drop_counts(host: Host, name: str) -> dict[str, int]:
-    counts = {word: host.read(f"{_SYS}/{name}/statistics/{word}") for word in _DROPS}
+    counts = {word: host.read(f"{NETWORK}/{name}/statistics/{word}") for word in _DROPS}
     return {word: int(text) for word, text in counts.items() if text.isdigit()}
 
 
 def nic(host: Host, name: str, before: dict[str, int], ethtool: Ethtool) -> Nic:
     """Everything about a card; `before`: its drops when we began to look."""
-    card = host.path(_SYS) / name
+    card = host.path(NETWORK) / name
     now, rings, rules = drop_counts(host, name), ethtool.rings(name), ethtool.rules(name)
     features = ethtool.features(name)
     speed, node = read(card / "speed"), read(card / "device" / "numa_node")
@@ -52,7 +42,7 @@ def nic(host: Host, name: str, before: dict[str, int], ethtool: Ethtool) -> Nic:
 
 def _irqs(host: Host, name: str) -> list[Irq]:
     """By the device's own list; for virtio and others whose interrupts belong to a parent, by name."""
-    card = host.path(_SYS) / name / "device"
+    card = host.path(NETWORK) / name / "device"
     numbers = {path.name for up in ("", "..") for path in (card / up / "msi_irqs").glob("*")}
     names = [name]
     device = _link(card)
@@ -71,16 +61,6 @@ def _irqs(host: Host, name: str) -> list[Irq]:
             if cpus and "config" not in label:
                 found.append(Irq(number=int(number), cpus=cpus, count=count))
     return found
-
-
-def cpu_list(text: str) -> tuple[int, ...]:
-    """ "0-3,8" -> (0, 1, 2, 3, 8); what is none gives ()."""
-    cpus: list[int] = []
-    for part in text.split(","):
-        low, _, high = part.strip().partition("-")
-        if low.isdigit() and (not high or high.isdigit()):
-            cpus += range(int(low), int(high or low) + 1)
-    return tuple(cpus)
 
 
 def _link(path: Path) -> str:

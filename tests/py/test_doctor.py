@@ -11,10 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from relay.config import Config
-from relay.doctor import checks, gather, nics, report
+from relay.doctor import checks, gather, report
 from relay.doctor.command import doctor
 from relay.doctor.facts import Facts, to_json
 from relay.doctor.finding import Finding, ok, skip, sysctl, warn
+from relay.hostfiles import cpu_list
 from tests.py.test_doctor_checks import CASES, GOOD
 
 OK, FAILED, USAGE, FINDINGS, CONFIG = 0, 1, 2, 3, 78
@@ -160,7 +161,7 @@ def test_drops_of_a_port_are_read_from_the_table_of_sockets() -> None:
     ("text", "cpus"), [("0-3,8", (0, 1, 2, 3, 8)), ("5", (5,)), ("", ()), ("a-b", ()), ("1-x", ())]
 )
 def test_cpu_lists_are_read(text: str, cpus: tuple[int, ...]) -> None:
-    assert nics.cpu_list(text) == cpus
+    assert cpu_list(text) == cpus
 
 
 def test_frame_pointers_are_known_by_the_compilers_own_note() -> None:

@@ -120,6 +120,7 @@ CASES: list[tuple[str, str, Facts, str]] = [
     ("irqbalance", "ok", but(cpu={"irqbalance": True}, relay={"cpus": ()}), "no worker is pinned"),
     ("numa", "warn", but(nic={"numa_node": 1}), "workers on CPU 2, 3 are not"),
     ("numa", "warn", but(nic={"numa_node": 1}, relay={"cpus": ()}), "not pinned"),
+    ("numa", "ok", but(nic={"numa_node": 1}, relay={"cpus": (), "numa": "nic"}), "workers stay there"),
     ("numa", "ok", but(cpu={"nodes": {0: (0, 1)}}), "one node"),
     ("governor", "warn", but(cpu={"governors": {2: "powersave", 3: "performance"}}), "powersave"),
     ("governor", "ok", but(cpu={"governors": {0: "powersave", 2: "performance", 3: "performance"}}), "performance"),

@@ -13,7 +13,7 @@ import pytest
 from relay.config import load
 from relay.doctor import checks, gather
 from relay.doctor.facts import Granted
-from relay.doctor.host import Host
+from relay.hostfiles import Host
 
 CONFIG = '[node]\nid = "bj-1"\n[workers]\ncount = 2\ncpus = "2-3"\n'
 UDP = ("InDatagrams", "NoPorts", "InErrors", "OutDatagrams", "RcvbufErrors", "SndbufErrors", "InCsumErrors")
