@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -49,6 +50,7 @@ class Child:
     started_s: float = 0.0
     start_at_s: float = 0.0
     ours: socket.socket | None = None  # our end of its socket pair
+    killed: bool = False  # it was sent SIGKILL
 
     @property
     def pid(self) -> int:
@@ -76,8 +78,8 @@ class Child:
     def take_over(self, other: Child) -> None:
         """The other's process is ours from now on; its slot is empty."""
         self.process, self.pidfd, self.ours, self.started_s = other.process, other.pidfd, other.ours, time.monotonic()
-        self.up = False
-        other.process, other.pidfd, other.ours, other.up = None, -1, None, False
+        self.up, self.killed = False, other.killed
+        other.process, other.pidfd, other.ours, other.up, other.killed = None, -1, None, False, False
 
     def hand_over(self, now: float) -> Child:
         """Its process has begun to end: who it was is free, the process a child of its own until it can be reaped."""
@@ -86,6 +88,12 @@ class Child:
         self.start_at_s = now + self.backoff.after(now - self.started_s)
         return ending
 
+    def ends_within(self, seconds: float) -> bool:
+        """It can be reaped; waits for this."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
     def died(self, now: float) -> int:
         """Reaps it, sets the back-off; its exit status as subprocess gives it (minus the signal)."""
         assert self.process is not None
@@ -93,7 +101,7 @@ class Child:
         os.close(self.pidfd)
         if self.ours is not None:
             self.ours.close()
-        self.process, self.pidfd, self.ours, self.up = None, -1, None, False
+        self.process, self.pidfd, self.ours, self.up, self.killed = None, -1, None, False, False
         self.start_at_s = now + self.backoff.after(now - self.started_s)
         return code
 
@@ -106,11 +114,14 @@ class Child:
     def is_over(self) -> bool:
         """It runs no instruction of its own any more, in any thread: the kernel says so, not shared memory.
 
-        False also when /proc does not tell: then its pidfd will, when its memory is gone.
+        It is ending, or has been sent SIGKILL and waits in the kernel for what no signal interrupts (state D, of a disk
+        or a driver): when that is over, be it in hours, the signal comes before its next instruction. False also when
+        /proc does not tell: then its pidfd will, when its memory is gone.
         """
         with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{self.pid}/stat", "rb") as file:
             words = file.read().rpartition(b")")[2].split()  # from "state", the third of proc_pid_stat(5), on
             ending = words[0] in (b"Z", b"X") or int(words[6]) & _PF_EXITING != 0
+            ending = ending or (self.killed and words[0] == b"D")
             return ending and int(words[17]) <= 1
         return False
 
@@ -118,6 +129,7 @@ class Child:
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, number)
+            self.killed = self.killed or number == signal.SIGKILL
 
 
 def how(code: int) -> str:

@@ -42,6 +42,7 @@ FATAL_CODES = (EXIT_INTERNAL, EXIT_OS, EXIT_PERMISSION, EXIT_CONFIG)
 FILES_SPARE = 1024  # beside a socket for each stream: connections to the API, pages, rings
 AGENT_STOP_S = 2.0
 WORKER_STOP_S = 2.0
+KILL_S = 2.0
 
 
 class Supervisor:
@@ -258,12 +259,16 @@ class Supervisor:
             if self._stopping or not worker.up or worker.page is None or not worker.page.ending:
                 continue
             worker.send_signal(signal.SIGKILL)  # it may not be true
-            if not worker.is_over():
-                continue  # nor is it yet: its pidfd will say when
-            self._forget_socket(worker)
-            lived_s = now - worker.started_s
-            self._ending.append(worker.hand_over(now))
-            self._succeed(worker, lived_s, now)
+            self._relieve(worker, now)
+
+    def _relieve(self, worker: Place, now: float) -> None:
+        """Of one that was killed: a successor now if nothing more comes of it, else when its pidfd says so."""
+        if not worker.is_over():
+            return
+        self._forget_socket(worker)
+        lived_s = now - worker.started_s
+        self._ending.append(worker.hand_over(now))
+        self._succeed(worker, lived_s, now)
 
     def _reap(self, child: Child) -> None:
         self._poll.unregister(child.pidfd)
@@ -347,7 +352,9 @@ class Supervisor:
             return
         for worker in self.workers:
             alive_ns = worker.alive_ns(now_ns)
-            if self._watchdog.hangs(worker.index, worker.pid, alive_ns, now_ns):
+            if worker.killed:
+                self._relieve(worker, time.monotonic())
+            elif self._watchdog.hangs(worker.index, worker.pid, alive_ns, now_ns):
                 silent = f"{'hangs' if worker.up else 'is not up'} for {(now_ns - alive_ns) // 1_000_000} ms"
                 say(f"WARN {worker.name} (pid {worker.pid}) {silent}: {snapshot(worker.pid)}")
                 worker.send_signal(signal.SIGKILL)
@@ -472,5 +479,9 @@ class Supervisor:
         self._stopping = True
         self._signal(self._children(), signal.SIGKILL)
         for child in self._children():
-            if child.process is not None:
+            if child.process is None:
+                continue
+            if child.ends_within(KILL_S):
                 self._bury(child)
+            else:
+                say(f"WARN {child.name} (pid {child.pid}) is left behind, it cannot end: {snapshot(child.pid)}")
