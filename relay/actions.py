@@ -1,4 +1,4 @@
-"""What the pure control plane asks its owner to do. The owner performs them in order (relay/node.py, tests/sim)."""
+"""What the pure control plane asks its owner to do. It performs them in order (relay/performer.py, tests/sim)."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ It holds the desired state and owns every slot number. A worker that was replace
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,8 +19,9 @@ import msgspec
 from relay import actions
 from relay.children import Children
 from relay.commands import Event
-from relay.desk import ENVELOPED, ControlConf, Desk, Progress, Upstream, missing_stream
+from relay.desk import ControlConf, Desk, Progress, Upstream, missing_stream
 from relay.identity import Identity
+from relay.lanes import Lanes
 from relay.links import Links, report_of
 from relay.messages import (
     Drop,
@@ -74,8 +75,7 @@ class Control:
         self._subscriptions = Subscriptions(self._desk, self._pulls, self._mirrors)
         self._moves = Moves(self._desk, self._pulls, self._children, self._mirrors)
         self._trust = Trust(self._desk)
-        self._rtt_us: dict[int, int] = {}  # by session slot, as the workers were told
-        self._mtu: dict[int, int] = {}  # the same
+        self._lanes = Lanes(self._desk)
         self.linked = Links()
 
     # -- life and time ----------------------------------------------------------------------------------------------
@@ -118,50 +118,18 @@ class Control:
 
     def on_rtt(self, slot: int, rtt_us: int) -> None:
         """The agent's lane measures this round trip; the workers are told when it moved by an eighth."""
-        known = self._rtt_us.get(slot, 0)
-        if self._sessions.peer_of(slot) is None or abs(rtt_us - known) <= known // 8:
-            return
-        self._rtt_us[slot] = rtt_us
-        self._workers.command_all("session_rtt", session=slot, rtt_us=rtt_us)
+        self._lanes.on_rtt(slot, rtt_us)
 
     def on_link(self, slot: int, view: Mapping[str, Any], now: int) -> None:
         """The lane's probes have news of this session: struct zr_probe_view."""
         if self._sessions.peer_of(slot) is None:
             return
         self._sessions.on_alive(slot, view["up"], now)
-        self._on_address(slot, Address.unpack(view["addr"]), now)
+        self._lanes.on_address(slot, Address.unpack(view["addr"]), now)
         self._take_sessions(now)
-        mtu = view["mtu"] - ENVELOPED
-        if mtu != self._mtu.get(slot):
-            self._mtu[slot] = mtu
-            self._workers.command_all("session_mtu", session=slot, mtu=mtu)
+        self._lanes.on_mtu(slot, view["mtu"])
         if view["ask"]:
-            for worker in range(len(self._workers.up)):
-                self._workers.ask(worker, "session_heard", self._heard_elsewhere(slot), session=slot)
-
-    def _on_address(self, slot: int, address: Address | None, now: int) -> None:
-        """The lane took to another address: the workers do, and what they could not deliver is tried at once."""
-        if address is None or not self._sessions.on_address(slot, address, now):
-            return
-        self._workers.command_all("session_addr", session=slot, addr=address)
-        self._workers.command_all("session_kick", session=slot)
-
-    def _tell_paths(self, slot: int, workers: Iterable[int]) -> None:
-        """Where else this peer is: datagrams from there are its own. With one address there is nothing to tell."""
-        addresses = self._sessions.paths_of(slot)
-        for worker in workers if len(addresses) > 1 else ():
-            for number, address in enumerate(addresses):
-                self._workers.command(worker, "session_path", session=slot, number=number, addr=address)
-
-    def _heard_elsewhere(self, slot: int) -> Callable[[int, int, int], None]:
-        session = self._sessions.session_at(slot)
-
-        def answered(rc: int, ago: int, now: int) -> None:
-            if rc == 0 and ago <= now and self._sessions.session_at(slot) is session:
-                self._desk.emit(actions.HeardElsewhere(slot, now - ago))
-                self.on_heard(slot, now - ago)
-
-        return answered
+            self._lanes.ask_heard(slot, self.on_heard)
 
     def carrying(self) -> set[int]:
         """Slots of the sessions that carry streams, either way."""
@@ -176,9 +144,7 @@ class Control:
         """All peers anew: who is not among them loses its session, and whatever goes beyond somebody's rights ends."""
         self._trust.set_peers(peers, now)
         self._take_sessions(now)
-        for session in self._sessions.adds():
-            self._desk.emit(actions.SessionPaths(session.slot, self._sessions.paths_of(session.slot)))
-            self._tell_paths(session.slot, range(len(self._workers.up)))
+        self._lanes.tell_paths_again()
         self._children.on_rights(now)
         self._children.rates.again()
         self._pulls.on_rights(now)
@@ -273,20 +239,7 @@ class Control:
         """Sessions came or went: the lanes learn it, then the streams."""
         events = list(self._sessions.events)
         self._sessions.events.clear()
-        for action in self._sessions.actions:
-            self._desk.emit(action)
-            if isinstance(action, actions.SessionAdd | actions.SessionRekey):
-                workers = range(len(self._workers.up))
-                for worker in workers:
-                    self._workers.add_session(worker, action, now)
-                if isinstance(action, actions.SessionAdd) and len(self._sessions.paths_of(action.slot)) > 1:
-                    self._desk.emit(actions.SessionPaths(action.slot, self._sessions.paths_of(action.slot)))
-                    self._tell_paths(action.slot, workers)
-            elif isinstance(action, actions.SessionDrop):
-                self._rtt_us.pop(action.slot, None)
-                self._mtu.pop(action.slot, None)
-                self._workers.command_all("session_drop", session=action.slot)
-        self._sessions.actions.clear()
+        self._lanes.take(now)
         for event in events:
             if isinstance(event, SessionUp):
                 self._pulls.on_session_up(event.peer, now)
@@ -295,19 +248,11 @@ class Control:
                 self._pulls.on_session_silent(event.slot, now)
             elif isinstance(event, SessionHeard):
                 self._desk.log("info", "peer is heard again", peer=event.peer)
-                self._workers.command_all("session_kick", session=event.slot)
+                self._lanes.kick(event.slot)
                 self._pulls.on_session_up(event.peer, now)
             elif isinstance(event, SessionDown):
                 self._children.on_session_down(event.slot, now)
                 self._pulls.on_session_down(event.slot, now)
-
-    def _tell_sessions(self, worker: int, now: int) -> None:
-        """A process that knows none: every session there is, and its keys."""
-        for add in self._sessions.adds():
-            self._workers.add_session(worker, add, now, self._rtt_us.get(add.slot, 0), self._mtu.get(add.slot, 0))
-            self._tell_paths(add.slot, [worker])
-        for rekey in self._sessions.rekeys():
-            self._workers.add_session(worker, rekey, now)
 
     # -- workers ----------------------------------------------------------------------------------------------------
 
@@ -324,7 +269,7 @@ class Control:
         if self._workers.up[worker]:
             self.on_worker_lost(worker, now)
         self._workers.up[worker] = True
-        self._tell_sessions(worker, now)
+        self._lanes.tell_all(worker, now)
         for stream in self._streams:
             if stream.worker != worker:
                 continue
@@ -350,7 +295,7 @@ class Control:
             return
         self._workers.forget_answers(worker)
         self._workers.close_again(worker)
-        self._tell_sessions(worker, now)
+        self._lanes.tell_all(worker, now)
         for stream in self._streams:
             if stream.worker == worker:
                 self._children.gone_all(stream, "moved")
@@ -471,7 +416,7 @@ class Control:
 
     def links(self) -> list[LinkView]:
         """Every listed peer."""
-        return [link_view(peer, self._rtt_us) for peer in self._sessions.peers.values()]
+        return [link_view(peer, self._lanes.rtt_us) for peer in self._sessions.peers.values()]
 
     def worker_of(self, stream_id: str) -> int:
         """Where the stream lives. Raises 404."""

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -31,7 +32,6 @@ import uvloop
 from aiohttp import web
 
 from relay import __version__, _core
-from relay import actions as act
 from relay.agentlog import set_up_logging
 from relay.api import make_app
 from relay.assault import LOOK_NS
@@ -39,14 +39,13 @@ from relay.config import Config, load
 from relay.continuity import Guard, Moment, moment
 from relay.control import Control, ControlConf
 from relay.ctl import Ctl
-from relay.errors import CoreError, Problem
 from relay.handles import WorkerHandle
 from relay.identity import Identity
 from relay.keys import public_of
 from relay.links import REPORT_NS
 from relay.metrics import Facts, PageCollector
-from relay.outbox import Outbox
-from relay.report import control_report, lanes_report, loss_of
+from relay.performer import Performer
+from relay.report import control_report, lanes_report, link_report, loss_of
 from relay.roster import Roster
 from relay.sites import open_sites
 from relay.sockets import StartError
@@ -84,7 +83,6 @@ class Node:
             now, page_fd=boot["page"], residual=links.residual, max_overhead=links.max_overhead,
             seed=random.SystemRandom().getrandbits(64),
         )  # fmt: skip
-        self._outbox = Outbox(self.lane)
         self.roster = Roster(self.config, boot.get("keys", -1), datetime.now(UTC), self._say, now)
         conf = ControlConf.of(self.config, self.boot_id, len(self.workers), streams_max)
         identity = self.roster.identity
@@ -106,14 +104,15 @@ class Node:
         self._heard_next = self._load_next = self._report_next = self._drops_next = now
         self._link_again = False  # is called soon
         self._busy_then = (now, time.process_time_ns())
-        self._sessions: set[int] = set()
         self._corrupt: set[int] = set()  # workers with a broken ring; each said once
         self._pumping = False
         self._api_up = False
-        self._ingress_due: list[act.OpenIngress] = []
-        self._ingress_ports = self.config.ingress.port_range
         family = socket.AF_INET6 if ":" in self.config.listen.data.ip else socket.AF_INET
-        self._hello_socket = socket.socket(family, socket.SOCK_DGRAM, fileno=os.dup(self._link_fd))
+        hellos = socket.socket(family, socket.SOCK_DGRAM, fileno=os.dup(self._link_fd))
+        self._performer = Performer(
+            self.lane, self.workers, self._ctl, hellos, self.config.ingress.port_range,
+            changed=self._wake_waiting, say=self._say, stuck=self._begin_session_again,
+        )  # fmt: skip
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -249,10 +248,7 @@ class Node:
             for _ in range(PUMPS_MAX):
                 if not self._pump_once(now):
                     break
-            for worker in self.workers:
-                worker.flush()
-            self._ask_for_ingress()
-            self._outbox.flush(now)
+            self._performer.flush(now)
             self.lane.flush(self._link_fd, now)
             rest_ns = 0
         finally:
@@ -264,7 +260,7 @@ class Node:
         sessions: Iterable[int] = ()
         if now >= self._heard_next:
             self._heard_next = now + HEARD_EVERY_NS
-            sessions = self._sessions
+            sessions = self._performer.sessions
             self._guard.check(now)
             self._look_at_peers(now)
         if now >= self._drops_next:
@@ -281,7 +277,7 @@ class Node:
                 self.control.on_load(worker.index, stats["busy_ns"], stats["fan_sent"], now)
                 worker.corrupt |= worker.up and stats["channel_broken"] > 0
             self._sample_links(now)
-        moved = step(self.control, self.lane, events, sessions, lambda action: self._perform(action, now), now)
+        moved = step(self.control, self.lane, events, sessions, partial(self._performer.perform, now=now), now)
         for worker in self.workers:
             if worker.corrupt and worker.index not in self._corrupt:
                 self._corrupt.add(worker.index)
@@ -319,71 +315,18 @@ class Node:
         log.error("worker takes no commands", worker=worker.index, code="ZR1005")
         self.control.on_worker_lost(worker.index, now)
         for action in self.control.drain():  # commands to this worker are not taken: it is still behind
-            self._perform(action, now)
+            self._performer.perform(action, now)
         worker.begin()
         self._ctl.close_all_ingress(worker.index)
         self.control.on_worker_up(worker.index, now)
 
-    def _perform(self, action: act.Action, now: int) -> None:
-        match action:
-            case act.Command(worker, record):
-                self.workers[worker].post(record)
-            case act.SendControl(slot, payload):
-                self._send(slot, payload, now)
-            case act.SendDatagram(address, data):
-                with contextlib.suppress(OSError):  # a hello that cannot leave is sent again
-                    self._hello_socket.sendto(data, (address.ip, address.port))
-            case act.SessionAdd():
-                self.lane.session_add(
-                    action.slot, action.index, action.peer_index, action.lanes, action.rate_mhz, action.mtu,
-                    action.address.pack(), now, None if action.keys is None else action.keys.row(now),
-                )  # fmt: skip
-                self._sessions.add(action.slot)
-            case act.SessionRekey(slot, index, peer_index, keys):
-                self.lane.session_rekey(slot, index, peer_index, keys.row(now), now)
-            case act.SessionPaths(slot, addresses):
-                with contextlib.suppress(CoreError):  # it has just left the list with the address it sends to
-                    self.lane.session_paths(slot, [address.pack() for address in addresses], now)
-            case act.HeardElsewhere(slot, when):
-                if slot in self._sessions:
-                    self.lane.heard_elsewhere(slot, when, now)
-            case act.SessionDrop(slot):
-                self._sessions.discard(slot)
-                self._outbox.drop(slot)
-                self.lane.session_drop(slot)
-            case act.OpenIngress():
-                self._ingress_due.append(action)
-            case act.CloseIngress(worker, slot):
-                self._ctl.close_ingress(worker, slot)
-            case act.StreamChanged():
-                self._changed.set()
-                self._changed = asyncio.Event()
-            case act.Refuse(word):
-                self.lane.refuse(word)
-            case act.Log(level, event, fields):
-                self._say(level, event, **fields)
+    def _begin_session_again(self, slot: int, now: int) -> None:
+        self._remember("a peer takes no control messages; its session begins again")
+        self.control.reset_session(slot, now)
 
-    def _send(self, slot: int, payload: bytes, now: int) -> None:
-        """A control message; a peer that takes none of them for too long gets a new session."""
-        if slot not in self._sessions:
-            return
-        try:
-            sent = self._outbox.send(slot, payload, now)
-        except CoreError as error:  # too long, or a lane that lost the session: neither may happen
-            log.error("control message not sent", slot=slot, bytes=len(payload), error=str(error), code="ZR1006")
-            sent = False
-        if not sent:
-            self._remember("a peer takes no control messages; its session begins again")
-            self.control.reset_session(slot, now)
-
-    def _ask_for_ingress(self) -> None:
-        """A slot's last socket is closed by a command: it must be in the ring before the next socket is asked for."""
-        due, self._ingress_due = self._ingress_due, []
-        for action in due:
-            if self.workers[action.worker].waiting:
-                self._ingress_due.append(action)
-            else:
-                self._ctl.open_ingress(action.worker, action.slot, action.ip, action.port, self._ingress_ports)
+    def _wake_waiting(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _set_timer(self, now: int, least_ns: int) -> None:
         again = now + (RING_RETRY_NS if any(worker.waiting for worker in self.workers) else HEARD_EVERY_NS)
@@ -461,17 +404,7 @@ class Node:
 
     def link(self, peer: str, since: int) -> dict[str, Any]:
         """The body of GET /v1/links/{peer}; round trips from number `since` on. Raises 404."""
-        now = _core.clock_now()
-        rows = control_report(self.control, self.lane, now)["links"]
-        found = next((row for row in rows if row["peer"] == peer), None)
-        if found is None:
-            known = ", ".join(row["peer"] for row in rows) or "none"
-            raise Problem(404, "not-found", "No such peer", f"{peer}: the peers of this relay are: {known}")
-        slot = next((link.slot for link in self.control.links() if link.peer == peer), None)
-        trips = self.lane.round_trips(slot, since) if slot is not None else []
-        reported = self.control.linked.rtt_ms_of(peer, now)
-        history = self.control.linked.history(peer)
-        return {**found, "neighbours_rtt_ms": reported, "round_trips_us": trips, "history": history}
+        return link_report(self.control, self.lane, peer, since, _core.clock_now())
 
     def status(self) -> dict[str, Any]:
         """The body of GET /v1/status; see relay/status.py for the screen made of it."""

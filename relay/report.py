@@ -1,4 +1,4 @@
-"""A relay's state as one map: the body of GET /v1/status. relay/status.py makes a screen of it."""
+"""A relay's state as one map, the body of GET /v1/status, and a link's. relay/status.py makes a screen of the first."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from relay import _core
 from relay.control import Control
+from relay.errors import Problem
 from relay.handles import WorkerHandle
 from relay.links import path_row
 from relay.links import row as probed_row
@@ -67,6 +68,20 @@ def control_report(control: Control, lane: _core.ControlLane, now: int) -> dict[
             row["loss_pct"] = loss * 100
         links.append(row | link_row(link, lane, now))
     return {"links": links, "streams": streams}
+
+
+def link_report(control: Control, lane: _core.ControlLane, peer: str, since: int, now: int) -> dict[str, Any]:
+    """All of one link; round trips from number `since` on. Raises 404."""
+    rows = control_report(control, lane, now)["links"]
+    found = next((row for row in rows if row["peer"] == peer), None)
+    if found is None:
+        known = ", ".join(row["peer"] for row in rows) or "none"
+        raise Problem(404, "not-found", "No such peer", f"{peer}: the peers of this relay are: {known}")
+    slot = next((link.slot for link in control.links() if link.peer == peer), None)
+    trips = lane.round_trips(slot, since) if slot is not None else []
+    reported = control.linked.rtt_ms_of(peer, now)
+    history = control.linked.history(peer)
+    return {**found, "neighbours_rtt_ms": reported, "round_trips_us": trips, "history": history}
 
 
 def link_row(link: LinkView, lane: _core.ControlLane, now: int) -> dict[str, Any]:

@@ -39,7 +39,7 @@ PY_FLOORS = [
     (
         "supervisor mailbox processes places spares watchdog worker sessions streams pulls children publications "
         "subscriptions control desk placement mirrors workers validation handshake handshake_peer sealed generations "
-        "links hostlimits roster supervisorconf trust views rates assault moves shelters step"
+        "lanes links hostlimits roster supervisorconf trust views rates assault moves shelters step performer"
     ).split(),
     "api openapi media_types metrics sdp sites client status report".split(),
     ["node"],
@@ -62,6 +62,7 @@ PY_FLOORS = [
 ]
 # The mains: whoever starts a loop may read a clock and hands `now` to everyone else.
 PY_CLOCK_MODULES = {"node", "supervisor", "processes", "spares", "worker", *PY_FLOORS[6]}
+BINDING = ("pyx", "pxd", "pxi")
 PY_OUTSIDE = {"tools", "tests", "benchmarks", "setup"}
 
 C_FLOOR_OF = {name: floor for floor, names in enumerate(C_FLOORS) for name in names}
@@ -104,7 +105,7 @@ def check(root: Path) -> tuple[list[Violation], int]:
     for path in sorted((root / "relay").rglob("*.py")):
         files += 1
         found += check_python(root, path)
-    for path in sorted((root / "relay").glob("*.p[yx][xd]")):
+    for path in sorted(path for ending in BINDING for path in (root / "relay").glob(f"*.{ending}")):
         files += 1
         found += check_binding(root, path)
     return found, files
@@ -272,7 +273,7 @@ def _clock_reads(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def check_binding(root: Path, path: Path) -> Iterator[Violation]:
-    """The .pyx and .pxd of the binding: headers that exist, imports from P0 only, no clock."""
+    """One .pyx, .pxd or .pxi of the binding: headers that exist, imports from P0 only, no clock."""
     name = path.relative_to(root)
     for number, line in enumerate(path.read_text().splitlines(), 1):
         code = line.partition("#")[0]

@@ -69,7 +69,7 @@ hash_of() { sha256sum "$@" | sha256sum | cut -d' ' -f1; }
 packages_hash() { hash_of pyproject.toml; }
 sources_hash() {
     local files
-    mapfile -t files < <(find csrc relay -name '*.[ch]' ! -name _core.c -o -name '*.p[yx][xd]' | LC_ALL=C sort)
+    mapfile -t files < <(find csrc relay -name '*.[ch]' ! -name _core.c -o -name '*.p[yx][xd]' -o -name '*.pxi' | LC_ALL=C sort)
     printf '%s %s %s\n' "${ZR_SANITIZE:-}" "${ZR_DEBUG:-}" \
         "$(hash_of setup.py tools/cflags.py tools/cbuild.py "${files[@]}")"
 }

@@ -273,3 +273,22 @@ def test_the_binding_has_no_performance_hints(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "cython", "-3", "-I", ROOT, "-o", tmp_path / "_core.c", source]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "performance hint" not in done.stdout + done.stderr
+
+
+def test_a_change_of_a_part_makes_the_binding_anew() -> None:
+    from Cython.Build.Dependencies import create_dependency_tree
+
+    needs = {Path(name).resolve() for name in create_dependency_tree().all_dependencies(str(ROOT / "relay/_core.pyx"))}
+    parts = set((ROOT / "relay").glob("_core*.p*[di]")) - {ROOT / "relay/_core.pyi"}
+    assert len(parts) > 1
+    assert parts <= needs
+
+
+def test_the_source_distribution_has_every_part_of_the_bindings(monkeypatch: pytest.MonkeyPatch) -> None:
+    from setuptools.command.egg_info import FileList
+
+    listed = FileList()
+    monkeypatch.chdir(ROOT)
+    for line in Path("MANIFEST.in").read_text().splitlines():
+        listed.process_template_line(line)
+    assert {str(path) for path in Path("relay").glob("_*.p[yx][xdi]")} <= set(listed.files)

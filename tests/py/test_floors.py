@@ -95,6 +95,12 @@ VIOLATIONS = {
     ),
     "the binding including what is not there": ("relay/_core.pxd", 'cdef extern from "base/no.h":\n', "no such file"),
     "the binding reading a clock": ("relay/_core.pyx", "import time\n", "the binding reads a clock"),
+    "a part of the binding reading a clock": ("relay/_core_v.pxi", "import time\n", "the binding reads a clock"),
+    "a part of the binding importing upwards": (
+        "relay/_core_v.pxi",
+        "from relay.control import x\n",
+        "relay._core (P1) imports relay.control (P3)",
+    ),
     "the product importing its tools": ("relay/names.py", "import tools.x\n", "nothing imports it"),
     "time.monotonic": ("relay/sessions.py", "import time\nx = time.monotonic()\n", "reads a clock (time.monotonic)"),
     "a clock as a default": (
