@@ -33,7 +33,6 @@ from tests.py.running_relay import PEER_ID, TURN_S, Hand, RunningRelay, port_of
 from tests.py.sealer import Sealer
 
 LANES = 60
-HANDSHAKES = (b"\x08", b"\x09", b"\x0a")
 
 
 class HandLane:
