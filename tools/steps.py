@@ -1,8 +1,7 @@
 """Runs the steps of ./tools/test and adds up what they counted.
 
 Steps that only want to be right run two at a time, where there are two cores; those that measure, or carry media
-between relays, run alone. The output of a step that runs beside another is shown when it
-ends.
+between relays, run alone. The output of a step that runs beside another is shown when it ends.
 
 Every step runs, also behind a red one; the exit status is 1 when any was red. A gate counts one, a test runner as many
 as it says. The last line is always "N passed, N failed, N skipped". Logs: build/test/<step>.log

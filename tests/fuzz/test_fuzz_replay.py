@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 import cbuild  # noqa: E402
-from cflags import LIBRARIES, SANITIZERS, Switches, core_cflags  # noqa: E402
+from cflags import Switches, core_cflags, link_flags  # noqa: E402
 
 OUT = ROOT / "build" / "fuzz"
 FUZZ = Path("tests/fuzz")
@@ -29,13 +29,14 @@ SECONDS_FULL = 300
 LONG = bool(os.environ.get("ZR_FULL")) and shutil.which("clang") is None
 SEED = 1
 INPUT_BYTES_MAX = 8192
+CHECKS = Switches("address,undefined", debug=True)
 
 
 @pytest.fixture(scope="module")
 def objects() -> list[Path]:
     """The core below the sockets, with every check, and what the targets share. One folder, so it is compiled once."""
     sources = [path for path in cbuild.core_sources(ROOT) if path.parts[1] in FLOORS]
-    flags = [*core_cflags(Switches("address", debug=True)), *SANITIZERS["undefined"], "-Itests/fuzz"]
+    flags = [*core_cflags(CHECKS), "-Itests/fuzz"]
     targets = [FUZZ / f"{name}.c" for name in (*BUDGETS, "fuzz_main")]
     built, _ = cbuild.compile_objects(ROOT, [*sources, *targets], flags, OUT)
     return built
@@ -51,7 +52,7 @@ def test_corpus_and_mutations_break_nothing(objects: list[Path], target: str) ->
     program = OUT / target
     others = {f"{name}.o" for name in BUDGETS if name != target}
     mine = [path for path in objects if not (path.parent.name == "fuzz" and path.name in others)]
-    cbuild.link(mine, [*SANITIZERS["address"], *SANITIZERS["undefined"], *LIBRARIES], program, changed=True)
+    cbuild.link(mine, link_flags(CHECKS), program, changed=True)
     inputs = corpus(target)
     done = subprocess.run(
         [program, f"{SECONDS_FULL}s" if LONG else BUDGETS[target], str(SEED), *inputs],

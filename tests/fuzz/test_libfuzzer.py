@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.test_fuzz_replay import BUDGETS, FLOORS, FUZZ, INPUT_BYTES_MAX, ROOT, SECONDS_FULL, SEED, corpus
+from tests.fuzz.test_fuzz_replay import BUDGETS, CHECKS, FLOORS, FUZZ, INPUT_BYTES_MAX, ROOT, SECONDS_FULL, SEED, corpus
 
 sys.path.insert(0, str(ROOT / "tools"))
 import cbuild
-from cflags import LIBFUZZER, LIBFUZZER_OBJECT, LIBRARIES, SANITIZERS, Switches, core_cflags
+from cflags import LIBFUZZER, LIBFUZZER_OBJECT, core_cflags, link_flags
 
 OUT = ROOT / "build" / "libfuzzer"
 SECONDS = SECONDS_FULL
@@ -37,14 +37,13 @@ def programs() -> dict[str, Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CC", "clang")
         sources = [path for path in cbuild.core_sources(ROOT) if path.parts[1] in FLOORS]
-        sanitizers = [*SANITIZERS["address"], *SANITIZERS["undefined"]]
-        flags = [*core_cflags(Switches("address", debug=True)), *SANITIZERS["undefined"], *LIBFUZZER_OBJECT]
+        flags = [*core_cflags(CHECKS), *LIBFUZZER_OBJECT, "-Itests/fuzz"]
         targets = [FUZZ / f"{name}.c" for name in BUDGETS]
-        objects, compiled = cbuild.compile_objects(ROOT, [*sources, *targets], [*flags, "-Itests/fuzz"], OUT)
+        objects, compiled = cbuild.compile_objects(ROOT, [*sources, *targets], flags, OUT)
         others = {OUT / path.with_suffix(".o") for path in targets}
         for name in BUDGETS:
             mine = [path for path in objects if path not in others or path.name == f"{name}.o"]
-            cbuild.link(mine, [*LIBFUZZER, *sanitizers, *LIBRARIES], OUT / name, changed=compiled > 0)
+            cbuild.link(mine, [*LIBFUZZER, *link_flags(CHECKS)], OUT / name, changed=compiled > 0)
     return {name: OUT / name for name in BUDGETS}
 
 

@@ -17,20 +17,17 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from relay.client import Client, stream_path
-from relay.dev import DevMesh, DevRelay
+from relay.client import Client
+from relay.dev import DevRelay
 from relay.handshake_wire import COOKIE_REPLY_BYTES, ZRELAY
-from relay.passage import confirmed
-from tests.net.rtp import Sender, Sink, publish_body
+from tests.net.camera import camera
 from tests.net.stranger import heads_on_the_wire, proven, tagged
-from tests.net.test_streams import no_ledger_is_off, port_of, until
 
 pytestmark = pytest.mark.net
 
 FLOOD = Path(__file__).with_name("flood.py")
 FULL = bool(os.environ.get("ZR_FULL"))
-SECONDS, RATE, SSRC = 2.0 if FULL else 0.6, 60_000, 77  # 10^5 of each kind (T02), or a third of that
-EVERY_S = 0.002
+SECONDS, RATE = 2.0 if FULL else 0.6, 60_000  # 10^5 of each kind (T02), or a third of that
 # What each kind of datagram is dropped for: by the agent, by a worker. `rcvbuf`: by the kernel.
 REASONS = {
     "junk": (
@@ -77,6 +74,17 @@ async def flood(kind: str, ports: list[int], *, seconds: float = SECONDS, rate: 
     return thrown, answered
 
 
+async def dropped_since(relay: DevRelay, before: dict[tuple[str, str], int], thrown: int) -> Counter[tuple[str, str]]:
+    """By lane and reason, once there are as many as were thrown."""
+    moved: Counter[tuple[str, str]] = Counter()
+    async with asyncio.timeout(20):
+        while moved.total() < thrown:
+            await asyncio.sleep(0.05)
+            moved = Counter(await drops(relay))
+            moved.subtract(before)
+    return +moved
+
+
 async def all_refused(
     relay: DevRelay, before: dict[tuple[str, str], int], thrown: int, reasons: tuple[set[str], set[str]]
 ) -> Counter[tuple[str, str]]:
@@ -84,28 +92,13 @@ async def all_refused(
 
     When the kernel dropped some, some of those may have been the peer's.
     """
-    moved: Counter[tuple[str, str]] = Counter()
-    async with asyncio.timeout(5):
-        while moved.total() < thrown:
-            await asyncio.sleep(0.05)
-            moved = Counter(await drops(relay))
-            moved.subtract(before)
+    moved = await dropped_since(relay, before, thrown)
     by_kernel = sum(count for (_, why), count in moved.items() if why == "rcvbuf")
-    assert thrown <= moved.total() <= thrown + by_kernel, +moved
+    assert thrown <= moved.total() <= thrown + by_kernel, moved
     for lane, words in zip(("agent", "0"), reasons, strict=True):
-        assert {why for where, why in +moved if where == lane} <= words | {"rcvbuf"}, +moved
-        assert sum(count for (where, _), count in moved.items() if where == lane) > thrown // 3, +moved
+        assert {why for where, why in moved if where == lane} <= words | {"rcvbuf"}, moved
+        assert sum(count for (where, _), count in moved.items() if where == lane) > thrown // 3, moved
     return moved
-
-
-async def send_until(stop: asyncio.Event, sender: Sender, port: int, ssrc: int = SSRC) -> int:
-    seq, began = 0, time.monotonic()
-    while not stop.is_set():
-        while seq * EVERY_S < time.monotonic() - began:
-            sender.send(port, ssrc, seq)
-            seq += 1
-        await asyncio.sleep(EVERY_S)
-    return seq
 
 
 async def answered_meanwhile(client: Client, stop: asyncio.Event) -> float:
@@ -121,17 +114,11 @@ async def answered_meanwhile(client: Client, stop: asyncio.Event) -> float:
 
 def test_media_and_control_go_on_while_strangers_flood_both_ports() -> None:
     async def scenario() -> None:
-        async with DevMesh(2) as mesh, mesh.client("bj-1") as origin, mesh.client("sh-1") as edge:
-            sink, sender, stop = await Sink.open(), Sender(), asyncio.Event()
-            target = mesh["sh-1"]
-            port = port_of(await origin.put(stream_path("cam"), publish_body()))
-            await confirmed(edge, "cam", "one", {"kind": "rtp", "address": f"127.0.0.1:{sink.port}"})
-            media = asyncio.ensure_future(send_until(stop, sender, port))
-            await until(lambda: len(sink.numbers[SSRC]) > 20)
-            api = asyncio.ensure_future(answered_meanwhile(edge, stop))
-            ports = [target.data.port, target.data.port + 1]
+        async with camera() as cam:
+            target, ports = cam.target, cam.ports
+            api = asyncio.ensure_future(answered_meanwhile(cam.edge, cam.stop))
             heads = await asyncio.to_thread(heads_on_the_wire, ports)
-            made = {"proven": proven(target, mesh.folder), "tagged": tagged(heads, mesh.folder)}
+            made = {"proven": proven(target, cam.mesh.folder), "tagged": tagged(heads, cam.mesh.folder)}
             for kind, reasons in REASONS.items():
                 before, replied = await drops(target), await replies(target)
                 thrown, answered = await flood(made.get(kind, kind), ports)
@@ -142,13 +129,7 @@ def test_media_and_control_go_on_while_strangers_flood_both_ports() -> None:
                     assert moved["agent", "mac2"] > moved["agent", "ratelimit"], "the gate asked for cookies"
                     assert moved["agent", "unknown_peer"] <= EXCHANGES_MAX
                     assert answered * COOKIE_REPLY_BYTES <= 0.45 * thrown / 2 * ZRELAY.initiation_bytes
-            stop.set()
-            sent = await media
-            await until(lambda: len(sink.numbers[SSRC]) >= sent)
-            assert sorted(sink.numbers[SSRC]) == list(range(sent))  # what a link repairs comes later
+            await cam.ended()
             assert await api < 2.0
-            await no_ledger_is_off(mesh)
-            sink.close()
-            sender.close()
 
     asyncio.run(scenario())

@@ -15,9 +15,10 @@ from benchmarks.machine import Meter, cpu_ns, percentile, slack
 from relay.client import stream_path
 from relay.dev import DevMesh
 from relay.passage import confirmed
+from tests.net.camera import EVERY_S, SSRC
 from tests.net.rtp import Sender, Sink, publish_body
 from tests.net.stranger import heads_on_the_wire, proven, tagged
-from tests.net.test_flood import EVERY_S, REASONS, SSRC, all_refused, drops, flood
+from tests.net.test_flood import REASONS, all_refused, drops, flood
 from tests.net.test_streams import no_ledger_is_off, port_of, until
 
 pytestmark = [pytest.mark.net, pytest.mark.figures]

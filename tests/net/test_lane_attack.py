@@ -12,9 +12,10 @@ from benchmarks.machine import slack
 from relay.client import Client, stream_path
 from relay.dev import DevMesh, DevRelay
 from relay.passage import confirmed
+from tests.net.camera import send_until
 from tests.net.rtp import Sender, Sink, publish_body
 from tests.net.stranger import heads_on_the_wire, tagged
-from tests.net.test_flood import drops, flood, samples, send_until
+from tests.net.test_flood import drops, flood, samples
 from tests.net.test_streams import no_ledger_is_off, port_of, until
 
 pytestmark = pytest.mark.net

@@ -27,15 +27,12 @@ static void *produce(void *arg)
 {
     zr_spsc *ring = arg;
 
-    for (uint64_t i = 0; i < records;) {
-        record *slot = zr_spsc_claim(ring);
-        if (slot == NULL) {
+    for (uint64_t i = 0; i < records; i++) {
+        record *slot;
+        while ((slot = zr_spsc_claim(ring)) == NULL)
             sched_yield();
-            continue;
-        }
         *slot = (record){ .number = i, .check = ~i };
         zr_spsc_commit(ring);
-        i++;
     }
     return NULL;
 }
@@ -44,15 +41,12 @@ static uint64_t consume(zr_spsc *ring)
 {
     uint64_t wrong = 0;
 
-    for (uint64_t i = 0; i < records;) {
-        const record *slot = zr_spsc_peek(ring);
-        if (slot == NULL) {
+    for (uint64_t i = 0; i < records; i++) {
+        const record *slot;
+        while ((slot = zr_spsc_peek(ring)) == NULL)
             sched_yield();
-            continue;
-        }
         wrong += !right(slot, i);
         zr_spsc_release(ring);
-        i++;
     }
     return wrong;
 }
@@ -78,15 +72,12 @@ static void *fill(void *arg)
 {
     zr_inbox_end *writer = arg;
 
-    for (uint64_t i = 0; i < records;) {
-        record *slot = zr_inbox_claim(writer);
-        if (slot == NULL) {
+    for (uint64_t i = 0; i < records; i++) {
+        record *slot;
+        while ((slot = zr_inbox_claim(writer)) == NULL)
             sched_yield();
-            continue;
-        }
         *slot = (record){ .number = i, .check = ~i };
         zr_inbox_commit(writer);
-        i++;
     }
     return NULL;
 }

@@ -18,25 +18,21 @@ import pytest
 
 from relay import _core
 from relay.actions import SendControl, SendDatagram, SessionAdd, SessionDrop, SessionKeys, SessionRekey
-from relay.client import Client
 from relay.dev import DevMesh, DevRelay, free_ports
 from relay.handshake import Handshakes
 from relay.handshake_wire import ZRELAY, Macs, Params
 from relay.identity import Identity, encode_public
 from relay.keys import Keyring
-from relay.messages import AnyMessage, Unknown, decode_message, encode_message
+from relay.messages import AnyMessage, decode_message, encode_message
 from relay.noise import KeyPair
 from relay.sealed import SealedSessions
 from relay.secret import Secret
 from relay.stamp import Stamps
 from relay.units import Address
-from tests.py.badinput_live import LiveRelay, port_of
+from tests.py.running_relay import PEER_ID, TURN_S, Hand, RunningRelay, port_of
 from tests.py.sealer import Sealer
 
-PEER_ID = "hk-1"
 LANES = 60
-TURN_S = 0.005
-HANDSHAKES = (b"\x08", b"\x09", b"\x0a")
 
 
 class HandLane:
@@ -60,10 +56,11 @@ class HandLane:
         self.sock.close()
 
 
-class SealedPeer:
+class SealedPeer(Hand):
     """Relay PEER_ID, listed by `relay`; make it before the relay starts."""
 
     def __init__(self, relay: DevRelay, cipher: int) -> None:
+        super().__init__()
         assert relay.keyring is not None
         self.data = Address("127.0.0.1", free_ports(1 + LANES))
         self.relay = relay.data
@@ -89,7 +86,6 @@ class SealedPeer:
         self.index = self.peer_index = -1
         self.joined = 0
         self._slots: set[int] = set()
-        self._heard: list[AnyMessage | Unknown] = []
         self._numbers: Iterator[int] = iter(())
         self._turning: asyncio.Task[None] | None = None
 
@@ -171,16 +167,6 @@ class SealedPeer:
         (slot,) = (peer.session.slot for peer in self.sessions.peers.values() if peer.session is not None)
         self.lane.send(slot, raw, _core.clock_now())
 
-    async def message(self, kind: type[Any] | tuple[type[Any], ...]) -> Any:
-        """The next control message of that kind, or of one of these; others before it are left out."""
-        async with asyncio.timeout(20):
-            while True:
-                while self._heard:
-                    message = self._heard.pop(0)
-                    if isinstance(message, kind):
-                        return message
-                await asyncio.sleep(TURN_S)
-
     def initiation(self, *, private: bytes | None = None, psk: bytes | None = None) -> bytes:
         """A new one, with both MACs right for the relay; by another static key or with another secret of the mesh."""
         identity = self.identity
@@ -202,42 +188,22 @@ class SealedPeer:
         self.agent.close()
 
 
-class SealedRelay(LiveRelay):
+class SealedRelay(RunningRelay[SealedPeer]):
     """One relay with keys, and PEER_ID as its only peer, with rights over `live/` alone.
 
     `cipher`: what the relay's file says; `ours`: what the peer says its CPU is good at, 1 or 2.
     """
 
     def __init__(self, cipher: str = "auto", ours: int = 1) -> None:
-        self._runner = asyncio.Runner()
-        self.mesh = DevMesh(1)
-        self.relay = self.mesh.relays[0]
-        self.hand = SealedPeer(self.relay, ours)
+        mesh = DevMesh(1)
+        super().__init__(mesh, SealedPeer(mesh.relays[0], ours))
         toml = self.relay.toml().replace("[security]\n", f'[security]\ncipher = "{cipher}"\n')
         self.relay.toml = lambda: toml + '[peers.rights]\npublish = ["live/"]\npull = ["live/"]\n'  # type: ignore[method-assign]
-        self.client = Client(self.relay.api_url)
-        self.stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.stranger.bind(("127.0.0.1", 0))
         self.stranger.setblocking(False)
 
     def start(self) -> None:
-        async def begin() -> None:
-            await self.mesh.__aenter__()
-            await self.client.__aenter__()
-            await self.hand.join()
-            await self.linked()
-
-        self.run(begin())
-
-    def stop(self) -> None:
-        async def end() -> None:
-            self.hand.close()
-            await self.client.__aexit__(None, None, None)
-            await self.mesh.stop()
-
-        self.run(end())
-        self.stranger.close()
-        self._runner.close()
+        super().start()
+        self.run(self.linked())
 
     async def link(self) -> dict[str, Any]:
         (found,) = (await self.client.get("/v1/links"))["items"]
@@ -251,15 +217,6 @@ class SealedRelay(LiveRelay):
     async def from_lane(self, lane: HandLane, datagrams: Sequence[bytes]) -> dict[str, int]:
         """The drops that follow when our lane says these."""
         return await self.from_socket(lane.sock, datagrams, lane.to)
-
-    async def from_socket(self, sock: socket.socket, datagrams: Sequence[bytes], to: int) -> dict[str, int]:
-        async def send() -> None:
-            for number, data in enumerate(datagrams):
-                sock.sendto(data, port_of(self.relay.data, to))
-                if number % 50 == 49:
-                    await asyncio.sleep(0.002)
-
-        return await self.drops_after(send, len(datagrams))
 
     async def accepted(self, lane: HandLane, sealer: Sealer, count: int = 1) -> None:
         """Our lane says an empty datagram: it is heard, and nothing is dropped."""

@@ -27,7 +27,8 @@ from tests.py.badinput import (
     segment,
     send_run,
 )
-from tests.py.badinput_live import PEER_ID, LiveRelay, port_of
+from tests.py.badinput_live import LiveRelay
+from tests.py.running_relay import PEER_ID, port_of
 
 pytestmark = pytest.mark.net
 
@@ -58,7 +59,7 @@ class LivePull:
         self.sink.setblocking(False)
 
     async def open(self, stream: str) -> None:
-        peer, client = self.live.peer, self.live.client
+        peer, client = self.live.hand, self.live.client
         subscriber = {"kind": "rtp", "address": f"127.0.0.1:{self.sink.getsockname()[1]}"}
         await client.put(f"{stream_path(stream)}/subscribers/one", subscriber)
         pull = await peer.message(Pull)
@@ -74,7 +75,7 @@ class LivePull:
         assert await self.passes()
 
     def give(self, message: bytes) -> None:
-        self.live.peer.send(self._lane, segment(self._conv, next(self._sn), message))
+        self.live.hand.send(self._lane, segment(self._conv, next(self._sn), message))
 
     async def passes(self, **header: int) -> bool:
         """Whether the next good packet reaches the subscriber as the next thing it hears."""
@@ -118,7 +119,7 @@ def test_an_empty_plaintext_is_a_sign_of_life_and_nothing_else(live: LiveRelay, 
     async def scenario() -> None:
         before = await live.whole_status()
         for _ in range(50):
-            live.peer.send(lane)
+            live.hand.send(lane)
         async with asyncio.timeout(20):
             while (await live.status())["totals"]["link_empty"] < before["totals"]["link_empty"] + 50:
                 await asyncio.sleep(0.01)
@@ -195,8 +196,8 @@ def test_bad_rtp_of_a_publisher_is_dropped_and_the_stream_continues(live: LiveRe
 @pytest.mark.parametrize("case", ["K32"])
 def test_our_own_id_in_a_pulls_route_is_answered_loop_and_logged(live: LiveRelay, case: str) -> None:
     async def scenario() -> None:
-        live.peer.say(Pull(r=77, stream="bad/loop", conv=99, lane=0, route=[PEER_ID, live.relay.name]))
-        answer = await live.peer.message(PullNo)
+        live.hand.say(Pull(r=77, stream="bad/loop", conv=99, lane=0, route=[PEER_ID, live.relay.name]))
+        answer = await live.hand.message(PullNo)
         assert (answer.r, answer.code) == (77, "loop")
         assert "pull refused: loop" in (await live.status())["last_errors"]
         assert "ZR1003" in live.relay.log_path.read_text()

@@ -25,9 +25,9 @@ from relay.handshake_wire import COOKIE_REPLY_BYTES, mac
 from relay.messages import Drop, Have, Pull, PullNo, PullOk, Unsupported
 from tests.net.rtp import publish_body
 from tests.py.badinput import AGENT, WINDOW, WORKER, moved, segment, send_run
-from tests.py.badinput_live import port_of
 from tests.py.raw_udp import raw_udp
-from tests.py.sealed_live import LANES, PEER_ID, HandLane, SealedRelay
+from tests.py.running_relay import PEER_ID, port_of
+from tests.py.sealed_live import LANES, HandLane, SealedRelay
 
 pytestmark = pytest.mark.net
 
