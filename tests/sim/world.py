@@ -10,6 +10,8 @@ same seed gives the same hash. Conservation is checked for every object whenever
 from __future__ import annotations
 
 import hashlib
+import heapq
+import itertools
 import random
 import struct
 from collections import defaultdict
@@ -212,7 +214,8 @@ class World:
         self._plans: dict[str, tuple[str, dict[str, str], list[str], int]] = {}
         self._in_flight: dict[int, tuple[bytes, bytes]] = {}
         self._next_tag = 0
-        self._agenda: list[tuple[int, int, Any]] = []
+        self._agenda: list[tuple[int, int, Any]] = []  # a heap; by time, then in the order they were put there
+        self._put = itertools.count()
         self._hash = hashlib.sha256()
         self.arrived = 0
         self.drop: Callable[[str, str, int, bytes], bool] | None = None  # (from, to, lane, datagram) -> lost?
@@ -253,8 +256,7 @@ class World:
 
     def at(self, time_ns: int, what: Any) -> None:
         """Runs ``what()`` at that time."""
-        self._agenda.append((time_ns, len(self._agenda), what))
-        self._agenda.sort(reverse=True, key=lambda entry: entry[:2])
+        heapq.heappush(self._agenda, (time_ns, next(self._put), what))
 
     def publish(self, relay: str, stream: str, epoch: int = 1) -> None:
         request = PublishRequest(epoch=epoch, tracks=[VIDEO, AUDIO], ingress=Ingress(source="learn"))
@@ -325,7 +327,7 @@ class World:
             due = min(link.deadline() for link in self.links.values())
             due = min(due, *(relay.deadline() for relay in self.relays.values()))
             if self._agenda:
-                due = min(due, self._agenda[-1][0])
+                due = min(due, self._agenda[0][0])
             if due > until_ns:
                 self.now = until_ns
                 return
@@ -338,8 +340,8 @@ class World:
                     self._trace(source, to, data)
                     self.relays[to_name].arrive(int.from_bytes(to[16:18], "little"), data, source)
                     touched.add(to_name)
-            while self._agenda and self._agenda[-1][0] <= self.now:
-                self._agenda.pop()[2]()
+            while self._agenda and self._agenda[0][0] <= self.now:
+                heapq.heappop(self._agenda)[2]()
             for name in sorted(touched):
                 self.relays[name].pump()
 
