@@ -185,7 +185,7 @@ def test_rows_and_tables_show_what_is_known() -> None:
         "200 ms",
     ):
         assert part in first
-    assert second.split() == ["c", "greeting", "-", "-", "-", "-", "-", "-", "-"]
+    assert second.split() == ["c", "greeting", *["-"] * 8]
 
 
 def test_pings_summary_is_that_of_ping() -> None:
