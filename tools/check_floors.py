@@ -39,7 +39,7 @@ PY_FLOORS = [
     (
         "supervisor mailbox processes places spares watchdog worker sessions streams pulls children publications "
         "subscriptions control desk placement mirrors workers validation handshake handshake_peer sealed generations "
-        "links hostlimits roster supervisorconf trust views rates assault moves shelters step"
+        "links hostlimits roster supervisorconf trust views rates assault moves shelters step traffic"
     ).split(),
     "api openapi media_types metrics sdp sites client status report".split(),
     ["node"],
