@@ -85,11 +85,14 @@ cdef extern from "mem/zr_life.h" nogil:
 
 cdef extern from "stat/zr_stat.h" nogil:
     enum:
-        ZR_STAT_COUNT, ZR_DROP_COUNT, ZR_HIST_COUNT, ZR_HIST_BUCKETS, ZR_LEDGER_COUNT, ZR_STAT_wakes
+        ZR_STAT_COUNT, ZR_DROP_COUNT, ZR_HIST_COUNT, ZR_HIST_BUCKETS, ZR_LEDGER_COUNT, ZR_STAT_wakes,
+        ZR_STAT_SESSIONS
     ctypedef struct zr_stream_row:  # each _Atomic
         uint64_t epoch, packets, bytes, last_ns, first_ns, next_number
         uint64_t fan_sent, nack_asked, nack_served, keyframes, stalls, drops
         uint64_t duplicates, oversize, state, gaps, resume_number
+    ctypedef struct zr_link_row:  # each _Atomic
+        uint64_t rx_datagrams, rx_bytes, rx_payload, tx_datagrams, tx_bytes, tx_payload
     ctypedef struct zr_stat_page:
         uint32_t streams_max, generation
         uint64_t pid, heartbeat_ns, started_ns
@@ -97,6 +100,7 @@ cdef extern from "stat/zr_stat.h" nogil:
         uint64_t stat[1]  # the real lengths are in the header; each word is _Atomic
         uint64_t drop[1]
         uint64_t hist[1][320]
+        zr_link_row sessions[1024]
         zr_stream_row streams[1]
     size_t zr_stat_bytes(uint32_t streams_max)
     int zr_stat_init(zr_stat_page *page, uint32_t streams_max)

@@ -63,6 +63,9 @@ class Counters:
     def stream(self, slot: int) -> dict[str, int]:
         """The row of a stream. IndexError."""
 
+    def session(self, slot: int) -> tuple[int, int, int, int, int, int]:
+        """Of a session's slot: datagrams, bytes, payload bytes received; the same sent (zr_link_row). IndexError."""
+
     @property
     def pid(self) -> int: ...
     @property

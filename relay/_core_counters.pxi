@@ -50,6 +50,12 @@ cdef class Counters:
                 "stalls": row.stalls, "drops": row.drops, "duplicates": row.duplicates, "oversize": row.oversize,
                 "state": row.state, "gaps": row.gaps, "resume_number": row.resume_number}
 
+    def session(self, uint32_t slot):
+        if slot >= ZR_STAT_SESSIONS:
+            raise IndexError(f"session slot {slot} of {ZR_STAT_SESSIONS}")
+        cdef zr_link_row *row = &self.page.sessions[slot]
+        return (row.rx_datagrams, row.rx_bytes, row.rx_payload, row.tx_datagrams, row.tx_bytes, row.tx_payload)
+
     @property
     def pid(self):
         return self.page.pid

@@ -31,7 +31,7 @@ SILENT_POLLS = 8  # without a new answer: said
 @ask.relay_options
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
 def links(peer: str | None, path: str | None, api: str | None, as_json: bool) -> None:
-    """Peers: state, address, round trip, loss each way, jitter, path MTU, T_dead."""
+    """Peers: state, address, round trip, loss each way, jitter, path MTU, T_dead, Mbit/s each way."""
     if peer is None:
         found = ask.answer(ask.client(path, api), "/v1/links")["items"]
         click.echo(json.dumps(found) if as_json else table(found))

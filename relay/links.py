@@ -227,7 +227,7 @@ def table(links: Sequence[Mapping[str, Any]]) -> str:
     """What `zrelay links` prints."""
     lines = [
         "link         state     address                rtt p50/p99       one way in/out         "
-        "loss in/out      jitter    mtu   T_dead"
+        "loss in/out      jitter    mtu   T_dead   Mbit/s in/out"
     ]
     for link in links:
         lines.append(
@@ -235,7 +235,7 @@ def table(links: Sequence[Mapping[str, Any]]) -> str:
             f"{_pair(link, 'rtt_p50_ms', 'rtt_p99_ms', 'ms', 2):<17} "
             f"{_one_way(link):<22} "
             f"{_pair(link, 'loss_in_pct', 'loss_out_pct', '%', 1):<16} {_one(link, 'jitter_ms', 'ms', 2):<9} "
-            f"{link.get('mtu') or '-':<5} {_one(link, 't_dead_ms', 'ms', 0)}"
+            f"{link.get('mtu') or '-':<5} {_one(link, 't_dead_ms', 'ms', 0):<8} {_rates(link)}"
         )
         lines += path_lines(link)
     return "\n".join(lines)
@@ -245,6 +245,12 @@ def _pair(link: Mapping[str, Any], first: str, second: str, unit: str, digits: i
     if link.get(first) is None or link.get(second) is None:
         return "-"
     return f"{link[first]:.{digits}f} / {link[second]:.{digits}f} {unit}"
+
+
+def _rates(link: Mapping[str, Any]) -> str:
+    if link.get("receiving_bps") is None:
+        return "-"
+    return f"{link['receiving_bps'] / 1e6:.3f} / {link['sending_bps'] / 1e6:.3f}"
 
 
 def _one_way(link: Mapping[str, Any]) -> str:

@@ -4,8 +4,8 @@ Every counter of ``ZR_STAT_LIST`` becomes a metric. The usual ones have their fi
 other is ``zrelay_<name>``, so that a new counter is visible without a line here. Labels are bounded: worker, direction,
 call, kind, reason.
 
-Of a link (label peer): up, flaps, round trips, losses, jitter, mtu, probes, clock offset. Not its bytes: a lane has one
-socket for all its peers and counts for all of them (`zrelay_udp_bytes_total`, `zrelay_rx_media_bytes_total`).
+Of a link (label peer): up, flaps, round trips, losses, jitter, mtu, probes, clock offset, and over all lanes what was
+sent and received in datagrams, bytes and payload (relay/traffic.py).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from relay import _core
 from relay.links import RTT_BOUNDS_S, LinkFacts
+from relay.traffic import Counts
 
 
 class Named(NamedTuple):
@@ -85,6 +86,7 @@ class Facts(NamedTuple):
     maps_refused: int = 0
     probed: Sequence[LinkFacts] = ()  # links that know their own health
     handshakes: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})  # what happened; refused by drop word
+    traffic: Mapping[str, Counts] = {}  # by peer
     discarded: Mapping[str, int] = {}  # times all sessions were given up, by reason (relay/continuity.py)
 
 
@@ -148,6 +150,7 @@ class PageCollector(Collector):
             loss.add_metric([peer], ratio)
         yield loss
         yield from _links(facts.probed)
+        yield from _traffic(facts.traffic)
 
 
 def _by_label(name: str, text: str, counts: Mapping[str, int], label: str) -> CounterMetricFamily:
@@ -186,6 +189,19 @@ def _links(links: Sequence[LinkFacts]) -> Iterator[Metric]:
         if link.offset_s is not None:
             offset.add_metric([link.peer], link.offset_s)
     yield from (rtt, probe_rtt, probes, offset, flaps, *made.values())
+
+
+def _traffic(peers: Mapping[str, Counts]) -> Iterator[Metric]:
+    for name, unit, text in (
+        ("packets", "datagrams", "Datagrams of sessions with this peer: accepted, and put out"),
+        ("bytes", "bytes", "UDP payload of these datagrams"),
+        ("payload_bytes", "payload_bytes", "Messages in them, each once, without headers and repetition"),
+    ):
+        family = CounterMetricFamily(f"zrelay_link_{name}", text, labels=["peer", "direction"])
+        for peer, counts in peers.items():
+            family.add_metric([peer, "in"], getattr(counts, f"received_{unit}"))
+            family.add_metric([peer, "out"], getattr(counts, f"sent_{unit}"))
+        yield family
 
 
 def _counters(counts: Sequence[LaneCounts]) -> Iterator[Metric]:

@@ -45,12 +45,13 @@ from relay.keys import public_of
 from relay.links import REPORT_NS
 from relay.metrics import Facts, PageCollector
 from relay.performer import Performer
-from relay.report import control_report, lanes_report, link_report, loss_of
+from relay.report import control_report, lanes_report, link_report, look_at, loss_of
 from relay.roster import Roster
 from relay.sites import open_sites
 from relay.sockets import StartError
 from relay.stamp import open_stamps
 from relay.step import step
+from relay.traffic import Traffic
 from relay.units import Address
 
 EVENTS_PER_PUMP = 4096
@@ -104,6 +105,7 @@ class Node:
         self._heard_next = self._load_next = self._report_next = self._drops_next = now
         self._link_again = False  # is called soon
         self._busy_then = (now, time.process_time_ns())
+        self.traffic = Traffic(lambda slot: [page.session(slot) for _, page in self.pages()])
         self._corrupt: set[int] = set()  # workers with a broken ring; each said once
         self._pumping = False
         self._api_up = False
@@ -112,6 +114,7 @@ class Node:
         self._performer = Performer(
             self.lane, self.workers, self._ctl, hellos, self.config.ingress.port_range,
             changed=self._wake_waiting, say=self._say, stuck=self._begin_session_again,
+            begun=self.traffic.begin,
         )  # fmt: skip
 
     # -- life -----------------------------------------------------------------------------------------------------
@@ -299,6 +302,7 @@ class Node:
         """Once a second: the history of the links; now and then a report to the peers."""
         views = {}
         linked = self.control.linked
+        look_at(self.traffic, self.control, now)
         for link in self.control.links():
             view = self.lane.probe(link.slot, now) if link.slot is not None else None
             if link.slot is not None and view is not None:
@@ -381,6 +385,7 @@ class Node:
         links = self.control.links()
         now = _core.clock_now()
         views = {link.peer: self.lane.probe(link.slot, now) for link in links if link.slot is not None}
+        look_at(self.traffic, self.control, now)
         probed = [self.control.linked.facts(peer, view) for peer, view in views.items() if view is not None]
         losses = {link.peer: loss for link in links if (loss := loss_of(link, self.lane)) is not None}
         return Facts(
@@ -398,13 +403,14 @@ class Node:
             map_version=self.roster.map_version,
             maps_refused=self.roster.maps_refused,
             probed=probed,
+            traffic={link.peer: self.traffic.of(link.peer) for link in links},
             discarded=self._guard.counts,
             handshakes=self.control.handshake_counts(),
         )
 
     def link(self, peer: str, since: int) -> dict[str, Any]:
         """The body of GET /v1/links/{peer}; round trips from number `since` on. Raises 404."""
-        return link_report(self.control, self.lane, peer, since, _core.clock_now())
+        return link_report(self.control, self.lane, peer, since, _core.clock_now(), self.traffic)
 
     def status(self) -> dict[str, Any]:
         """The body of GET /v1/status; see relay/status.py for the screen made of it."""
@@ -414,7 +420,8 @@ class Node:
             "relay": self.config.node.id, "version": __version__, "state": "degraded" if reasons else "ready",
             "reasons": reasons, "pid": os.getpid(), "boot_id": self.boot_id,
             "uptime_s": round((now - self._started_ns) / 1e9, 3), "last_errors": self._last_errors,
-            **lanes_report(self.workers, self.page, now), **control_report(self.control, self.lane, now),
+            **lanes_report(self.workers, self.page, now),
+            **control_report(self.control, self.lane, now, self.traffic),
         }  # fmt: skip
 
 

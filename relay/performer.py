@@ -33,13 +33,13 @@ class Performer:
     """Of one agent. `hellos`: its own UDP port; `ports`: where ingress sockets may be.
 
     `changed()` is called when a stream did, `say(level, event, **fields)` for the log, and `stuck(slot, now)` when a
-    session's peer takes no control messages: it is to begin again.
+    session's peer takes no control messages: it is to begin again. `begun(slot)`: the lane has a new session there.
     """
 
     def __init__(
         self, lane: _core.ControlLane, workers: Sequence[WorkerHandle], ctl: Ctl, hellos: socket.socket,
         ports: tuple[int, int], *, changed: Callable[[], None], say: Callable[..., None],
-        stuck: Callable[[int, int], None],
+        stuck: Callable[[int, int], None], begun: Callable[[int], None],
     ) -> None:  # fmt: skip
         self.sessions: set[int] = set()  # slots of those that the lane has
         self._lane = lane
@@ -50,6 +50,7 @@ class Performer:
         self._changed = changed
         self._say = say
         self._stuck = stuck
+        self._begun = begun
         self._outbox = Outbox(lane)
         self._ingress_due: list[act.OpenIngress] = []
 
@@ -69,6 +70,7 @@ class Performer:
                     action.address.pack(), now, None if action.keys is None else action.keys.row(now),
                 )  # fmt: skip
                 self.sessions.add(action.slot)
+                self._begun(action.slot)
             case act.SessionRekey(slot, index, peer_index, keys):
                 self._lane.session_rekey(slot, index, peer_index, keys.row(now), now)
             case act.SessionPaths(slot, addresses):

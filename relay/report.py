@@ -12,6 +12,7 @@ from relay.handles import WorkerHandle
 from relay.links import path_row
 from relay.links import row as probed_row
 from relay.metrics import percentile
+from relay.traffic import Traffic
 from relay.units import Address
 from relay.views import LinkView
 
@@ -48,8 +49,20 @@ def lanes_report(workers: Sequence[WorkerHandle], agent: _core.StatPage, now: in
     }  # fmt: skip
 
 
-def control_report(control: Control, lane: _core.ControlLane, now: int) -> dict[str, Any]:
+def look_at(traffic: Traffic, control: Control, now: int) -> None:
+    """At what every listed peer was sent and sent us."""
+    links = control.links()
+    traffic.keep(link.peer for link in links)
+    for link in links:
+        traffic.look(link.peer, link.slot, now)
+
+
+def control_report(
+    control: Control, lane: _core.ControlLane, now: int, traffic: Traffic | None = None
+) -> dict[str, Any]:
     """Links, and how many streams are in which state."""
+    if traffic is not None:
+        look_at(traffic, control, now)
     streams: dict[str, int] = {}
     for (state, _), count in control.stream_counts().items():
         streams[state] = streams.get(state, 0) + count
@@ -66,13 +79,16 @@ def control_report(control: Control, lane: _core.ControlLane, now: int) -> dict[
         loss = loss_of(link, lane)
         if loss is not None:
             row["loss_pct"] = loss * 100
-        links.append(row | link_row(link, lane, now))
+        counted = traffic.row(link.peer) if traffic is not None else {}
+        links.append(row | link_row(link, lane, now) | counted)
     return {"links": links, "streams": streams}
 
 
-def link_report(control: Control, lane: _core.ControlLane, peer: str, since: int, now: int) -> dict[str, Any]:
+def link_report(
+    control: Control, lane: _core.ControlLane, peer: str, since: int, now: int, traffic: Traffic
+) -> dict[str, Any]:
     """All of one link; round trips from number `since` on. Raises 404."""
-    rows = control_report(control, lane, now)["links"]
+    rows = control_report(control, lane, now, traffic)["links"]
     found = next((row for row in rows if row["peer"] == peer), None)
     if found is None:
         known = ", ".join(row["peer"] for row in rows) or "none"

@@ -39,7 +39,8 @@ PY_FLOORS = [
     (
         "supervisor mailbox processes places spares watchdog worker sessions streams pulls children publications "
         "subscriptions control desk placement mirrors workers validation handshake handshake_peer sealed generations "
-        "lanes links hostlimits roster supervisorconf trust views rates assault moves shelters step performer"
+        "lanes links hostlimits roster supervisorconf trust views rates assault moves shelters step performer "
+        "traffic"
     ).split(),
     "api openapi media_types metrics sdp sites client status report".split(),
     ["node"],

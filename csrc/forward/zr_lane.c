@@ -61,7 +61,7 @@ size_t zr_lane_context_bytes(const zr_lane_conf *conf)
 static bool in_range(const zr_lane_conf *conf)
 {
     return (conf->lane < ZR_LANES - 2 || conf->lane == ZR_LANE_AGENT) && conf->sessions_max > 0 &&
-           conf->sessions_max <= ZR_LANE_INDEX_MAX && conf->convs_max > 0 && conf->convs_max <= INT32_MAX &&
+           conf->sessions_max <= ZR_STAT_SESSIONS && conf->convs_max > 0 && conf->convs_max <= INT32_MAX &&
            conf->peer_lanes_max > 0 && conf->blocks_max > 0 && conf->blocks_max <= 65534 && conf->window > 0 &&
            conf->window <= ZR_KCP_WND_MAX;
 }

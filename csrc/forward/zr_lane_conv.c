@@ -259,6 +259,8 @@ int zr_lane_recv(zr_lane *lane, zr_lane_msg *msg)
         if (msg->srtt_us == 0)
             msg->srtt_us = conv->session->rtt_us;
         msg->view_count = count;
+        for (int i = 0; i < count; i++)
+            zr_stat_bump(&zr_lane_row(lane, conv->session)->rx_payload, msg->views[i].len);
         return ZR_OK;
     }
     return ZR_E_again;
@@ -273,6 +275,7 @@ int zr_lane_recv_bytes(zr_lane *lane, uint32_t handle, uint8_t *to, size_t size)
     int rc = zr_kcp_recv_bytes(&conv->kcp, to, size);
     if (rc < 0)
         return rc;
+    zr_stat_bump(&zr_lane_row(lane, conv->session)->rx_payload, (uint32_t)rc);
     zr_lane_conv_touch(lane, conv);
     if (!zr_list_linked(&conv->ready))
         zr_list_append(&lane->ready, &conv->ready);
@@ -303,6 +306,8 @@ int zr_lane_send_within(zr_lane *lane, uint32_t handle, const uint8_t *head, siz
     if (conv == NULL)
         return ZR_E_missing;
     int rc = zr_kcp_send_within(&conv->kcp, head, head_len, body, deadline_ms, now);
+    if (rc >= 0)
+        zr_stat_bump(&zr_lane_row(lane, conv->session)->tx_payload, head_len + (body == NULL ? 0 : body->len));
     zr_lane_conv_touch(lane, conv);
     note_queue(lane, conv);
     return rc;
@@ -334,6 +339,8 @@ int zr_lane_send_bytes(zr_lane *lane, uint32_t handle, const uint8_t *data, size
     if (conv == NULL)
         return ZR_E_missing;
     int rc = zr_kcp_send_bytes(&conv->kcp, data, len, now);
+    if (rc >= 0)
+        zr_stat_bump(&zr_lane_row(lane, conv->session)->tx_payload, len);
     zr_lane_conv_touch(lane, conv);
     return rc;
 }

@@ -340,6 +340,8 @@ int zr_lane_input(zr_lane *lane, zr_pkt *pkt, const zr_addr *from, zr_ns_t now)
     if (in.session->probe != NULL)
         zr_lane_probe_settle(lane, in.session, now);
     zr_stat_add(lane->page, ZR_STAT_link_accepted, 1);
+    zr_stat_bump(&zr_lane_row(lane, in.session)->rx_datagrams, 1);
+    zr_stat_bump(&zr_lane_row(lane, in.session)->rx_bytes, pkt->len);
     if (pkt->len == ZR_ENV_HEAD + ZR_ENV_TAG)
         zr_stat_add(lane->page, ZR_STAT_link_empty, 1);
     zr_pkt_drop(pkt);

@@ -106,6 +106,8 @@ static int output_peer(zr_lane *lane, zr_lane_peer *peer, zr_batch *batch, zr_ns
     count = batch->count - first;
     if (count > 0 && zr_lane_may_send(lane, peer, count, now)) {
         seal(lane, peer, batch, first);
+        zr_stat_bump(&zr_lane_row(lane, peer->session)->tx_datagrams, count);
+        zr_stat_bump(&zr_lane_row(lane, peer->session)->tx_bytes, batch->arena_len - arena);
     } else if (count > 0) { /* as if lost on the way: what sent it notices, and keeps its pace */
         zr_stat_add(lane->page, ZR_STAT_link_unsealed, count);
         batch->count = first;

@@ -187,6 +187,12 @@ static inline void zr_lane_move(zr_list *list, zr_list *link)
     zr_list_append(list, link);
 }
 
+/* Its counters in the page: rx_..., tx_... */
+static inline zr_link_row *zr_lane_row(const zr_lane *lane, const zr_lane_session *session)
+{
+    return &lane->page->sessions[session->slot];
+}
+
 static inline uint64_t zr_lane_conv_key(uint32_t session, uint32_t conv)
 {
     return (uint64_t)session << 32 | conv;

@@ -5,7 +5,7 @@
 #include "base/zr_err.h"
 
 #define MAGIC             0x003174617473727Au /* "zrstat1\0", read as a little-endian word */
-#define VERSION           3u
+#define VERSION           4u
 #define SNAPSHOT_SPINS    64
 #define SNAPSHOT_ATTEMPTS 1000
 #define HIST_SUB          8u /* buckets an octave */

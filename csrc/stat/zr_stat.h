@@ -5,7 +5,7 @@
  * `generation` + 1 and counts on. Writers use plain relaxed stores (no lock prefix); readers see each word whole.
  * On the packet path we count; sentences are made by the reader.
  *
- *   | header | stat[] | drop[] | hist[][] | streams[streams_max] rows |
+ *   | header | stat[] | drop[] | hist[][] | sessions[] rows | streams[streams_max] rows |
  */
 #ifndef ZR_STAT_H
 #define ZR_STAT_H
@@ -177,6 +177,16 @@ typedef struct zr_stream_row { /* per stream, by slot; written by the worker */
     _Atomic uint64_t resume_number; /* every number below is here or too old to be asked for; <= next_number */
 } zr_stream_row;
 
+#define ZR_STAT_SESSIONS 1024u
+
+/* Per session of this lane, by slot. A slot's next session counts on: whoever reads remembers where it began. Datagrams
+ * by their UDP payload; of those received, the ones that were accepted, of those sent, the ones put out, whatever the
+ * kernel did with them. Payload: messages, each once, without headers, repetition and padding. */
+typedef struct zr_link_row {
+    alignas(ZR_CACHELINE) _Atomic uint64_t rx_datagrams;
+    _Atomic uint64_t rx_bytes, rx_payload, tx_datagrams, tx_bytes, tx_payload;
+} zr_link_row;
+
 typedef struct zr_stat_page {
     uint64_t magic; /* "zrstat1\0" */
     uint32_t version, stat_count, drop_count, hist_count, streams_max;
@@ -187,6 +197,7 @@ typedef struct zr_stat_page {
     alignas(ZR_CACHELINE) _Atomic uint64_t stat[ZR_STAT_COUNT];
     alignas(ZR_CACHELINE) _Atomic uint64_t drop[ZR_DROP_COUNT];
     alignas(ZR_CACHELINE) _Atomic uint64_t hist[ZR_HIST_COUNT][ZR_HIST_BUCKETS];
+    zr_link_row sessions[ZR_STAT_SESSIONS];
     alignas(ZR_CACHELINE) zr_stream_row streams[];
 } zr_stat_page;
 

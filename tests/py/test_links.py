@@ -170,8 +170,9 @@ def test_rows_and_tables_show_what_is_known() -> None:
     blank = row(view(samples=0, drift_ppm=None, **clocks), [], 0)
     unknown = ("rtt_ms", "rtt_p50_ms", "offset_ms", "delay_in_ms", "delay_out_ms", "delay_error_ms")
     assert {blank[key] for key in unknown} == {None}
+    rates = {"receiving_bps": 1_234_567, "sending_bps": 20_000}
     lines = table(
-        [{"peer": "b", "state": "up", "address": "127.0.0.1:7600"} | shown, {"peer": "c", "state": "greeting"}]
+        [{"peer": "b", "state": "up", "address": "127.0.0.1:7600"} | shown | rates, {"peer": "c", "state": "greeting"}]
     )
     _, first, second = lines.splitlines()
     for part in (
@@ -183,9 +184,10 @@ def test_rows_and_tables_show_what_is_known() -> None:
         "1.0 / 30.0 %",
         "1500",
         "200 ms",
+        "1.235 / 0.020",
     ):
         assert part in first
-    assert second.split() == ["c", "greeting", "-", "-", "-", "-", "-", "-", "-"]
+    assert second.split() == ["c", "greeting", *["-"] * 8]
 
 
 def test_pings_summary_is_that_of_ping() -> None:

@@ -63,6 +63,7 @@ def performer(outside: Outside) -> Performer:
         changed=lambda: outside.said.append(("changed",)),
         say=lambda level, event, **fields: outside.said.append((level, event, fields)),
         stuck=lambda slot, now: outside.said.append(("stuck", slot, now)),
+        begun=lambda slot: outside.said.append(("begun", slot)),
     )  # fmt: skip
     yield made
     hellos.close()
@@ -86,7 +87,7 @@ def test_only_a_session_that_the_lane_has_is_spoken_of(performer: Performer, out
     told = [act.SendControl(3, b"x"), act.HeardElsewhere(3, NOW - 5)]
     for action in [*told, ADD, *told, act.SessionDrop(3), *told]:
         performer.perform(action, NOW)
-    assert outside.said == [("add", 3), ("sent", 3, b"x"), ("heard", 3, NOW - 5), ("drop", 3)]
+    assert outside.said == [("add", 3), ("begun", 3), ("sent", 3, b"x"), ("heard", 3, NOW - 5), ("drop", 3)]
     assert performer.sessions == set()
 
 
@@ -94,7 +95,7 @@ def test_a_session_whose_message_cannot_be_sent_is_to_begin_again(performer: Per
     performer.perform(ADD, NOW)
     outside.room = False
     performer.perform(act.SendControl(3, bytes(9)), NOW)
-    assert outside.said == [("add", 3), ("stuck", 3, NOW)]
+    assert outside.said == [("add", 3), ("begun", 3), ("stuck", 3, NOW)]
 
 
 def test_a_hello_that_cannot_leave_is_no_error(performer: Performer, outside: Outside) -> None:
