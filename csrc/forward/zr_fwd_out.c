@@ -5,7 +5,8 @@
 #include "wire/zr_rtp.h"
 
 #define GATHER_AT 3u /* fans of one stretch */
-#define GIVE_PART 4u /* of what is let go at once, so much is in the batch: nothing passes that */
+#define GIVE_PART 4u /* of what is let go at once, so much is in a batch: nothing passes that */
+#define GIVE_MIN  4u
 
 static void sent(zr_fwd *fwd, zr_stream *stream)
 {
@@ -143,7 +144,7 @@ int zr_fwd_fan_out(zr_fwd *fwd, zr_ns_t now)
     }
     if (behind || !zr_list_empty(&fwd->holding))
         zr_fwd_release(fwd, now);
-    fwd->give = behind ? ZR_MAX(fwd->let_most / GIVE_PART, 1u) : UINT32_MAX;
+    fwd->give = behind ? ZR_MAX(fwd->let_most / GIVE_PART, GIVE_MIN) : UINT32_MAX;
     return packets;
 }
 
@@ -358,7 +359,7 @@ int zr_fwd_output_egress(zr_fwd *fwd, zr_batch *batch, zr_ns_t now)
     while (rc == ZR_OK && !zr_list_empty(&fwd->leaving))
         rc = output_stream(fwd, ZR_LIST_FIRST(&fwd->leaving, zr_stream, leaving), batch);
     gauge(fwd);
-    return rc == ZR_E_full && is_full(fwd, batch) ? ZR_OK : rc; /* the next turn goes on, with what has come by then */
+    return rc;
 }
 
 int zr_fwd_output_links(zr_fwd *fwd, zr_batch *batch, zr_ns_t now)

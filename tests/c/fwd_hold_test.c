@@ -134,7 +134,7 @@ ZR_TEST(audio_and_reports_leave_before_video_that_waits_longer_also_before_what_
         rig_media(&r, false, i, 90u * i, i == 0);
     (void)zr_fwd_fan_out(r.fwd, r.now);
     r.fwd->give = 2; /* the batch that egress has not taken yet */
-    CHECK_EQ(zr_fwd_output(r.fwd, &r.batch, r.now), ZR_OK);
+    CHECK_EQ(zr_fwd_output(r.fwd, &r.batch, r.now), ZR_E_full);
     for (uint32_t i = 0; i < r.batch.count; i++)
         see(&r.batch.tx[i], &s);
     zr_batch_reset(&r.batch);
@@ -177,7 +177,7 @@ ZR_TEST(a_player_that_goes_while_audio_rushes_takes_its_part_with_it)
     (void)zr_fwd_fan_out(r.fwd, r.now);
     CHECK_EQ(r.fwd->streams[0].rush.count, 3);
     r.fwd->give = 1; /* the first player has one of them */
-    CHECK_EQ(zr_fwd_output(r.fwd, &r.batch, r.now), ZR_OK);
+    CHECK_EQ(zr_fwd_output(r.fwd, &r.batch, r.now), ZR_E_full);
     zr_batch_reset(&r.batch);
     DO(&r, .op = ZR_CMD_sub_drop, .a = 0);
     rig_balanced(&r);

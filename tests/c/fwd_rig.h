@@ -181,8 +181,7 @@ static inline int rig_turn(rig *r, void (*on)(const zr_tx *, void *), void *cont
                 on(&r->batch.tx[i], context);
         }
         zr_batch_reset(&r->batch);
-    } while (rc == ZR_E_full || !zr_list_empty(&r->fwd->leaving) ||
-             !zr_list_empty(&r->fwd->rushing)); /* it may be given in parts */
+    } while (rc == ZR_E_full);
     return rtp;
 }
 

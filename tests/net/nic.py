@@ -4,8 +4,9 @@
                                  └── card ═══ veth ═══ far player
 
 `queue CODEC`: the card's queue holds two packets and gets 1.2 times what it sends on (d13). `flap`: it goes down for
-400 ms (d16). `full [calm]`: a socket with little room and a card of 1 Mbit/s whose queue is deep, for audio and twice as
-much video as fits (d12); calm: a card that takes it all. Prints what came of it as JSON; `stall_s`: the longest time in which the publisher could not publish.
+400 ms (d16). `full [calm]`: a socket with little room and a card of 1 Mbit/s whose queue is deep, for audio and
+twice as much video as fits (d12); calm: they take it all. Prints what came of it as JSON; `stall_s`: the longest time
+in which the publisher could not publish.
 """
 
 from __future__ import annotations
