@@ -116,9 +116,13 @@ zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_c
     if (!conf_ok(conf) || page->streams_max < conf->streams_max || commands->slot_bytes < sizeof(zr_cmd) ||
         events->slot_bytes < sizeof(zr_cmd))
         return NULL;
-    *fwd = (zr_fwd){
-        .conf = *conf, .page = page, .commands = commands, .events = events, .release_at = ZR_NEVER, .let_most = 64
-    };
+    *fwd = (zr_fwd){ .conf = *conf,
+                     .page = page,
+                     .commands = commands,
+                     .events = events,
+                     .release_at = ZR_NEVER,
+                     .let_most = 64,
+                     .give = UINT32_MAX };
     (void)lay_out(conf, at);
     if (zr_pool_init(&fwd->pool, base + at[PART_POOL], conf->pkts_max) != ZR_OK)
         return NULL;
@@ -144,6 +148,7 @@ zr_fwd *zr_fwd_init(void *mem, const zr_fwd_conf *conf, zr_stat_page *page, zr_c
     zr_mirrors_init(&fwd->mirrors, base + at[PART_MIRRORS], conf->lane.lane, conf->workers);
     zr_list_init(&fwd->turning);
     zr_list_init(&fwd->leaving);
+    zr_list_init(&fwd->rushing);
     zr_list_init(&fwd->pli);
     zr_list_init(&fwd->joining);
     zr_list_init(&fwd->asking);
@@ -247,8 +252,9 @@ zr_ns_t zr_fwd_deadline_but(const zr_fwd *fwd, uint32_t waits)
     if ((waits & (ZR_FWD_EGRESS_BLOCKED | ZR_FWD_HELD)) == 0 &&
         (!zr_list_empty(&fwd->turning) || !zr_list_empty(&fwd->joining)))
         return 0;
-    if ((waits & ZR_FWD_EGRESS_BLOCKED) == 0 && (!zr_list_empty(&fwd->leaving) || !zr_list_empty(&fwd->pli) ||
-                                                 !zr_list_empty(&fwd->asking) || !zr_list_empty(&fwd->holding)))
+    if ((waits & ZR_FWD_EGRESS_BLOCKED) == 0 &&
+        (!zr_list_empty(&fwd->leaving) || !zr_list_empty(&fwd->pli) || !zr_list_empty(&fwd->asking) ||
+         !zr_list_empty(&fwd->holding) || !zr_list_empty(&fwd->rushing)))
         return 0;
     return ZR_MIN(ZR_MIN(lane, fwd->release_at), ZR_MIN(zr_fwd_byes_deadline(fwd), fwd->mirrors.catch_at));
 }
@@ -270,13 +276,15 @@ bool zr_fwd_check(const zr_fwd *fwd)
         if (stream->row == NULL) /* never opened */
             continue;
         open += stream->open;
-        queued += stream->turn.count + stream->out.count + stream->urgent.count + stream->wait.count;
+        queued +=
+            stream->turn.count + stream->out.count + stream->urgent.count + stream->wait.count + stream->rush.count;
         held += stream->urgent.count + stream->wait.count;
         held_bytes += stream->urgent.bytes + stream->wait.bytes;
         if (zr_list_linked(&stream->holding) != (stream->urgent.count + stream->wait.count > 0))
             return false;
         if (zr_list_linked(&stream->turning) != (stream->turn.count > 0) ||
-            zr_list_linked(&stream->leaving) != (stream->out.count > 0))
+            zr_list_linked(&stream->leaving) != (stream->out.count > 0) ||
+            zr_list_linked(&stream->rushing) != (stream->rush.count > 0))
             return false;
         if (!stream->open && (stream->turn.count > 0 || stream->out.count > 0 || !zr_list_empty(&stream->players) ||
                               !zr_list_empty(&stream->children) || !zr_list_empty(&stream->pulls)))

@@ -1,7 +1,7 @@
 /*
  * What waits for players while egress takes nothing, or takes less than comes.
  *
- *   turn ──▶ urgent (audio, control) ──▶ out, before the next stream's
+ *   turn ──▶ urgent (audio, control) ──▶ rush, before all that is in an `out`, and has not gone to the batch
  *      └───▶ wait (the rest)         ──▶ out, some frames of each stream in turn, once nothing is leaving
  *
  * Bounded: packets and bytes of a stream, packets of all, age. What is too much goes by class, whole frames, oldest
@@ -233,6 +233,12 @@ static void shed_old(zr_fwd *fwd, zr_ns_t now)
         if (stream->out.head->arrival <= too_old)
             give_up_out(fwd, stream);
     }
+    for (zr_list *at = fwd->rushing.next, *next; at != &fwd->rushing; at = next) {
+        zr_stream *stream = ZR_CONTAINER(at, zr_stream, rushing);
+        next = at->next;
+        if (stream->rush.head->arrival <= too_old)
+            zr_fwd_rush_lost(fwd, stream, ZR_DROP_fan_shed);
+    }
     for (zr_list *at = fwd->holding.next, *next; at != &fwd->holding; at = next) {
         zr_stream *stream = ZR_CONTAINER(at, zr_stream, holding);
         next = at->next;
@@ -317,7 +323,6 @@ static void let_go(zr_fwd *fwd, zr_ns_t now)
 {
     bool blocked = !zr_list_empty(&fwd->leaving);
     uint32_t most = blocked ? 0 : pairs_at_once(fwd, now);
-    zr_list *before = blocked ? fwd->leaving.next->next : &fwd->leaving; /* the first one has begun */
     uint32_t pairs = 0;
 
     /* Those that still hold something go to the end: each is looked at once. */
@@ -326,22 +331,22 @@ static void let_go(zr_fwd *fwd, zr_ns_t now)
         zr_stream *stream = ZR_CONTAINER(at, zr_stream, holding);
         bool last = at == end;
         next = at->next;
-        if (stream->out.count == 0) {
-            uint32_t count = stream->urgent.count + stream->wait.count;
-            uint32_t bytes = stream->urgent.bytes + stream->wait.bytes;
-            stream->out = stream->urgent;
+        uint32_t count = stream->urgent.count + stream->wait.count, bytes = stream->urgent.bytes + stream->wait.bytes;
+        uint32_t many = players(stream);
+        if (stream->urgent.count > 0 && stream->rush.count == 0 && (stream->out.count == 0 || !stream->out_urgent)) {
+            stream->rush = stream->urgent;
             stream->urgent = (zr_itemq){ .count = 0 };
-            if (pairs < most) {
-                uint32_t many = players(stream);
-                take_chunk(stream, ZR_MAX(ZR_MIN(most / ZR_MAX(many, 1u), CHUNK), 1u));
-                pairs += stream->out.count * many;
-                zr_list_remove(at);
-            }
-            note_held(fwd, count, bytes, stream);
-            keep_listed(fwd, stream);
-            if (stream->out.count > 0)
-                zr_fwd_leave(stream, before);
+            pairs += stream->rush.count * many;
+            zr_fwd_rush(fwd, stream);
         }
+        if (pairs < most && stream->wait.count > 0) {
+            take_chunk(stream, ZR_MAX(ZR_MIN(most / ZR_MAX(many, 1u), CHUNK), 1u));
+            pairs += stream->out.count * many;
+            zr_list_remove(at);
+            zr_fwd_leave(fwd, stream);
+        }
+        note_held(fwd, count, bytes, stream);
+        keep_listed(fwd, stream);
         if (last)
             break;
     }

@@ -19,6 +19,8 @@ void zr_fwd_sub_gone(zr_fwd *fwd, zr_sub *sub)
     if (stream->serving == sub)
         stream->serving =
             sub->in_stream.next == &stream->players ? NULL : ZR_CONTAINER(sub->in_stream.next, zr_sub, in_stream);
+    if (stream->rusher == sub)
+        zr_fwd_rush_on(stream);
     if (sub->child)
         zr_lane_conv_close(fwd->lane, sub->conv);
     zr_list_remove(&sub->joining);
@@ -61,6 +63,7 @@ void zr_fwd_stream_cleared(zr_fwd *fwd, zr_stream *stream)
         zr_itemq_clear(&sub->asked, &fwd->items);
     }
     zr_fwd_out_lost(fwd, stream, ZR_DROP_gone);
+    zr_fwd_rush_lost(fwd, stream, ZR_DROP_gone);
     zr_fwd_forget_held(fwd, stream);
     zr_fwd_mirrors_drop(fwd, stream, UINT64_MAX);
     stream->pli = 0;

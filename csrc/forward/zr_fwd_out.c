@@ -5,6 +5,8 @@
 #include "wire/zr_rtp.h"
 
 #define GATHER_AT 3u /* fans of one stretch */
+#define GIVE_PART 4u /* of what is let go at once, so much is in a batch: nothing passes that */
+#define GIVE_MIN  4u
 
 static void sent(zr_fwd *fwd, zr_stream *stream)
 {
@@ -59,22 +61,63 @@ static void start_player(zr_sub *sub, uint64_t oldest)
             sub->due += item->ordinal >= sub->since;
 }
 
-void zr_fwd_leave(zr_stream *stream, zr_list *before)
+void zr_fwd_leave(zr_fwd *fwd, zr_stream *stream)
 {
     uint64_t oldest = UINT64_MAX;
 
-    for (const zr_item *item = stream->out.head; item != NULL; item = item->next)
+    stream->out_urgent = false;
+    for (const zr_item *item = stream->out.head; item != NULL; item = item->next) {
         oldest = ZR_MIN(oldest, item->ordinal);
+        stream->out_urgent |= zr_shed_class_of(&item->media) <= ZR_SHED_AUDIO;
+    }
     ZR_LIST_EACH(sub, &stream->players, zr_sub, in_stream)
     start_player(sub, oldest);
     stream->serving = ZR_LIST_FIRST(&stream->players, zr_sub, in_stream);
-    zr_list_append(before, &stream->leaving);
+    zr_list_append(&fwd->leaving, &stream->leaving);
+}
+
+static zr_sub *next_player(const zr_stream *stream, const zr_sub *sub)
+{
+    return sub->in_stream.next == &stream->players ? NULL : ZR_CONTAINER(sub->in_stream.next, zr_sub, in_stream);
+}
+
+void zr_fwd_rush(zr_fwd *fwd, zr_stream *stream)
+{
+    stream->rusher = ZR_LIST_FIRST(&stream->players, zr_sub, in_stream);
+    stream->rush_at = stream->rush.head;
+    zr_list_append(&fwd->rushing, &stream->rushing);
+}
+
+void zr_fwd_rush_on(zr_stream *stream)
+{
+    stream->rusher = next_player(stream, stream->rusher);
+    stream->rush_at = stream->rush.head;
+}
+
+static void end_rush(zr_fwd *fwd, zr_stream *stream)
+{
+    stream->rusher = NULL;
+    stream->rush_at = NULL;
+    zr_itemq_clear(&stream->rush, &fwd->items);
+    zr_list_remove(&stream->rushing);
+}
+
+void zr_fwd_rush_lost(zr_fwd *fwd, zr_stream *stream, enum zr_drop_id drop)
+{
+    for (; stream->rusher != NULL; zr_fwd_rush_on(stream))
+        for (; stream->rush_at != NULL; stream->rush_at = stream->rush_at->next) {
+            if (stream->rush_at->ordinal < stream->rusher->since)
+                continue;
+            zr_stat_add(fwd->page, ZR_STAT_fan_due, 1);
+            zr_drop_add(fwd->page, drop);
+        }
+    end_rush(fwd, stream);
 }
 
 int zr_fwd_fan_out(zr_fwd *fwd, zr_ns_t now)
 {
     /* Players' packets that could not leave last turn go first; children's wait for nobody. */
-    bool behind = !zr_list_empty(&fwd->leaving) || !zr_list_empty(&fwd->holding);
+    bool behind = !zr_list_empty(&fwd->leaving) || !zr_list_empty(&fwd->holding) || !zr_list_empty(&fwd->rushing);
     int packets = 0;
 
     fwd->replays_left = ZR_FWD_REPLAYS;
@@ -96,11 +139,12 @@ int zr_fwd_fan_out(zr_fwd *fwd, zr_ns_t now)
         } else {
             stream->out = stream->turn;
             stream->turn = (zr_itemq){ .count = 0 };
-            zr_fwd_leave(stream, &fwd->leaving);
+            zr_fwd_leave(fwd, stream);
         }
     }
     if (behind || !zr_list_empty(&fwd->holding))
         zr_fwd_release(fwd, now);
+    fwd->give = behind ? ZR_MAX(fwd->let_most / GIVE_PART, GIVE_MIN) : UINT32_MAX;
     return packets;
 }
 
@@ -127,6 +171,28 @@ static int to_player(zr_fwd *fwd, zr_sub *sub, const zr_item *item, zr_batch *ba
     return ZR_OK;
 }
 
+/* When egress is behind, a batch is full early. */
+static bool is_full(const zr_fwd *fwd, const zr_batch *batch)
+{
+    return zr_batch_dgrams(batch) >= fwd->give;
+}
+
+static int output_rush(zr_fwd *fwd, zr_stream *stream, zr_batch *batch)
+{
+    bool went;
+
+    for (; stream->rusher != NULL; zr_fwd_rush_on(stream))
+        for (; stream->rush_at != NULL; stream->rush_at = stream->rush_at->next) {
+            if (stream->rush_at->ordinal < stream->rusher->since)
+                continue;
+            if (is_full(fwd, batch) || to_player(fwd, stream->rusher, stream->rush_at, batch, true, &went) != ZR_OK)
+                return ZR_E_full;
+            zr_stat_add(fwd->page, ZR_STAT_fan_due, 1);
+        }
+    end_rush(fwd, stream);
+    return ZR_OK;
+}
+
 /* The rest of what this player is due from its stream's output queue. */
 static int serve(zr_fwd *fwd, zr_sub *sub, zr_batch *batch)
 {
@@ -136,7 +202,7 @@ static int serve(zr_fwd *fwd, zr_sub *sub, zr_batch *batch)
         for (; sub->at != NULL; sub->at = sub->at->next) {
             if (sub->at->ordinal < sub->since || zr_sub_pass(sub, sub->at) != sub->pass)
                 continue;
-            if (to_player(fwd, sub, sub->at, batch, true, &went) != ZR_OK)
+            if (is_full(fwd, batch) || to_player(fwd, sub, sub->at, batch, true, &went) != ZR_OK)
                 return ZR_E_full;
             sub->due--;
         }
@@ -176,7 +242,7 @@ static bool takes_whole(const zr_sub *sub, const zr_stream *stream, const whole 
 
 static int serve_alike(zr_fwd *fwd, zr_sub *sub, zr_batch *batch, uint32_t first)
 {
-    if (zr_batch_fan(batch, &sub->dests->addr, first, sub->due) != ZR_OK)
+    if (is_full(fwd, batch) || zr_batch_fan(batch, &sub->dests->addr, first, sub->due) != ZR_OK)
         return ZR_E_full;
     zr_stat_add(fwd->page, ZR_STAT_fan_sent, sub->due);
     zr_stat_bump(&sub->stream->row->fan_sent, sub->due);
@@ -202,8 +268,7 @@ static int output_stream(zr_fwd *fwd, zr_stream *stream, zr_batch *batch)
             first = begin;
         else if (alike && ++fans == GATHER_AT && due > 1)
             zr_batch_gather(batch, first, due);
-        stream->serving =
-            sub->in_stream.next == &stream->players ? NULL : ZR_CONTAINER(sub->in_stream.next, zr_sub, in_stream);
+        stream->serving = next_player(stream, sub);
     }
     zr_itemq_clear(&stream->out, &fwd->items);
     zr_list_remove(&stream->leaving);
@@ -289,6 +354,8 @@ int zr_fwd_output_egress(zr_fwd *fwd, zr_batch *batch, zr_ns_t now)
         rc = replay(fwd, ZR_LIST_FIRST(&fwd->joining, zr_sub, joining), batch, now);
     while (rc == ZR_OK && !zr_list_empty(&fwd->asking))
         rc = repeat(fwd, ZR_LIST_FIRST(&fwd->asking, zr_sub, asking), batch);
+    while (rc == ZR_OK && !zr_list_empty(&fwd->rushing))
+        rc = output_rush(fwd, ZR_LIST_FIRST(&fwd->rushing, zr_stream, rushing), batch);
     while (rc == ZR_OK && !zr_list_empty(&fwd->leaving))
         rc = output_stream(fwd, ZR_LIST_FIRST(&fwd->leaving, zr_stream, leaving), batch);
     gauge(fwd);

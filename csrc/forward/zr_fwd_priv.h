@@ -42,6 +42,7 @@ struct zr_fwd {
     zr_mirrors mirrors;
     zr_list turning; /* streams with packets to fan out */
     zr_list leaving; /* streams with packets to output */
+    zr_list rushing; /* and with such as go first */
     zr_list pli;     /* streams with a PLI to send */
     zr_list joining; /* players that wait for their replay */
     zr_list asking;  /* players with NACKed packets to send */
@@ -50,6 +51,7 @@ struct zr_fwd {
     uint32_t held, held_bytes, asked;
     uint32_t let_pairs, let_most; /* of held packets: let go at let_at; at most, at once */
     zr_ns_t let_at;
+    uint32_t give; /* pairs for egress at once: what comes meanwhile can pass the rest */
     zr_shed shed;
     zr_shed_track *child_cuts; /* [conversation's handle][track], where the sub's `cut` has a bit */
     uint32_t inbox_before;     /* permille of our fullest inbox ring, at the look before */
@@ -91,8 +93,14 @@ void zr_fwd_release_locks(zr_fwd *fwd, zr_ns_t now);
 /* One packet to a child, header and all: counts due and the verdict. True when it was queued. */
 bool zr_fwd_to_child(zr_fwd *fwd, zr_sub *sub, const zr_item *item, uint8_t flags, zr_ns_t now);
 
-/* Its output queue is full: players are due what is in it. At the end of the line, or before another stream. */
-void zr_fwd_leave(zr_stream *stream, zr_list *before);
+/* Its output queue is full: players are due what is in it. */
+void zr_fwd_leave(zr_fwd *fwd, zr_stream *stream);
+/* So is `rush`: it goes before all that is leaving, be that the stream's own. */
+void zr_fwd_rush(zr_fwd *fwd, zr_stream *stream);
+/* What is left of it goes: pairs due and dropped. */
+void zr_fwd_rush_lost(zr_fwd *fwd, zr_stream *stream, enum zr_drop_id drop);
+/* A player in whose turn it was has gone. */
+void zr_fwd_rush_on(zr_stream *stream);
 
 /* zr_fwd_hold.c: the turn's packets are kept for the players behind what is held already. */
 void zr_fwd_hold(zr_fwd *fwd, zr_stream *stream, zr_ns_t now);

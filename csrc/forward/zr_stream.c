@@ -14,6 +14,7 @@ void zr_stream_init(zr_stream *stream, uint32_t slot, zr_stream_row *row)
     stream->ingress = ZR_INGRESS_NONE;
     zr_list_init(&stream->turning);
     zr_list_init(&stream->leaving);
+    zr_list_init(&stream->rushing);
     zr_list_init(&stream->asking);
     zr_list_init(&stream->holding);
     zr_list_init(&stream->players);

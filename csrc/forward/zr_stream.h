@@ -59,9 +59,14 @@ typedef struct zr_stream {
     zr_itemq turn;                    /* accepted, not yet fanned out */
     zr_itemq out;                     /* fanned out, RTP subscribers not yet all served */
     zr_list turning, leaving, asking; /* in zr_fwd's lists: turn, out, pli not empty */
+    zr_list rushing;                  /* and rush */
     zr_list players, children;        /* zr_sub */
     zr_list pulls;                    /* zr_pull */
     zr_itemq urgent, wait;            /* held for the players: audio and control; the rest */
+    zr_itemq rush;                    /* of the urgent ones, those that pass what is in `out` */
+    zr_item *rush_at;                 /* the next of them for the RTP subscriber whose turn it is there */
+    struct zr_sub *rusher;            /* NULL: all have got them */
+    bool out_urgent;                  /* `out` has urgent ones, too: later ones do not pass them */
     zr_list holding;                  /* in zr_fwd's list: one of the two is not empty */
     zr_ns_t shed_at;                  /* what is held is not looked through before, for its age */
     uint16_t gated, cut;              /* bit per track: something of it is left out, on arrival, for the players */

@@ -115,23 +115,76 @@ ZR_TEST(what_comes_after_a_cut_waits_for_a_key_frame_that_the_publisher_is_asked
     rig_close(&r);
 }
 
-ZR_TEST(audio_and_reports_leave_before_video_that_waits_longer)
+static void see_order(const zr_tx *tx, void *context)
 {
+    seen *s = context;
+
+    if ((tx->data[1] & 127) == AUDIO_PT)
+        CHECK_EQ(s->count, 2); /* of 40, for each of two players: what was in the batch */
+    see(tx, context);
+}
+
+ZR_TEST(audio_and_reports_leave_before_video_that_waits_longer_also_before_what_had_begun_to_leave)
+{
+    seen s = { .count = 0 };
     rig r;
-    seen s;
 
     open_held(&r, 256);
-    block(&r);
     for (uint16_t i = 0; i < 40; i++)
         rig_media(&r, false, i, 90u * i, i == 0);
     (void)zr_fwd_fan_out(r.fwd, r.now);
+    r.fwd->give = 2; /* the batch that egress has not taken yet */
+    CHECK_EQ(zr_fwd_output(r.fwd, &r.batch, r.now), ZR_E_full);
+    for (uint32_t i = 0; i < r.batch.count; i++)
+        see(&r.batch.tx[i], &s);
+    zr_batch_reset(&r.batch);
+    CHECK_EQ(s.count, 2);
     rig_media(&r, true, 1001, 2, false);
-    rig_turn(&r, NULL, NULL); /* what was in the way leaves */
-    (void)zr_fwd_fan_out(r.fwd, r.now);
-    CHECK(r.fwd->streams[0].out.head->media.cls == ZR_SHED_AUDIO);
-    drain(&r, &s);
+    rig_turn(&r, see_order, &s);
+    CHECK_EQ(s.audio, 1);
     CHECK_EQ(s.count, 40);
     CHECK_EQ(shed_pairs(&r), 0);
+    rig_close(&r);
+}
+
+ZR_TEST(an_audio_packet_passes_no_earlier_one)
+{
+    seen s = { .count = 0 };
+    rig r;
+
+    open_held(&r, 256);
+    block(&r);
+    rig_media(&r, true, 1001, 2, false);
+    (void)zr_fwd_fan_out(r.fwd, r.now);
+    CHECK_EQ(r.fwd->streams[0].urgent.count, 1);
+    CHECK_EQ(r.fwd->streams[0].rush.count, 0);
+    rig_turn(&r, NULL, NULL);
+    drain(&r, &s);
+    CHECK_EQ(s.audio, 1);
+    rig_close(&r);
+}
+
+ZR_TEST(a_player_that_goes_while_audio_rushes_takes_its_part_with_it)
+{
+    seen s = { .count = 0 };
+    rig r;
+
+    open_held(&r, 256);
+    rig_media(&r, false, 0, 0, true);
+    (void)zr_fwd_fan_out(r.fwd, r.now);
+    for (uint16_t i = 0; i < 3; i++)
+        rig_media(&r, true, i, 960u * i, false);
+    (void)zr_fwd_fan_out(r.fwd, r.now);
+    CHECK_EQ(r.fwd->streams[0].rush.count, 3);
+    r.fwd->give = 1; /* the first player has one of them */
+    CHECK_EQ(zr_fwd_output(r.fwd, &r.batch, r.now), ZR_E_full);
+    zr_batch_reset(&r.batch);
+    DO(&r, .op = ZR_CMD_sub_drop, .a = 0);
+    rig_balanced(&r);
+    DO(&r, .op = ZR_CMD_sub_add, .a = 0, .c = 0xFFFF, .d = 0xFFFF, .addr = rig_addr(2, 6000));
+    CHECK_EQ(rig_turn(&r, see, &s), 3 + 1 + 4); /* the other player; what the cache holds for the one that comes */
+    CHECK_EQ(s.audio, 3);
+    drain(&r, &s);
     rig_close(&r);
 }
 
@@ -172,7 +225,8 @@ ZR_TEST(what_waits_longer_than_its_time_goes_also_what_had_begun_to_leave)
     rig_media(&r, false, 1, 90, false);
     rig_media(&r, true, 0, 1, false);
     (void)zr_fwd_fan_out(r.fwd, r.now); /* behind it */
-    CHECK_EQ(r.fwd->held, 2);
+    CHECK_EQ(r.fwd->held, 1);           /* and the audio packet before it */
+    CHECK_EQ(r.fwd->streams[0].rush.count, 1);
     r.now += ZR_MS(299);
     (void)zr_fwd_fan_out(r.fwd, r.now);
     CHECK_EQ(shed_pairs(&r), 0);

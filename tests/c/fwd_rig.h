@@ -46,13 +46,13 @@ static inline zr_fwd_conf rig_conf(uint8_t lane)
 static inline void rig_open_conf(rig *r, zr_fwd_conf conf, uint32_t batch_cap)
 {
     *r = (rig){ .now = ZR_SEC(100) };
-    r->memory[0] = zr_test_memory(zr_stat_bytes(4));
+    r->memory[0] = zr_test_memory(zr_stat_bytes(conf.streams_max));
     r->memory[1] = zr_test_chan(64, sizeof(zr_cmd));
     r->memory[2] = zr_test_memory(zr_fwd_bytes(&conf));
     r->memory[3] = zr_test_memory(zr_batch_bytes(batch_cap, 65536));
     r->page = r->memory[0];
     r->chan = r->memory[1];
-    CHECK_EQ(zr_stat_init(r->page, 4), ZR_OK);
+    CHECK_EQ(zr_stat_init(r->page, conf.streams_max), ZR_OK);
     CHECK_EQ(zr_batch_init(&r->batch, r->memory[3], batch_cap, 65536), ZR_OK);
     r->fwd = zr_fwd_init(r->memory[2], &conf, r->page, r->chan, r->now);
     CHECK(r->fwd != NULL);

@@ -1,4 +1,5 @@
-"""What a network card does to a worker: a queue that is full (d13), and an interface that goes down and up (d16)."""
+"""What a network card does to a worker: a socket that takes nothing (d12), a queue that is full (d13), and an interface
+that goes down and up (d16)."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.net
 ROOT = Path(__file__).resolve().parents[2]
 LO_UP = "ip link set lo up"
 SHALLOW_QUEUE = "tc qdisc add dev lo root tbf rate 8mbit burst 5000 limit 3000"
+DEEP_QUEUE = "tc qdisc add dev lo root tbf rate 1mbit burst 2000 limit 10000000"
 ATTEMPTS = 5  # of some seconds each
 MOST_LOST = {"opus": 0.01, "h264": 0.2}  # of 1.2 times what the card sends on, a sixth is too much
 RESUMED_S = 0.02
@@ -62,6 +64,26 @@ def test_d13_a_full_queue_of_the_card_slows_the_sender_down_and_refuses_a_packet
 
 def waited(share: float, told: dict[str, Any]) -> bool:
     return bool(told["lost"] <= told["published"] * share)
+
+
+def calls(told: dict[str, Any]) -> int:
+    return sum(told["did"][name] for name in ("sys_recvmmsg", "sys_sendmmsg", "sys_epoll"))
+
+
+def test_d12_audio_passes_a_socket_that_is_full_and_each_packet_of_video_came_or_was_dropped() -> None:
+    """Twice the video that fits. The worker waits for room: it makes few calls more than where all of it fits."""
+    free = run("full calm", DEEP_QUEUE)
+    assert (free["audio_came"], free["video_came"]) == (free["audio"], free["video"])
+    told = in_calm("full", lambda told: told["audio_came"] == told["audio"], 0.02, DEEP_QUEUE)
+    assert told["did"]["tx_blocked"] > 50  # EAGAIN
+    assert told["audio_came"] == told["audio"] > 100
+    dropped = {name: count for name, count in told["drops"].items() if count}
+    assert dropped.keys() <= {"fan_shed", "fan_dependant"}
+    assert told["video"] - told["video_came"] == sum(dropped.values()) > 0
+    assert told["video_came"] > 50
+    per_packet = calls(told) / told["did"]["rx_media"] - calls(free) / free["did"]["rx_media"]
+    assert per_packet < 1  # a spin makes hundreds
+    assert told["cpu_share"] - free["cpu_share"] <= 0.1
 
 
 def test_d16_media_flows_again_at_once_when_the_card_is_up_and_others_miss_nothing_meanwhile() -> None:

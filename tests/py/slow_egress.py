@@ -14,7 +14,7 @@ import time
 
 from test_udp_loopback import HOST, Rig, rtp, wait_until
 
-PACKETS, BYTES = 150, 1000
+PACKETS, BYTES = 60, 1000  # they take 250 ms: what waits for 400 is shed
 
 
 def main() -> None:
