@@ -196,7 +196,7 @@ def _worker(chan: int, page: int) -> subprocess.CompletedProcess[str]:
         "version": __version__, "ctl": worker.fileno(), "places": [{"name": "zr-test", "lane": 0, "fds": fds}],
         "streams_max": 1, "window": 64, "batch": 8, "gso": False, "spin_ns": 0, "deadlines_ms": [400, 400, 400],
         "residual": 0.0, "max_overhead": 0.0, "hold_ns": 0, "overload_enter": [0.75, 0.85, 0.93, 0.98], "peers": [],
-        "sealed": False,
+        "sealed": False, "near": [],
     }  # fmt: skip
     supervisor.send(struct.pack("<IHHHHHH", _core.FDPASS[0], _core.FDPASS_BECOME, 0, 1, 0, 1, 0))
     file = os.memfd_create("boot")

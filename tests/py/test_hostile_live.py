@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 from relay.client import Client, stream_path
@@ -74,7 +75,8 @@ async def test_sixteen_malformed_datagrams_close_the_link_of_who_sent_them_and_a
             while sent < sink.numbers[SSRC][0] + 300:
                 await asyncio.sleep(0.01)
             streaming.cancel()
-            while sink.numbers[SSRC][-1] < sent - 1:
+            ends = time.monotonic() + 2  # what was lost on a busy machine comes again, behind what was sent later
+            while len(set(sink.numbers[SSRC])) < sent - sink.numbers[SSRC][0] and time.monotonic() < ends:
                 await asyncio.sleep(0.01)
         first = sink.numbers[SSRC][0]
         assert len(set(sink.numbers[SSRC])) >= 0.99 * (sent - first)  # all of them: tests/sim/test_kcp_violations.py
