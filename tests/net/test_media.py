@@ -46,19 +46,24 @@ async def watch_stalls() -> float:
 def carry(source: Path, *, loss: str | None = None, video: bool = True, gstreamer: bool = False) -> Carried:
     """What has waited for a CPU longer than its deadline is dropped, as it should be: such a run is made again."""
 
-    async def run() -> tuple[Carried, float]:
+    async def run() -> tuple[Carried | RuntimeError, float]:
         watch = asyncio.ensure_future(watch_stalls())
         await asyncio.sleep(0)
+        carried: Carried | RuntimeError
         try:
             carried = await carry_once(source, loss=loss, video=video, gstreamer=gstreamer)
+        except RuntimeError as error:  # ffmpeg cannot make anything of what it wrote
+            carried = error
         finally:
             watch.cancel()
         return carried, await watch
 
     for _ in range(3):
         carried, stalled_s = asyncio.run(run())
-        if carried.faults() == [] or stalled_s < STALL_S:
+        if (isinstance(carried, Carried) and carried.faults() == []) or stalled_s < STALL_S:
             break
+    if isinstance(carried, RuntimeError):
+        raise carried
     return carried
 
 
