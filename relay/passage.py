@@ -163,7 +163,7 @@ class Passage:
     async def listen(self) -> None:
         """Starts the player."""
         self._receiver = ffmpeg.Receiver(self._sdp_path, self.received)
-        await self._receiver.start(list(self._ports.values()))
+        await self._receiver.start({track["payload_type"]: self._ports[track["id"]] for track in self._tracks})
 
     async def send(self, arguments: Sequence[str], on_progress: Callable[[float], None] | None = None) -> None:
         """Runs the publishing ffmpeg to its end; ``on_progress`` gets the seconds since its start."""
