@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 NETWORK = "/sys/class/net"
+_NODES = "/sys/devices/system/node"
 
 
 class Host(NamedTuple):
@@ -46,3 +47,15 @@ def cards(host: Host) -> list[str]:
         if (path / "device").exists() and read(path / "operstate") in ("up", "unknown"):
             found.append(path.name)
     return found
+
+
+def node_of(host: Host, card: str) -> int | None:
+    """The node that a card is on; None: it tells none, as on a machine of one."""
+    text = host.read(f"{NETWORK}/{card}/device/numa_node")
+    return int(text) if text.isdigit() else None
+
+
+def nodes(host: Host) -> dict[int, tuple[int, ...]]:
+    """The CPUs of each NUMA node."""
+    found = host.path(_NODES).glob("node[0-9]*")
+    return {int(path.name.removeprefix("node")): cpu_list(read(path / "cpulist")) for path in found}

@@ -8,15 +8,10 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable
-
-import psutil
 
 from relay import hostfiles
-from relay.hostfiles import HERE, NETWORK, Host, cpu_list
+from relay.hostfiles import HERE, Host
 from relay.units import Address
-
-_NODES = "/sys/devices/system/node"
 
 
 def near_cpus(data: Address, host: Host = HERE) -> tuple[int, ...]:
@@ -24,20 +19,26 @@ def near_cpus(data: Address, host: Host = HERE) -> tuple[int, ...]:
 
     Empty: nothing is nearer, on a machine of one node or with a card that tells none. ValueError: cards on several.
     """
-    cards = hostfiles.cards(host)
-    own = [name for name in cards if data.ip in _addresses(name)]
-    nodes = {name: node for name in own or cards if (node := host.read(f"{NETWORK}/{name}/device/numa_node"))}
-    known = {name: int(node) for name, node in nodes.items() if node.isdigit()}
-    if len(list(host.path(_NODES).glob("node[0-9]*"))) < 2 or not known:
+    cards, nodes = hostfiles.cards(host), hostfiles.nodes(host)
+    listening = _cards_of(data.ip)
+    own = [name for name in cards if name in listening]
+    known = {name: node for name in own or cards if (node := hostfiles.node_of(host, name)) is not None}
+    if len(nodes) < 2 or not known:
         return ()
     if len(set(known.values())) > 1:
         where = ", ".join(f"{name} on node {node}" for name, node in sorted(known.items()))
         raise ValueError(f"cards are {where}: listen on one's address, or set workers.cpus")
-    there = cpu_list(host.read(f"{_NODES}/node{min(known.values())}/cpulist"))
     allowed = os.sched_getaffinity(0)
-    return tuple(cpu for cpu in there if cpu in allowed)
+    return tuple(cpu for cpu in nodes.get(min(known.values()), ()) if cpu in allowed)
 
 
-def _addresses(card: str) -> Iterable[str]:
-    known = psutil.net_if_addrs().get(card, [])
-    return [each.address.partition("%")[0] for each in known if each.family in (socket.AF_INET, socket.AF_INET6)]
+def _cards_of(ip: str) -> set[str]:
+    """Those with that address."""
+    import psutil  # 20 ms, which only those pay who ask for this
+
+    families = (socket.AF_INET, socket.AF_INET6)
+    return {
+        name
+        for name, known in psutil.net_if_addrs().items()
+        if any(each.family in families and each.address.partition("%")[0] == ip for each in known)
+    }

@@ -121,8 +121,7 @@ class Child:
         with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{self.pid}/stat", "rb") as file:
             words = file.read().rpartition(b")")[2].split()  # from "state", the third of proc_pid_stat(5), on
             ending = words[0] in (b"Z", b"X") or int(words[6]) & _PF_EXITING != 0
-            ending = ending or (self.killed and words[0] == b"D")
-            return ending and int(words[17]) <= 1
+            return (ending or (self.killed and words[0] == b"D")) and int(words[17]) <= 1
         return False
 
     def send_signal(self, number: signal.Signals) -> None:

@@ -17,8 +17,7 @@ void zr_fwd_sub_gone(zr_fwd *fwd, zr_sub *sub)
 
     zr_fwd_lose_due(fwd, sub, ZR_DROP_gone);
     if (stream->serving == sub)
-        stream->serving =
-            sub->in_stream.next == &stream->players ? NULL : ZR_CONTAINER(sub->in_stream.next, zr_sub, in_stream);
+        stream->serving = zr_fwd_next_player(stream, sub);
     if (stream->rusher == sub)
         zr_fwd_rush_on(stream);
     if (sub->child)

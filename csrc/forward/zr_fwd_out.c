@@ -76,11 +76,6 @@ void zr_fwd_leave(zr_fwd *fwd, zr_stream *stream)
     zr_list_append(&fwd->leaving, &stream->leaving);
 }
 
-static zr_sub *next_player(const zr_stream *stream, const zr_sub *sub)
-{
-    return sub->in_stream.next == &stream->players ? NULL : ZR_CONTAINER(sub->in_stream.next, zr_sub, in_stream);
-}
-
 void zr_fwd_rush(zr_fwd *fwd, zr_stream *stream)
 {
     stream->rusher = ZR_LIST_FIRST(&stream->players, zr_sub, in_stream);
@@ -90,7 +85,7 @@ void zr_fwd_rush(zr_fwd *fwd, zr_stream *stream)
 
 void zr_fwd_rush_on(zr_stream *stream)
 {
-    stream->rusher = next_player(stream, stream->rusher);
+    stream->rusher = zr_fwd_next_player(stream, stream->rusher);
     stream->rush_at = stream->rush.head;
 }
 
@@ -102,15 +97,22 @@ static void end_rush(zr_fwd *fwd, zr_stream *stream)
     zr_list_remove(&stream->rushing);
 }
 
-void zr_fwd_rush_lost(zr_fwd *fwd, zr_stream *stream, enum zr_drop_id drop)
+/* Stands at the next pair that is due, if it does not already; false when there is none left. */
+static bool rush_due(zr_stream *stream)
 {
     for (; stream->rusher != NULL; zr_fwd_rush_on(stream))
-        for (; stream->rush_at != NULL; stream->rush_at = stream->rush_at->next) {
-            if (stream->rush_at->ordinal < stream->rusher->since)
-                continue;
-            zr_stat_add(fwd->page, ZR_STAT_fan_due, 1);
-            zr_drop_add(fwd->page, drop);
-        }
+        for (; stream->rush_at != NULL; stream->rush_at = stream->rush_at->next)
+            if (stream->rush_at->ordinal >= stream->rusher->since)
+                return true;
+    return false;
+}
+
+void zr_fwd_rush_lost(zr_fwd *fwd, zr_stream *stream, enum zr_drop_id drop)
+{
+    for (; rush_due(stream); stream->rush_at = stream->rush_at->next) {
+        zr_stat_add(fwd->page, ZR_STAT_fan_due, 1);
+        zr_drop_add(fwd->page, drop);
+    }
     end_rush(fwd, stream);
 }
 
@@ -181,14 +183,11 @@ static int output_rush(zr_fwd *fwd, zr_stream *stream, zr_batch *batch)
 {
     bool went;
 
-    for (; stream->rusher != NULL; zr_fwd_rush_on(stream))
-        for (; stream->rush_at != NULL; stream->rush_at = stream->rush_at->next) {
-            if (stream->rush_at->ordinal < stream->rusher->since)
-                continue;
-            if (is_full(fwd, batch) || to_player(fwd, stream->rusher, stream->rush_at, batch, true, &went) != ZR_OK)
-                return ZR_E_full;
-            zr_stat_add(fwd->page, ZR_STAT_fan_due, 1);
-        }
+    for (; rush_due(stream); stream->rush_at = stream->rush_at->next) {
+        if (is_full(fwd, batch) || to_player(fwd, stream->rusher, stream->rush_at, batch, true, &went) != ZR_OK)
+            return ZR_E_full;
+        zr_stat_add(fwd->page, ZR_STAT_fan_due, 1);
+    }
     end_rush(fwd, stream);
     return ZR_OK;
 }
@@ -268,7 +267,7 @@ static int output_stream(zr_fwd *fwd, zr_stream *stream, zr_batch *batch)
             first = begin;
         else if (alike && ++fans == GATHER_AT && due > 1)
             zr_batch_gather(batch, first, due);
-        stream->serving = next_player(stream, sub);
+        stream->serving = zr_fwd_next_player(stream, sub);
     }
     zr_itemq_clear(&stream->out, &fwd->items);
     zr_list_remove(&stream->leaving);

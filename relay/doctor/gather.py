@@ -15,7 +15,7 @@ from relay.config import Config
 from relay.doctor import nics
 from relay.doctor.ethtool import Ethtool
 from relay.doctor.facts import Counted, Cpu, Facts, Granted, Module, Relay
-from relay.hostfiles import HERE, Host, cpu_list, read
+from relay.hostfiles import HERE, Host, cpu_list, nodes, read
 
 INTERVAL_S = 1.0
 SYSCTLS = (
@@ -167,14 +167,10 @@ def _cpu(host: Host) -> Cpu:
     allowed = cpu_list(ours[1]) if ours else tuple(sorted(os.sched_getaffinity(0)))
     governors = {cpu: host.read(f"{_CPUS}/cpu{cpu}/cpufreq/scaling_governor") for cpu in allowed}
     siblings = {cpu: cpu_list(host.read(f"{_CPUS}/cpu{cpu}/topology/thread_siblings_list")) for cpu in allowed}
-    nodes = {
-        int(path.name.removeprefix("node")): cpu_list(read(path / "cpulist"))
-        for path in host.path("/sys/devices/system/node").glob("node[0-9]*")
-    }
     return Cpu(
         allowed=allowed,
         siblings={cpu: found for cpu, found in siblings.items() if found},
-        nodes=nodes,
+        nodes=nodes(host),
         governors={cpu: name for cpu, name in governors.items() if name},
         isolated=cpu_list(host.read(f"{_CPUS}/isolated")),
         irqbalance=any(read(path) == "irqbalance" for path in host.path("/proc").glob("[0-9]*/comm")),

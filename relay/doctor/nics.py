@@ -7,7 +7,7 @@ from pathlib import Path
 
 from relay.doctor.ethtool import Ethtool
 from relay.doctor.facts import Counted, Irq, Nic, Rule
-from relay.hostfiles import NETWORK, Host, cpu_list, read
+from relay.hostfiles import NETWORK, Host, cpu_list, node_of, read
 
 _DROPS = ("rx_dropped", "rx_missed_errors", "rx_fifo_errors", "rx_over_errors", "tx_dropped", "tx_fifo_errors")
 
@@ -22,12 +22,12 @@ def nic(host: Host, name: str, before: dict[str, int], ethtool: Ethtool) -> Nic:
     card = host.path(NETWORK) / name
     now, rings, rules = drop_counts(host, name), ethtool.rings(name), ethtool.rules(name)
     features = ethtool.features(name)
-    speed, node = read(card / "speed"), read(card / "device" / "numa_node")
+    speed = read(card / "speed")
     return Nic(
         name=name,
         driver=_link(card / "device" / "driver"),
         speed_mbps=int(speed) if speed.isdigit() else None,  # -1: it does not know
-        numa_node=int(node) if node.isdigit() else None,
+        numa_node=node_of(host, name),
         features=None if features is None else {word: on for word, (on, _) in features.items()},
         fixed=[word for word, (_, free) in (features or {}).items() if not free],
         queues=ethtool.queues(name),

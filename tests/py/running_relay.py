@@ -103,7 +103,7 @@ class RunningRelay(Generic[H]):
         """The drops that follow when that socket sends these to a lane, once there are as many as datagrams."""
 
         async def send() -> None:
-            for number, data in enumerate(datagrams, start=1):
+            for number, data in enumerate(datagrams):
                 sock.sendto(data, port_of(self.relay.data, to))
                 if number % SEND_BURST == 0:
                     await asyncio.sleep(0.002)
