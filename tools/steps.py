@@ -1,7 +1,8 @@
 """Runs the steps of ./tools/test and adds up what they counted.
 
-Steps that only want to be right run two at a time, where there are two cores; those that measure, or carry media
-between relays, run alone. The output of a step that runs beside another is shown when it ends.
+Steps that only want to be right run two at a time, where there are two cores, and beside them one that mostly waits;
+those that measure, or carry media between relays, run alone. The output of a step that runs beside another is shown
+when it ends. CPU is what a step used, its children's included.
 
 Every step runs, also behind a red one; the exit status is 1 when any was red. A gate counts one, a test runner as many
 as it says. The last line is always "N passed, N failed, N skipped". Logs: build/test/<step>.log
@@ -40,6 +41,7 @@ class Step:
     kind: str  # "gate", "ctest" or "pytest"
     command: tuple[str, ...]
     beside: str = ""  # runs beside its neighbours with the same word; without one it measures, or others build on it
+    waits: bool = False  # for others more than for a CPU: runs beside those that compute
 
 
 @dataclass
@@ -60,6 +62,7 @@ class Result:
     step: Step
     count: Count = field(default_factory=Count)
     seconds: float = 0.0
+    cpu_s: float = 0.0
 
 
 def steps(full: bool) -> list[Step]:
@@ -75,8 +78,8 @@ def steps(full: bool) -> list[Step]:
     def ctest(variant: str) -> Step:
         return Step(f"c-{variant}", "ctest", (python, "tools/ctest.py", "--variant", variant), beside=RIGHT)
 
-    def pytest(name: str, *words: str, beside: str = "") -> Step:
-        return Step(name, "pytest", (python, "-m", "pytest", "-q", "--durations=3", *words), beside)
+    def pytest(name: str, *words: str, beside: str = "", waits: bool = False) -> Step:
+        return Step(name, "pytest", (python, "-m", "pytest", "-q", "--durations=3", *words), beside, waits)
 
     return [
         Step("build", "gate", ("bash", "-euc", ". tools/lib.sh && build_project")),
@@ -89,14 +92,13 @@ def steps(full: bool) -> list[Step]:
         ctest("plain"),
         pytest("sim", "tests/sim", beside=RIGHT),
         pytest("prop", "tests/prop", "tests/wire", beside=RIGHT),
-        pytest("py", "tests/py", beside=RIGHT),
+        pytest("py", "tests/py", beside=RIGHT, waits=True),
         pytest("bench", "benchmarks", *right, *short, beside="" if full else RIGHT),  # figures want a machine alone
         pytest("proof", "tests/proof", beside=RIGHT),
         *(ctest(variant) for variant in C_SANITIZERS),
         pytest("fuzz", "tests/fuzz", beside=RIGHT),
         pytest("interop", "tests/interop", beside=RIGHT),
-        # Last of these: who runs beside it only ends, so that no delay grows for want of a core.
-        pytest("soak", "tests/soak", beside="" if full else RIGHT),
+        pytest("soak", "tests/soak", beside="" if full else RIGHT, waits=True),
         pytest("net", "tests/net", *right, *(f"--ignore={path}" for path in MEDIA)),
         pytest("media", *MEDIA),
     ]
@@ -134,7 +136,7 @@ def _pytest_summary(output: str) -> Count:
 
 
 def run_all(chosen: list[Step], seconds_max: int, name_filter: str | None) -> list[Result]:
-    """Every step, in order; neighbours with the same `beside` two at a time."""
+    """Every step, in order; neighbours with the same `beside` two at a time, and one of those that wait."""
     results: list[Result] = []
     rest = list(chosen)
     while rest:
@@ -144,8 +146,12 @@ def run_all(chosen: list[Step], seconds_max: int, name_filter: str | None) -> li
         if len(together) == 1 or TOGETHER == 1:
             results += [run(step, seconds_max, name_filter) for step in together]
             continue
-        with ThreadPoolExecutor(TOGETHER) as pool:
-            results += pool.map(lambda step: run(step, seconds_max, name_filter, quiet=True), together)
+        with ThreadPoolExecutor(TOGETHER) as computing, ThreadPoolExecutor(1) as waiting:
+            begun = [
+                (waiting if step.waits else computing).submit(run, step, seconds_max, name_filter, quiet=True)
+                for step in together
+            ]
+            results += [each.result() for each in begun]
     return results
 
 
@@ -172,7 +178,8 @@ def run(step: Step, seconds_max: int, name_filter: str | None, *, quiet: bool = 
     pump.start()
     _running.add(child.pid)
     try:
-        status = child.wait()
+        _, code, usage = os.wait4(child.pid, 0)
+        status = child.returncode = os.waitstatus_to_exitcode(code)
     finally:
         _running.discard(child.pid)
     pump.join(ORPHAN_SECONDS)
@@ -185,7 +192,7 @@ def run(step: Step, seconds_max: int, name_filter: str | None, *, quiet: bool = 
     if pump.is_alive():
         print(f"{step.name}: processes it started are still running", flush=True)
         count.failed += 1
-    result = Result(step, count, time.monotonic() - began)
+    result = Result(step, count, time.monotonic() - began, usage.ru_utime + usage.ru_stime)
     print(f"-- {step.name}: {_verdict(count)}, {result.seconds:.1f} s", flush=True)
     return result
 
@@ -218,14 +225,14 @@ def _verdict(count: Count) -> str:
 
 def summary(results: list[Result], seconds: float) -> str:
     """A row per step; `seconds` is what all took."""
-    rows = [f"{'step':<10} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}"]
+    rows = [f"{'step':<10} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8} {'CPU':>8}"]
     for result in results:
         count = result.count
         rows.append(
             f"{result.step.name:<10} {count.passed:>7} {count.failed:>7} {count.skipped:>8} {result.seconds:>8.1f}"
-            f"  {_verdict(count)}"
+            f" {result.cpu_s:>8.1f}  {_verdict(count)}"
         )
-    rows.append(f"{'all':<10} {'':>24} {seconds:>8.1f}")
+    rows.append(f"{'all':<10} {'':>24} {seconds:>8.1f} {sum(result.cpu_s for result in results):>8.1f}")
     return "\n".join(rows)
 
 
