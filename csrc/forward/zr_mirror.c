@@ -38,6 +38,13 @@ int zr_mirrors_meet(zr_mirrors *mirrors, uint32_t worker, const zr_inbox *inbox)
     return rc;
 }
 
+/* Of a record that ends a packet of `len`: what follows is taken to be as long. Lines that nobody needs would cross
+ * from CPU to CPU twice. */
+static void fetch_like(zr_inbox_end *end, uint32_t len)
+{
+    end->next = ZR_MIN((uint32_t)sizeof(zr_record) + len, end->record_bytes);
+}
+
 static void commit(zr_mirrors *mirrors, uint32_t worker)
 {
     zr_inbox_commit(&mirrors->out[worker]);
@@ -62,6 +69,7 @@ int zr_mirrors_put_media(zr_mirrors *mirrors, uint32_t worker, uint32_t stream, 
     record->arrival = item->arrival;
     zr_media_put(record->media, &media);
     memcpy(record + 1, zr_slice_data(&item->slice), item->slice.len);
+    fetch_like(&mirrors->out[worker], item->slice.len);
     commit(mirrors, worker);
     return ZR_OK;
 }
@@ -84,6 +92,7 @@ const uint8_t *zr_mirrors_take(zr_mirrors *mirrors, uint32_t worker, zr_record *
     if (found == NULL)
         return NULL;
     memcpy(record, found, sizeof *record);
+    fetch_like(&mirrors->in[worker], record->len);
     return found + sizeof *record;
 }
 

@@ -55,7 +55,12 @@ int zr_inbox_look(zr_inbox *inbox, zr_inbox_page *page, size_t bytes)
 
 static zr_inbox_end end_of(const zr_inbox *inbox, uint32_t from)
 {
-    return (zr_inbox_end){ .ring = ring_of(inbox, from), .slots = inbox->slots, .record_bytes = inbox->record_bytes };
+    return (zr_inbox_end){
+        .ring = ring_of(inbox, from),
+        .slots = inbox->slots,
+        .record_bytes = inbox->record_bytes,
+        .next = inbox->record_bytes,
+    };
 }
 
 static uint32_t look(const _Atomic uint32_t *counter)
@@ -121,15 +126,19 @@ __attribute__((target("prfchw")))
 static void
 fetch_to_write(const unsigned char *at, uint32_t bytes)
 {
-    for (uint32_t i = 0; i < bytes; i += ZR_CACHELINE)
+    for (uint32_t i = 0; i < bytes; i += 4 * ZR_CACHELINE) {
         __builtin_prefetch(at + i, 1);
+        __builtin_prefetch(at + i + ZR_CACHELINE, 1);
+        __builtin_prefetch(at + i + 2 * ZR_CACHELINE, 1);
+        __builtin_prefetch(at + i + 3 * ZR_CACHELINE, 1);
+    }
 }
 
 void zr_inbox_commit(zr_inbox_end *end)
 {
     /* The record's stores are visible before the counter that publishes them. */
     atomic_store_explicit(&end->ring->tail, ++end->at, memory_order_release);
-    fetch_to_write(record_at(end), end->record_bytes);
+    fetch_to_write(record_at(end), end->next);
 }
 
 uint32_t zr_inbox_room(zr_inbox_end *end)
@@ -170,6 +179,11 @@ void zr_inbox_release(zr_inbox_end *end)
     if (end->at == end->seen)
         return;
     /* The next record's lines are still the other core's: asked for now, they come while this one is dealt with. */
-    for (uint32_t i = 0; i < end->record_bytes; i += ZR_CACHELINE)
-        __builtin_prefetch(record_at(end) + i);
+    const unsigned char *next = record_at(end);
+    for (uint32_t i = 0; i < end->next; i += 4 * ZR_CACHELINE) {
+        __builtin_prefetch(next + i);
+        __builtin_prefetch(next + i + ZR_CACHELINE);
+        __builtin_prefetch(next + i + 2 * ZR_CACHELINE);
+        __builtin_prefetch(next + i + 3 * ZR_CACHELINE);
+    }
 }

@@ -38,6 +38,7 @@ typedef struct zr_inbox_end {
     uint32_t slots, record_bytes;
     uint32_t at;   /* our counter */
     uint32_t seen; /* the other's, when we last looked */
+    uint32_t next; /* bytes of a record that are asked for ahead; whoever knows how long the next may be sets it */
     bool corrupt;  /* reader: no longer read */
 } zr_inbox_end;
 
