@@ -22,6 +22,7 @@
 /* What a pass over a queue takes out: everything older than `until`, and of `cls` what is above the two numbers. */
 typedef struct shed_want {
     zr_ns_t until;
+    uint32_t tracks; /* that `until` is for, bits */
     uint8_t cls;
     uint32_t count, bytes;
 } shed_want;
@@ -148,7 +149,8 @@ static void shed_pass(zr_fwd *fwd, zr_stream *stream, zr_itemq *queue, const she
         bool more = frame.cls == want->cls && (left > want->count || size > want->bytes);
         if ((cuts->marked & 1u << track) != 0)
             verdict = zr_shed_judge(&cuts->tracks[track], &frame);
-        if (verdict == ZR_SHED_PASS && (more || (item->arrival <= want->until && frame.cls != ZR_SHED_CONTROL))) {
+        bool old = item->arrival <= want->until && (want->tracks >> track & 1) != 0 && frame.cls != ZR_SHED_CONTROL;
+        if (verdict == ZR_SHED_PASS && (more || old)) {
             cut_one(cuts, item, &frame);
             verdict = ZR_SHED_CUT;
         }
@@ -206,8 +208,22 @@ static void give_up_out(zr_fwd *fwd, zr_stream *stream)
     keep_listed(fwd, stream);
 }
 
-/* At half its time a queue loses what nothing depends on, at three quarters delta frames, then what is too old. So it
- * is the classes that give way, in their order, long before key frames and audio come too late. */
+/* Delta frames that the oldest key frame here waits behind: it mends what they leave, and needs their time. Two
+ * streams' key frames at once take twice as long as one. */
+static void make_way_for_key(zr_fwd *fwd, zr_stream *stream)
+{
+    const zr_item *item = stream->wait.head;
+
+    while (item != NULL && item->media.cls != ZR_SHED_KEY)
+        item = item->next;
+    if (item != NULL && item != stream->wait.head)
+        shed_by(fwd, stream, &stream->wait,
+                &(shed_want){ .until = item->arrival - 1, .tracks = 1u << item->media.track, .cls = ZR_SHED_NONE });
+}
+
+/* At half its time a queue loses what nothing depends on and what a key frame waits behind, at three quarters delta
+ * frames, then what is too old. So it is the classes that give way, in their order, long before key frames and audio
+ * come too late. */
 static void shed_by_age(zr_fwd *fwd, zr_stream *stream, zr_ns_t now)
 {
     zr_ns_t most = fwd->conf.hold_age, ages[] = { most / 2, most / 2, LOW(most) };
@@ -216,10 +232,13 @@ static void shed_by_age(zr_fwd *fwd, zr_stream *stream, zr_ns_t now)
     for (uint8_t i = 0; i < ZR_LEN(ages); i++)
         if (stream->wait.count > 0 && now - stream->wait.head->arrival >= ages[i])
             shed_by(fwd, stream, &stream->wait, &(shed_want){ .until = INT64_MIN, .cls = (uint8_t)(ZR_SHED_FEC - i) });
+    if (stream->wait.count > 0 && now - stream->wait.head->arrival >= most / 2)
+        make_way_for_key(fwd, stream);
     for (int i = 0; i < 2; i++) {
         zr_itemq *queue = i == 0 ? &stream->wait : &stream->urgent;
         if (queue->count > 0 && now - queue->head->arrival >= most)
-            shed_by(fwd, stream, queue, &(shed_want){ .until = now - LOW(most), .cls = ZR_SHED_NONE });
+            shed_by(fwd, stream, queue,
+                    &(shed_want){ .until = now - LOW(most), .tracks = UINT32_MAX, .cls = ZR_SHED_NONE });
     }
 }
 

@@ -52,8 +52,10 @@ void zr_mtu_sent(zr_mtu *mtu, uint32_t id, uint32_t token, bool active, zr_ns_t 
     mtu->asked[id % ZR_MTU_ASKED].id = id;
     mtu->asked[id % ZR_MTU_ASKED].token = token;
     mtu->asked[id % ZR_MTU_ASKED].size = at_hand(mtu);
+    /* By the loss when answers still came, or less: what a black hole swallows is no reason to wait for more. */
+    mtu->tries = mtu->unanswered == 0 ? tries : ZR_MIN(mtu->tries, tries);
     mtu->unanswered++;
-    if (mtu->unanswered >= ZR_MIN(tries, ZR_MTU_ASKED / 2) && mtu->fail_at == ZR_NEVER) /* fewer may do than before */
+    if (mtu->unanswered >= ZR_MIN(mtu->tries, ZR_MTU_ASKED / 2) && mtu->fail_at == ZR_NEVER)
         mtu->fail_at = now + patience;
     mtu->active = active;
     mtu->next = now + (active && !mtu->climbing ? ZR_MTU_ACTIVE : patience);

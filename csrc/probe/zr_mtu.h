@@ -31,7 +31,8 @@ typedef struct zr_mtu {
     uint8_t count, at; /* sizes[at] works */
     bool climbing;     /* a larger one is being tried */
     bool paused, active;
-    uint32_t unanswered; /* probes of the size at hand since the last answer to one */
+    uint32_t unanswered; /* probes of the size at hand since the last answer to one, */
+    uint32_t tries;      /* and how many of them say that it is lost */
     zr_ns_t next;        /* probe; ZR_NEVER: none */
     zr_ns_t fail_at;     /* the size at hand is given up; ZR_NEVER: not enough of them are unanswered */
     zr_ns_t climb_at;    /* the next attempt at a larger one */

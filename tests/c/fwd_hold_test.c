@@ -248,6 +248,37 @@ ZR_TEST(what_waits_longer_than_its_time_goes_also_what_had_begun_to_leave)
     rig_close(&r);
 }
 
+ZR_TEST(delta_frames_that_a_key_frame_waits_behind_go_at_half_their_time)
+{
+    rig r;
+    seen s;
+
+    open_held(&r, 256);
+    block(&r);
+    for (uint16_t i = 0; i < 10; i++) {
+        r.now += ZR_MS(1);
+        rig_media(&r, false, i, 90u * (i + 1u), i == 6 || i == 8);
+    }
+    (void)zr_fwd_fan_out(r.fwd, r.now);
+    r.now += ZR_MS(189);
+    (void)zr_fwd_fan_out(r.fwd, r.now);
+    CHECK_EQ(shed_pairs(&r), 0);
+    r.now += ZR_MS(12); /* its age is looked at each 10 ms */
+    (void)zr_fwd_fan_out(r.fwd, r.now);
+    CHECK_EQ(rig_drops(&r, ZR_DROP_fan_shed), 2);
+    CHECK_EQ(shed_pairs(&r), 2 * 6);
+    r.now += ZR_MS(20);
+    (void)zr_fwd_fan_out(r.fwd, r.now);
+    CHECK_EQ(shed_pairs(&r), 2 * 6); /* 7 waits behind a key frame, but a key frame is the oldest */
+    rig_balanced(&r);
+    drain(&r, &s);
+    CHECK_EQ(s.count, 4);
+    for (uint32_t i = 0; i < s.count; i++)
+        CHECK_EQ(s.video[i], 6 + i);
+    CHECK_EQ(r.fwd->streams[0].cut, 0);
+    rig_close(&r);
+}
+
 ZR_TEST(of_all_streams_together_the_one_with_the_longest_queue_gives)
 {
     static uint8_t data[100];

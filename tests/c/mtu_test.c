@@ -66,6 +66,25 @@ ZR_TEST(a_size_falls_also_when_fewer_probes_are_enough_than_a_moment_before)
 }
 
 /* EMSGSIZE: nobody waits for answers to what has not left. */
+/* A young session's loss is mostly the black hole's own. */
+ZR_TEST(what_a_black_hole_swallows_makes_nobody_wait_longer_for_its_proof)
+{
+    static const double loss[] = { 0.01, 0.25, 0.5 };
+    zr_ns_t now = ZR_SEC(1), began;
+    zr_mtu mtu;
+
+    zr_mtu_init(&mtu, 1280, now);
+    zr_mtu_sent(&mtu, 0, 7, true, ZR_MS(10), 0, now);
+    CHECK(zr_mtu_on_answer(&mtu, 0, 7, now));
+    began = now;
+    for (uint32_t id = 1; id <= ZR_LEN(loss); id++)
+        zr_mtu_sent(&mtu, id, 7, true, ZR_MS(10), loss[id - 1], now += ZR_MTU_ACTIVE);
+    while (zr_mtu_size(&mtu) == 1280 && now - began < ZR_SEC(1))
+        (void)zr_mtu_on_deadline(&mtu, now += ZR_MS(1));
+    CHECK(now - began <= ZR_MS(300));
+    CHECK_EQ(zr_mtu_size(&mtu), 1200);
+}
+
 ZR_TEST(a_size_that_our_interface_refuses_is_left_at_the_next_probe_and_comes_back_within_10_s)
 {
     for (int i = 0; i < 10; i++) {

@@ -279,10 +279,10 @@ ZR_TEST(a_link_that_takes_a_quarter_of_the_bytes_loses_no_audio_and_no_reports)
     overload(true, 4);
 }
 
-/* Audio is three fifths of what the socket takes: a key frame of 400 packets takes it 60 ms, of the 100 ms it has when
- * what it waited behind was shed. */
+/* Audio is three fifths of what the socket takes: a key frame of 400 packets takes it 60 ms, two streams' at once 120.
+ */
 ZR_TEST(a_socket_that_takes_half_the_packets_loses_no_audio_and_no_reports_and_hardly_a_key_frame)
 {
     overload(false, 2);
-    CHECK(LOST(KEY) <= 0.01);
+    CHECK(LOST(KEY) <= 0.005);
 }
