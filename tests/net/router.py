@@ -14,10 +14,11 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
-from relay.bench.veth import Veth
+from relay.bench.veth import OFF, Veth, switch_off
 from relay.client import Client
 from relay.dev import DevMesh, DevRelay
 from relay.units import Address
@@ -70,6 +71,9 @@ def router() -> Iterator[Router]:
             _ip("-n", name + way, "link", "set", near, "up")
             _ip("-n", name + "m", "link", "set", far, "up")
             _ip("-n", name + way, "route", "add", "default", "via", f"{net}.254")
+            # A run of segments passes a veth whatever its MTU, a card would cut it up and look at each.
+            for space, device in ((name + way, near), (name + "m", far)):
+                Veth(space).inside(partial(switch_off, device, OFF))
         forward = "echo 1 > /proc/sys/net/ipv4/ip_forward"
         subprocess.run(["ip", "netns", "exec", name + "m", "sh", "-c", forward], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
