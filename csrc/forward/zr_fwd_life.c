@@ -3,6 +3,7 @@
 #include "forward/zr_fwd_priv.h"
 
 #define HOT_BYTES (256u << 10) /* of an array that fills from its beginning */
+#define HUGE_PAGE (2u << 20)
 
 void zr_fwd_lose_due(zr_fwd *fwd, zr_sub *sub, enum zr_drop_id drop)
 {
@@ -139,4 +140,10 @@ void zr_fwd_touch(const zr_fwd *fwd)
 
     for (size_t i = 0; i < ZR_LEN(hot); i++)
         zr_touch(hot[i].at, ZR_MIN(hot[i].bytes, HOT_BYTES));
+    /* Hashed: the first player may lie anywhere in it, and a huge page may take the kernel 8 ms. Small ones are quick.
+     */
+    const size_t buckets = (fwd->subs.bucket_mask + (size_t)1) * sizeof *fwd->subs.buckets;
+    for (size_t off = 0; off < buckets; off += HUGE_PAGE)
+        zr_touch((uint8_t *)fwd->subs.buckets + off, 1);
+    zr_touch((uint8_t *)fwd->subs.buckets + buckets - 1, 1);
 }
