@@ -41,20 +41,22 @@ async def zrelay(*arguments: str) -> tuple[int | None, str, str]:
 
 
 async def test_status_of_a_running_relay_fills_a_screen_or_a_json_map() -> None:
-    async with DevMesh(2, sealed=False) as mesh:  # the first handshakes, sealed, may cross and be dropped
+    async with DevMesh(2, sealed=False) as mesh:
         relay = mesh["bj-1"]
         async with mesh.client("bj-1") as client:
             await client.put("/v1/streams/cam", publish_body())
         code, shown, _ = await zrelay("status", "-c", str(relay.config_path))
         assert code == OK
         assert shown.startswith(f"bj-1  ready  zrelay {__version__}  up ")
-        for said in ("streams      1 live", "dropped      none"):
-            assert said in shown.splitlines()
+        assert "streams      1 live" in shown.splitlines()
         assert any(line.split()[:2] == ["sh-1", "up"] for line in shown.splitlines())
         code, text, _ = await zrelay("status", "--api", relay.api_url, "--json")
         assert code == OK
         status = json.loads(text)
         assert (status["relay"], status["state"], status["streams"]) == ("bj-1", "ready", {"live": 1})
+        # The first greetings may cross, and where a machine stalled one more than is let through is dropped.
+        dropped = ", ".join(f"{name} {count}" for name, count in sorted(status["drops"].items())) or "none"
+        assert f"dropped      {dropped}" in shown.splitlines()
 
 
 async def test_status_of_a_relay_that_is_not_ready_exits_1_and_says_why() -> None:
