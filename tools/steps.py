@@ -1,8 +1,8 @@
 """Runs the steps of ./tools/test and adds up what they counted.
 
-Steps that only want to be right run two at a time, where there are two cores, and beside them one that mostly waits;
-those that measure, or carry media between relays, run alone. The output of a step that runs beside another is shown
-when it ends. CPU is what a step used, its children's included.
+Steps that only want to be right run two at a time, where there are two cores; those that measure, or carry media
+between relays, run alone. The output of a step that runs beside another is shown when it ends. CPU is what a step used,
+its children's included: two cores have too little of it for a third step (tried: 702 s for 706, and what waits failed).
 
 Every step runs, also behind a red one; the exit status is 1 when any was red. A gate counts one, a test runner as many
 as it says. The last line is always "N passed, N failed, N skipped". Logs: build/test/<step>.log
@@ -41,7 +41,6 @@ class Step:
     kind: str  # "gate", "ctest" or "pytest"
     command: tuple[str, ...]
     beside: str = ""  # runs beside its neighbours with the same word; without one it measures, or others build on it
-    waits: bool = False  # for others more than for a CPU: runs beside those that compute
 
 
 @dataclass
@@ -78,8 +77,8 @@ def steps(full: bool) -> list[Step]:
     def ctest(variant: str) -> Step:
         return Step(f"c-{variant}", "ctest", (python, "tools/ctest.py", "--variant", variant), beside=RIGHT)
 
-    def pytest(name: str, *words: str, beside: str = "", waits: bool = False) -> Step:
-        return Step(name, "pytest", (python, "-m", "pytest", "-q", "--durations=3", *words), beside, waits)
+    def pytest(name: str, *words: str, beside: str = "") -> Step:
+        return Step(name, "pytest", (python, "-m", "pytest", "-q", "--durations=3", *words), beside)
 
     return [
         Step("build", "gate", ("bash", "-euc", ". tools/lib.sh && build_project")),
@@ -92,13 +91,14 @@ def steps(full: bool) -> list[Step]:
         ctest("plain"),
         pytest("sim", "tests/sim", beside=RIGHT),
         pytest("prop", "tests/prop", "tests/wire", beside=RIGHT),
-        pytest("py", "tests/py", beside=RIGHT, waits=True),
+        pytest("py", "tests/py", beside=RIGHT),
         pytest("bench", "benchmarks", *right, *short, beside="" if full else RIGHT),  # figures want a machine alone
         pytest("proof", "tests/proof", beside=RIGHT),
         *(ctest(variant) for variant in C_SANITIZERS),
         pytest("fuzz", "tests/fuzz", beside=RIGHT),
         pytest("interop", "tests/interop", beside=RIGHT),
-        pytest("soak", "tests/soak", beside="" if full else RIGHT, waits=True),
+        # Last of these: who runs beside it only ends, so that no delay grows for want of a core.
+        pytest("soak", "tests/soak", beside="" if full else RIGHT),
         pytest("net", "tests/net", *right, *(f"--ignore={path}" for path in MEDIA)),
         pytest("media", *MEDIA),
     ]
@@ -136,7 +136,7 @@ def _pytest_summary(output: str) -> Count:
 
 
 def run_all(chosen: list[Step], seconds_max: int, name_filter: str | None) -> list[Result]:
-    """Every step, in order; neighbours with the same `beside` two at a time, and one of those that wait."""
+    """Every step, in order; neighbours with the same `beside` two at a time."""
     results: list[Result] = []
     rest = list(chosen)
     while rest:
@@ -146,12 +146,8 @@ def run_all(chosen: list[Step], seconds_max: int, name_filter: str | None) -> li
         if len(together) == 1 or TOGETHER == 1:
             results += [run(step, seconds_max, name_filter) for step in together]
             continue
-        with ThreadPoolExecutor(TOGETHER) as computing, ThreadPoolExecutor(1) as waiting:
-            begun = [
-                (waiting if step.waits else computing).submit(run, step, seconds_max, name_filter, quiet=True)
-                for step in together
-            ]
-            results += [each.result() for each in begun]
+        with ThreadPoolExecutor(TOGETHER) as pool:
+            results += pool.map(lambda step: run(step, seconds_max, name_filter, quiet=True), together)
     return results
 
 

@@ -82,8 +82,8 @@ def test_every_step_has_a_name_of_its_own() -> None:
     assert len(names) == len(set(names))
 
 
-def met_in(chosen: list[steps.Step], monkeypatch: pytest.MonkeyPatch) -> set[frozenset[str]]:  # type: ignore[name-defined]
-    """Which of them ran at the same time, two on two cores; the results come in their order, whoever ends first."""
+def test_only_neighbours_that_say_so_run_beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the results come in the order of the steps, whoever ends first."""
     running: set[str] = set()
     met: set[frozenset[str]] = set()
 
@@ -98,22 +98,11 @@ def met_in(chosen: list[steps.Step], monkeypatch: pytest.MonkeyPatch) -> set[fro
 
     monkeypatch.setattr(steps, "run", run)
     monkeypatch.setattr(steps, "TOGETHER", 2)
-    assert [result.step for result in steps.run_all(chosen, 10, None)] == chosen
-    return {pair for pair in met if len(pair) > 1}
-
-
-def test_only_neighbours_that_say_so_run_beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     words = {"alone": "", "a1": "a", "a2": "a", "b1": "b", "b2": "b", "alone too": ""}
     chosen = [steps.Step(name, "gate", ("true",), beside) for name, beside in words.items()]
-    assert met_in(chosen, monkeypatch) == {frozenset({"a1", "a2"}), frozenset({"b1", "b2"})}
-
-
-def test_who_waits_runs_beside_those_that_compute_and_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    words = {"waits 1": True, "waits 2": True, "c1": False, "c2": False}
-    chosen = [steps.Step(name, "gate", ("true",), "a", waits) for name, waits in words.items()]
-    met = met_in(chosen, monkeypatch)
-    assert {frozenset({"waits 1", "c1"}), frozenset({"waits 1", "c2"}), frozenset({"c1", "c2"})} <= met
-    assert frozenset({"waits 1", "waits 2"}) not in met
+    assert [result.step.name for result in steps.run_all(chosen, 10, None)] == list(words)
+    pairs = {frozenset({"a1", "a2"}), frozenset({"b1", "b2"})}
+    assert {pair for pair in met if len(pair) > 1} <= pairs
 
 
 def test_the_cpu_time_of_a_step_is_that_of_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
