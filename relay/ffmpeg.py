@@ -17,7 +17,8 @@ AUDIO_PAYLOAD_TYPE = 97
 FPS = 30
 STOP_TIMEOUT_S = 5.0
 FIRST_SEQ = 30_000  # of every track that is published here: see `say_first`
-RTP = ("-rtpflags", "send_bye", "-f", "rtp")  # the receiver ends by itself when every track has said good-bye
+# The receiver ends by itself when every track has said good-bye.
+RTP = ("-seq", str(FIRST_SEQ), "-rtpflags", "send_bye", "-f", "rtp")
 
 TRACK_V0: dict[str, Any] = {
     "id": "v0", "kind": "video", "codec": "h264", "payload_type": VIDEO_PAYLOAD_TYPE, "clock_rate": 90000,
@@ -81,12 +82,11 @@ def publish_arguments(source: Path, ingress: Address, *, video: bool = True) -> 
     ``h264_mp4toannexb`` puts the parameter sets in front of every key frame, so that players may join at any.
     """
     to = f"rtp://{ingress}?rtcpport={ingress.port}"
-    first = ("-seq", str(FIRST_SEQ))
-    tracks = ["-map", "0:a", "-c", "copy", "-payload_type", str(AUDIO_PAYLOAD_TYPE), *first, *RTP, to]
+    tracks = ["-map", "0:a", "-c", "copy", "-payload_type", str(AUDIO_PAYLOAD_TYPE), *RTP, to]
     if video:
         tracks += [
             "-map", "0:v", "-c", "copy", "-bsf:v", "h264_mp4toannexb",
-            "-payload_type", str(VIDEO_PAYLOAD_TYPE), *first, *RTP, to,
+            "-payload_type", str(VIDEO_PAYLOAD_TYPE), *RTP, to,
         ]  # fmt: skip
     return ["-re", "-i", str(source), *tracks]
 

@@ -108,14 +108,14 @@ void zr_fwd_hold(zr_fwd *fwd, zr_stream *stream, zr_ns_t now);
 void zr_fwd_release(zr_fwd *fwd, zr_ns_t now);
 void zr_fwd_forget_held(zr_fwd *fwd, zr_stream *stream);
 
-/* zr_fwd_shed.c. Is this packet left out on arrival? The media drop, or ZR_DROP_COUNT: no. */
-enum zr_drop_id zr_fwd_gate(zr_fwd *fwd, zr_stream *stream, const zr_item *item, zr_ns_t now);
-/* NULL: it is the last. */
+/* The one served after it; NULL: it is the last. */
 static inline zr_sub *zr_fwd_next_player(const zr_stream *stream, const zr_sub *sub)
 {
     return sub->in_stream.next == &stream->players ? NULL : ZR_CONTAINER(sub->in_stream.next, zr_sub, in_stream);
 }
 
+/* zr_fwd_shed.c. Is this packet left out on arrival? The media drop, or ZR_DROP_COUNT: no. */
+enum zr_drop_id zr_fwd_gate(zr_fwd *fwd, zr_stream *stream, const zr_item *item, zr_ns_t now);
 static inline bool zr_fwd_gates(const zr_fwd *fwd, const zr_stream *stream)
 {
     return fwd->shed.gate != ZR_SHED_NONE || stream->gated != 0;

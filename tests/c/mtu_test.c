@@ -65,7 +65,6 @@ ZR_TEST(a_size_falls_also_when_fewer_probes_are_enough_than_a_moment_before)
     CHECK_EQ(zr_mtu_size(&mtu), 1200);
 }
 
-/* EMSGSIZE: nobody waits for answers to what has not left. */
 /* A young session's loss is mostly the black hole's own. */
 ZR_TEST(what_a_black_hole_swallows_makes_nobody_wait_longer_for_its_proof)
 {
@@ -85,6 +84,7 @@ ZR_TEST(what_a_black_hole_swallows_makes_nobody_wait_longer_for_its_proof)
     CHECK_EQ(zr_mtu_size(&mtu), 1200);
 }
 
+/* EMSGSIZE: nobody waits for answers to what has not left. */
 ZR_TEST(a_size_that_our_interface_refuses_is_left_at_the_next_probe_and_comes_back_within_10_s)
 {
     for (int i = 0; i < 10; i++) {
